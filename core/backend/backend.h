@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The contract of a backend: it says whether and how it would do a task (choose), and does it
+ * (run).  A choice is a pure function of task and machine and never of the thread count
+ * alone: bits must not depend on threads.                                                */
+#ifndef NATTEN_BACKEND_BACKEND_H
+#define NATTEN_BACKEND_BACKEND_H
+
+#include "machine/machine.h"
+#include "problem/merge.h"
+#include "problem/task.h"
+
+/* How a backend will do a task. */
+typedef struct natten_choice {
+    natten_variant variant;
+    int32_t tile[3];        /* queries (gradients of key and value: keys) per item */
+    int64_t items;          /* independent pieces of work of the largest pass */
+    int32_t threads;        /* that the workspace has room for */
+    size_t workspace_bytes; /* scratch of all threads, and delta */
+    double work;            /* lanes times slots computed over pairs wanted, at least 1 */
+} natten_choice;
+
+/* A task and how it is done: immutable, made by plan/plan.c. */
+typedef struct natten_plan {
+    natten_task task;
+    const struct natten_backend_entry *backend;
+    natten_choice choice;
+} natten_plan;
+
+typedef struct natten_backend_entry {
+    const char *name;
+    natten_backend id;
+    /* Fill *choice, or say why not: NATTEN_ERR_UNSUPPORTED with a sentence. */
+    natten_status (*choose)(const natten_task *task, const natten_machine *machine,
+                            natten_choice *choice);
+    /* Do it. `workspace` has choice.workspace_bytes, 64-byte aligned; nothing else is
+     * allocated. Only NATTEN_ERR_INTERRUPTED can happen on the CPU. */
+    natten_status (*run)(const natten_plan *plan, void *workspace, void *stream);
+} natten_backend_entry;
+
+#endif
