@@ -1,0 +1,3 @@
+# SPDX-License-Identifier: MIT
+#
+# What all languages share: the generators and the generated layers.

@@ -1,0 +1,3 @@
+# SPDX-License-Identifier: MIT
+#
+# The R package, staged in stage/r/natten.

@@ -1,0 +1,3 @@
+# SPDX-License-Identifier: MIT
+#
+# Short programs, compiled and run by make check.
