@@ -17,7 +17,7 @@ AS_IF([test -z "$3"],[natten_$1="yes ($4)"; natten_have_$1=yes],
 AC_DEFUN([NATTEN_ARG_SWIG],[
 AC_ARG_VAR([SWIG],[SWIG 4.1 or newer, needed only when the generated layers are missing or out of date])
 AM_MISSING_PROG([SWIG],[swig])
-AS_IF([natten_version=$($SWIG -version 2>/dev/null | $SED -n 's/^SWIG Version //p') && test -n "$natten_version"],
+AS_IF([natten_version=$(eval "$SWIG -version" 2>/dev/null | $SED -n 's/^SWIG Version //p') && test -n "$natten_version"],
   [natten_swig="yes ($natten_version)"],
   [natten_swig="no (swig not found; needed only to generate the language layers again)"])
 ])
