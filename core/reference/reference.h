@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * The definition, pair by pair, in double: slow and plain, for judging the others.       */
+ * The definition, pair by pair, in double: slow and plain, for judging the others. */
 #ifndef NATTEN_REFERENCE_REFERENCE_H
 #define NATTEN_REFERENCE_REFERENCE_H
 
