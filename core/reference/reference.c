@@ -4,7 +4,6 @@
  * and computes in double what the definition says, pair by pair. */
 #include "reference/reference.h"
 
-#include "base/parallel.h"
 #include "reference/operations.h"
 
 static natten_reference_operation *const operations[] = {
