@@ -1,3 +1,3 @@
 # SPDX-License-Identifier: MIT
 #
-# The benchmark.
+# The benchmark, natten-bench: built on demand, not by make all.

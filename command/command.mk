@@ -1,3 +1,3 @@
 # SPDX-License-Identifier: MIT
 #
-# The natten command.
+# The natten command: forward, backward, denoise and the rest, on files.

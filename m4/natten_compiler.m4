@@ -104,7 +104,8 @@ AS_IF([test "$enable_hardening" = yes],[
   # A sanitizer sees the plain calls only; the checked ones hide them from it.
   AS_IF([test "$natten_cv_fortify" = yes && test "$with_sanitizer" = no],
     [HARDEN_CPPFLAGS=-D_FORTIFY_SOURCE=2])
-  natten_hardening=$(echo $HARDEN_CFLAGS $HARDEN_CPPFLAGS $HARDEN_LDFLAGS)
+  natten_hardening=$(echo $HARDEN_CFLAGS $HARDEN_CPPFLAGS $HARDEN_LDFLAGS |
+    $SED 's/-Wl,-z,//g; s/-D//; s/-f//g')
 ])
 AC_SUBST([HARDEN_CFLAGS])
 AC_SUBST([HARDEN_CPPFLAGS])

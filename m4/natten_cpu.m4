@@ -22,7 +22,22 @@ AS_VAR_POPDEF([natten_cv])
 ])
 
 AC_DEFUN([NATTEN_CPU_VARIANTS],[
-natten_variants=baseline
+natten_variants=scalar
+# What every processor of a family has: SSE2 on x86-64, NEON on 64-bit ARM.
+NATTEN_CPU_VARIANT([sse2],[],[[
+#include <emmintrin.h>
+#ifndef __x86_64__
+#error not x86-64
+#endif
+__m128 f(__m128 a) { return _mm_add_ps(a, a); }
+]])
+NATTEN_CPU_VARIANT([neon],[],[[
+#include <arm_neon.h>
+#ifndef __aarch64__
+#error not 64-bit ARM
+#endif
+float32x4_t f(float32x4_t a, float16x4_t h) { return vfmaq_f32(a, a, vcvt_f32_f16(h)); }
+]])
 NATTEN_CPU_VARIANT([avx2],[-mavx2 -mfma -mf16c],[[
 #include <immintrin.h>
 #ifndef __x86_64__
@@ -37,12 +52,5 @@ NATTEN_CPU_VARIANT([avx512],[-mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx2 -
 #endif
 __m512 f(__m512 a, __m256i h) { return _mm512_fmadd_ps(a, a, _mm512_cvtph_ps(h)); }
 __m256 g(__m256 a, __mmask8 m) { return _mm256_maskz_mov_ps(m, a); }
-]])
-NATTEN_CPU_VARIANT([neon],[],[[
-#include <arm_neon.h>
-#ifndef __aarch64__
-#error not 64-bit ARM
-#endif
-float32x4_t f(float32x4_t a, float16x4_t h) { return vfmaq_f32(a, a, vcvt_f32_f16(h)); }
 ]])
 ])

@@ -1,3 +1,3 @@
 # SPDX-License-Identifier: MIT
 #
-# The Julia package.
+# The Julia package, used from the source tree, as Julia packages are.
