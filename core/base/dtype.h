@@ -27,6 +27,7 @@ natten_dtype natten_dtype_accumulator(natten_dtype dtype);
 /* From DLPack's code and bits; false if it is none of ours. */
 bool natten_dtype_from_dlpack(uint8_t code, uint8_t bits, uint16_t lanes,
                               natten_dtype *dtype);
+void natten_dtype_to_dlpack(natten_dtype dtype, uint8_t *code, uint8_t *bits);
 /* From its name; false if it is none of ours. */
 bool natten_dtype_from_name(const char *name, natten_dtype *dtype);
 

@@ -21,11 +21,14 @@ typedef void natten_parallel_body(void *context, int64_t item, int thread);
 natten_status natten_parallel_run(int threads, int64_t items, natten_parallel_body *body,
                                   void *context);
 
-/* Ask the cancel callback of this thread, at most every 10 ms: true means stop. For long
- * single-threaded work. */
+/* Ask the cancel callback of this thread, at most every 10 ms: true means stop, and stays
+ * true until the call is over. For long single-threaded work. */
 int natten_parallel_cancelled(void);
 
-/* CPUs that this process may use: affinity and cgroup quota, at least 1. */
-int natten_parallel_cpus(void);
+/* A public call begins on this thread: a stop of the call before is forgotten. */
+void natten_parallel_enter(void);
+
+/* See natten_set_cancel_callback() in natten.h. */
+void natten_parallel_set_callback(natten_cancel_callback callback, void *user);
 
 #endif

@@ -17,6 +17,10 @@ natten_status natten_status_fail(natten_status status, const char *format, ...)
 /* Name the public function that later sentences of this thread begin with. */
 void natten_status_enter(const char *function);
 
+/* Short text of a status, and this thread's last sentence ("" when there was none). */
+const char *natten_status_text(natten_status status);
+const char *natten_status_sentence(void);
+
 /* Forward a failure to the caller. */
 #define NATTEN_TRY(call)                         \
     do {                                         \

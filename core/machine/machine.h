@@ -32,5 +32,7 @@ natten_machine natten_machine_get(void);
 void natten_machine_set_threads(int32_t threads);
 bool natten_machine_set_variant(const char *name); /* false: unknown or not on this machine */
 const char *natten_machine_variant_name(natten_variant variant);
+/* Names of the variants of this machine, best last, separated by spaces. */
+const char *natten_machine_variant_list(void);
 
 #endif
