@@ -6,7 +6,7 @@
  * tree and wants the C types as they are), what Python and R share, Python, R, and at the
  * end the header itself, which the typemaps above it shape.  The C code behind the typemaps
  * lives in files of its own, so that it can be read and compiled as C:
- * python/arrays.h for Python.
+ * python/arrays.h and python/params.h for Python.
  *
  * A trap: locals of %typemap(in) A, B (T tmp) belong to the last pattern only, so each
  * pattern gets a typemap of its own. */
@@ -33,6 +33,132 @@
 
 /* ---- Python ----------------------------------------------------------------------- */
 #if defined(SWIGPYTHON)
+%feature("autodoc", "2");
+
+%ignore natten_params;
+
+%{
+#include "arrays.h"
+#include "params.h"
+%}
+
+/* Arrays: `const` ones are read, the others written; None where the library takes NULL. */
+%typemap(arginit) const natten_tensor *, natten_tensor *
+    "memset(&lent$argnum, 0, sizeof lent$argnum);"
+%typemap(in) const natten_tensor * (py_array lent) {
+    if ($input != Py_None) {
+        if (array_acquire($input, "$1_name", 0, &lent) < 0)
+            SWIG_fail;
+        $1 = &lent.tensor;
+    }
+}
+%typemap(in) natten_tensor * (py_array lent) {
+    if ($input != Py_None) {
+        if (array_acquire($input, "$1_name", 1, &lent) < 0)
+            SWIG_fail;
+        $1 = &lent.tensor;
+    }
+}
+%typemap(freearg) const natten_tensor *, natten_tensor * "array_release(&lent$argnum);"
+
+/* Sequences of arrays, for merging.  The first one says how many there are: it fills arg1. */
+%typemap(arginit) (int64_t count, const natten_tensor *outputs),
+    const natten_tensor *lses, natten_tensor *grad_outputs, natten_tensor *grad_lses
+    "memset(&many$argnum, 0, sizeof many$argnum);"
+%typemap(in) (int64_t count, const natten_tensor *outputs) (py_arrays many) {
+    if (arrays_acquire($input, "$2_name", 0, -1, &many) < 0)
+        SWIG_fail;
+    $1 = many.count;
+    $2 = many.tensors;
+}
+%typemap(in) const natten_tensor *lses (py_arrays many) {
+    if (arrays_acquire($input, "$1_name", 0, arg1, &many) < 0)
+        SWIG_fail;
+    $1 = many.tensors;
+}
+%typemap(in) natten_tensor *grad_outputs (py_arrays many) {
+    if (arrays_acquire($input, "$1_name", 1, arg1, &many) < 0)
+        SWIG_fail;
+    $1 = many.tensors;
+}
+%typemap(in) natten_tensor *grad_lses (py_arrays many) {
+    if (arrays_acquire($input, "$1_name", 1, arg1, &many) < 0)
+        SWIG_fail;
+    $1 = many.tensors;
+}
+%typemap(freearg) (int64_t count, const natten_tensor *outputs),
+    const natten_tensor *lses, natten_tensor *grad_outputs, natten_tensor *grad_lses
+    "arrays_release(&many$argnum);"
+
+/* Parameters: the tuple natten._functional.Params. */
+%typemap(in) const natten_params * (natten_params filled) {
+    if (params_of($input, &filled) < 0)
+        SWIG_fail;
+    $1 = &filled;
+}
+
+/* The library allocates its scratch itself. */
+%typemap(in, numinputs=0) (void *workspace, size_t workspace_bytes) {
+    $1 = NULL;
+    $2 = 0;
+}
+/* A device's stream as an integer, or None. */
+%typemap(in) void *stream {
+    $1 = $input == Py_None ? NULL : PyLong_AsVoidPtr($input);
+    if (PyErr_Occurred())
+        SWIG_fail;
+}
+
+/* Results beside the status. */
+%typemap(in, numinputs=0) size_t *bytes (size_t bytes) "$1 = &bytes;"
+%typemap(argout) size_t *bytes {
+    $result = SWIG_Python_AppendOutput($result, PyLong_FromSize_t(*$1));
+}
+%typemap(in, numinputs=0) (char *text, size_t bytes) (char text[8192]) {
+    $1 = text;
+    $2 = sizeof text;
+}
+%typemap(argout) (char *text, size_t bytes) {
+    $result = SWIG_Python_AppendOutput($result, PyUnicode_FromString($1));
+}
+
+/* A status is an exception or nothing. */
+%typemap(out) natten_status {
+    if ($1 != NATTEN_OK) {
+        raise_status($1);
+        SWIG_fail;
+    }
+    $result = SWIG_Py_Void();
+}
+
+/* Computing calls let other threads run, and on the main thread hear Ctrl-C. */
+%nothread;
+%define COMPUTES(name)
+%thread name;
+%exception name {
+    double looked = seconds();
+    bool hears = hears_signals();
+    if (hears)
+        natten_set_cancel_callback(signals_pending, &looked);
+    $action
+    if (hears)
+        natten_set_cancel_callback(NULL, NULL);
+}
+%enddef
+COMPUTES(natten_forward)
+COMPUTES(natten_backward)
+COMPUTES(natten_qk)
+COMPUTES(natten_qk_backward)
+COMPUTES(natten_av)
+COMPUTES(natten_av_backward)
+COMPUTES(natten_merge)
+COMPUTES(natten_merge_backward)
+
+/* Shape and element type of anything that can be lent. */
+%rename(describe) array_describe;
+PyObject *array_describe(PyObject *object, const char *name);
+%rename(slots) attn_slots;
+int64_t attn_slots(const natten_params *params, const natten_tensor *additional);
 #endif /* SWIGPYTHON */
 
 /* ---- R ---------------------------------------------------------------------------- */

@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * A Python tuple as natten_params, statuses as exceptions, and Ctrl-C: the other half
+ * of what the typemaps of natten.i call.  Everything here wants the GIL, except where
+ * it says that it takes it. */
+#ifndef NATTEN_PYTHON_PARAMS_H
+#define NATTEN_PYTHON_PARAMS_H
+
+#include <Python.h>
+
+#include <natten.h>
+
+#include <stdbool.h>
+#include <time.h>
+
+/* ---- params ------------------------------------------------------------------------
+ */
+
+/* One integer.  NumPy's bool is none in the language's eyes, but a good is_causal. */
+static int integer_of(PyObject *object, const char *name, int64_t *value)
+{
+    if (!strncmp(Py_TYPE(object)->tp_name, "numpy.bool", 10)) {
+        *value = PyObject_IsTrue(object);
+        return 0;
+    }
+    PyObject *number = PyNumber_Index(object);
+    if (!number) {
+        PyErr_Clear();
+        PyErr_Format(PyExc_TypeError, "%s: an integer is wanted, not %.200s", name,
+                     Py_TYPE(object)->tp_name);
+        return -1;
+    }
+    int overflow;
+    *value = PyLong_AsLongLongAndOverflow(number, &overflow);
+    if (overflow)
+        PyErr_Format(PyExc_ValueError, "%s: %S does not fit in 64 bits", name, number);
+    Py_DECREF(number);
+    return overflow ? -1 : 0;
+}
+
+/* Per-axis values: None keeps the default, one integer means all axes, a sequence has
+ * one for each. */
+static int per_axis(PyObject *object, const char *name, int32_t rank, int64_t values[3])
+{
+    if (object == Py_None)
+        return 0;
+    Py_ssize_t n = PySequence_Check(object) ? PySequence_Size(object) : -1;
+    PyErr_Clear(); /* an array of no axes looks like a sequence, and has no length */
+    if (n < 0) {
+        int64_t value;
+        if (integer_of(object, name, &value) < 0)
+            return -1;
+        for (int a = 0; a < rank; a++)
+            values[a] = value;
+        return 0;
+    }
+    if (n != rank) {
+        PyErr_Format(PyExc_ValueError, "%s: %zd values for %d ax%s", name, n, (int)rank,
+                     rank == 1 ? "is" : "es");
+        return -1;
+    }
+    for (int a = 0; a < rank; a++) {
+        PyObject *item = PySequence_GetItem(object, a);
+        int status = item ? integer_of(item, name, &values[a]) : -1;
+        Py_XDECREF(item);
+        if (status < 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* The fields of natten._functional.Params, in its order. */
+static int params_of(PyObject *object, natten_params *params)
+{
+    PyObject *kernel_size, *stride, *dilation, *is_causal, *scale;
+    PyObject *grid_length, *query_begin, *key_begin;
+    int rank, backend;
+    unsigned long long flags;
+    if (!PyTuple_Check(object)) {
+        PyErr_SetString(PyExc_TypeError, "params: a tuple is wanted");
+        return -1;
+    }
+    if (!PyArg_ParseTuple(object, "iOOOOOOOOiK:params", &rank, &kernel_size, &stride,
+                          &dilation, &is_causal, &scale, &grid_length, &query_begin,
+                          &key_begin, &backend, &flags))
+        return -1;
+    if (natten_params_init(params, sizeof *params, rank) != NATTEN_OK) {
+        PyErr_SetString(PyExc_ValueError, natten_last_error());
+        return -1;
+    }
+    params->backend = backend;
+    params->flags = flags;
+    if (scale != Py_None) {
+        params->has_scale = 1;
+        params->scale = PyFloat_AsDouble(scale);
+        if (PyErr_Occurred()) {
+            PyErr_Clear();
+            PyErr_Format(PyExc_TypeError,
+                         "scale: a number or None is wanted, not %.200s",
+                         Py_TYPE(scale)->tp_name);
+            return -1;
+        }
+    }
+    return per_axis(kernel_size, "kernel_size", rank, params->kernel_size) < 0 ||
+                   per_axis(stride, "stride", rank, params->stride) < 0 ||
+                   per_axis(dilation, "dilation", rank, params->dilation) < 0 ||
+                   per_axis(is_causal, "is_causal", rank, params->is_causal) < 0 ||
+                   per_axis(grid_length, "grid_length", rank, params->grid_length) <
+                       0 ||
+                   per_axis(query_begin, "query_begin", rank, params->query_begin) <
+                       0 ||
+                   per_axis(key_begin, "key_begin", rank, params->key_begin) < 0
+               ? -1
+               : 0;
+}
+
+/* Length of attn's last axis: a slot for each key of the window, and for each
+ * additional token.  For parameters that natten_supported() has found legal, so nothing
+ * overflows. */
+static int64_t attn_slots(const natten_params *params, const natten_tensor *additional)
+{
+    int64_t slots = 1;
+    for (int a = 0; a < params->rank; a++)
+        slots *= params->kernel_size[a];
+    return slots + (additional ? additional->shape[1] : 0);
+}
+
+/* ---- statuses ----------------------------------------------------------------------
+ */
+
+/* Raise the exception of a status other than NATTEN_OK, with the library's sentence. */
+static void raise_status(natten_status status)
+{
+    PyObject *type = PyExc_RuntimeError;
+    switch (status) {
+    case NATTEN_OK:
+    case NATTEN_ERR_DEVICE:
+    case NATTEN_ERR_ABI:
+        break;
+    case NATTEN_ERR_ARGUMENT:
+    case NATTEN_ERR_SHAPE:
+    case NATTEN_ERR_LAYOUT:
+    case NATTEN_ERR_OVERFLOW:
+        type = PyExc_ValueError;
+        break;
+    case NATTEN_ERR_DTYPE:
+        type = PyExc_TypeError;
+        break;
+    case NATTEN_ERR_MEMORY:
+        type = PyExc_MemoryError;
+        break;
+    case NATTEN_ERR_UNSUPPORTED:
+        type = PyExc_NotImplementedError;
+        break;
+    case NATTEN_ERR_INTERRUPTED:
+        /* The signal's handler has raised already, KeyboardInterrupt as a rule. */
+        if (PyErr_Occurred())
+            return;
+        type = PyExc_KeyboardInterrupt;
+        break;
+    }
+    PyErr_SetString(type, natten_last_error());
+}
+
+/* ---- Ctrl-C ------------------------------------------------------------------------
+ */
+
+/* The library asks more often than a person can press keys, and the answer costs a GIL.
+ */
+#define SIGNAL_POLL_SECONDS 0.03
+
+static double seconds(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* Called without the GIL by the thread that called the library.  `user` is the time of
+ * the last look.  Signals' handlers run on Python's main thread alone; on another one
+ * PyErr_CheckSignals() does nothing, and neither does it cost that thread a wait: the
+ * callback is not set there. */
+static int32_t signals_pending(void *user)
+{
+    double *last = user, now = seconds();
+    if (now - *last < SIGNAL_POLL_SECONDS)
+        return 0;
+    PyGILState_STATE state = PyGILState_Ensure();
+    int raised = PyErr_CheckSignals();
+    PyGILState_Release(state);
+    *last = seconds();
+    return raised != 0;
+}
+
+/* True on the thread whose work Ctrl-C interrupts. */
+static bool hears_signals(void)
+{
+    PyObject *threading = PyImport_ImportModule("threading");
+    PyObject *main =
+        threading ? PyObject_CallMethod(threading, "main_thread", NULL) : NULL;
+    PyObject *ident = main ? PyObject_GetAttrString(main, "ident") : NULL;
+    unsigned long id = ident ? PyLong_AsUnsignedLongMask(ident) : 0;
+    bool answer = ident && id == PyThread_get_thread_ident();
+    PyErr_Clear();
+    Py_XDECREF(ident);
+    Py_XDECREF(main);
+    Py_XDECREF(threading);
+    return answer;
+}
+
+#endif
