@@ -5,6 +5,13 @@
 # automake conditional HAVE_..., and a line natten_... for the summary.  What goes wrong in
 # auto mode is said there in words.
 
+# NATTEN_LANGUAGE_LAYER(option, FILE): a layer that is neither shipped nor can be made is a
+# reason against the language.
+AC_DEFUN([NATTEN_LANGUAGE_LAYER],[
+AS_IF([test -z "$natten_$1_why" && test ! -f "$srcdir/$2" && test -z "$natten_swig_version"],
+  [natten_$1_why="$2 is not there, and swig, which makes it, not found"])
+])
+
 # NATTEN_LANGUAGE_RESULT(option, Title, WHY-NOT, DETAIL): common end of the macros below.
 AC_DEFUN([NATTEN_LANGUAGE_RESULT],[
 AS_IF([test -z "$3"],[natten_$1="yes ($4)"; natten_have_$1=yes],
@@ -17,8 +24,8 @@ AS_IF([test -z "$3"],[natten_$1="yes ($4)"; natten_have_$1=yes],
 AC_DEFUN([NATTEN_ARG_SWIG],[
 AC_ARG_VAR([SWIG],[SWIG 4.1 or newer, needed only when the generated layers are missing or out of date])
 AM_MISSING_PROG([SWIG],[swig])
-AS_IF([natten_version=$(eval "$SWIG -version" 2>/dev/null | $SED -n 's/^SWIG Version //p') && test -n "$natten_version"],
-  [natten_swig="yes ($natten_version)"],
+natten_swig_version=$(eval "$SWIG -version" 2>/dev/null | $SED -n 's/^SWIG Version //p')
+AS_IF([test -n "$natten_swig_version"],[natten_swig="yes ($natten_swig_version)"],
   [natten_swig="no (swig not found; needed only to generate the language layers again)"])
 ])
 
@@ -62,8 +69,9 @@ for d in sys.path:
 AC_SUBST([natten_pydir])
 AC_SUBST([PYTHON_CPPFLAGS])
 AC_SUBST([PYTHON_EXT])
+NATTEN_LANGUAGE_LAYER([python],[bindings/python/capi_wrap.c])
 NATTEN_LANGUAGE_RESULT([python],[Python],[$natten_python_why],
-  [$PYTHON $PYTHON_VERSION, numpy $natten_cv_python_numpy])
+  [$PYTHON $PYTHON_VERSION with numpy $natten_cv_python_numpy])
 AM_CONDITIONAL([HAVE_PYTHON],[test "$natten_have_python" = yes])
 
 AS_IF([test "$PYTHON" != :],[PYTHON_TOOL=$PYTHON],[AC_PATH_PROGS([PYTHON_TOOL],[python3 python],[:])])
@@ -90,6 +98,7 @@ AC_SUBST([RSCRIPT])
 AC_SUBST([rlibdir])
 AS_IF([test -z "$natten_r_why"],
   [natten_r_version=$("$RSCRIPT" --vanilla -e 'cat(as.character(getRversion()))')])
+NATTEN_LANGUAGE_LAYER([r],[bindings/r/src/natten_wrap.c])
 NATTEN_LANGUAGE_RESULT([r],[R],[$natten_r_why],[$RCMD $natten_r_version])
 AM_CONDITIONAL([HAVE_R],[test "$natten_have_r" = yes])
 ])
@@ -113,6 +122,7 @@ AS_IF([test "$with_julia" = no],[natten_julia_why=--without-julia],[
     AS_IF([test "$natten_cv_julia" = no],
       [natten_julia_why="$JULIA is older than 1.5 or dies when compiled code throws; see scripts/julia-setup"])])])
 AC_SUBST([juliadir])
+NATTEN_LANGUAGE_LAYER([julia],[bindings/julia/src/LibNATTEN.jl])
 NATTEN_LANGUAGE_RESULT([julia],[Julia],[$natten_julia_why],[$JULIA $natten_cv_julia])
 AM_CONDITIONAL([HAVE_JULIA],[test "$natten_have_julia" = yes])
 ])

@@ -8,6 +8,7 @@
 # Nothing but the kernels may be compiled here: a function that the linker shares between
 # objects, made with AVX, would crash an older processor.
 
+# The variants' headers are listed too, or a release lacks them.
 variant_sources = %D%/cpu_variant.c
 variant_flags = $(AM_CPPFLAGS) -DNATTEN_VARIANT=$(1) \
 	-DNATTEN_VARIANT_WORDS='"cpu/simd/$(1).h"'
