@@ -163,8 +163,21 @@ int64_t attn_slots(const natten_params *params, const natten_tensor *additional)
 
 /* ---- R ---------------------------------------------------------------------------- */
 #if defined(SWIGR)
+/* Flat functions on R values only, for the reason that r/src/glue.h gives; so R takes that
+ * header in place of natten.h, and SWIG adds the registration and a stub for each. */
+%{
+#include "glue.h"
+%}
+%typemap(rtype) SEXP "ANY"
+%typemap(scoercein) SEXP ""
+%typemap(scoerceout) SEXP ""
+%typemap(in) SEXP "$1 = $input;"
+%typemap(out) SEXP "$result = $1;"
+%include "r/src/glue.h"
 #endif /* SWIGR */
 
 /* ---- the interface ---------------------------------------------------------------- */
+#if !defined(SWIGR)
 %include "natten.h"
+#endif
 #endif /* NATTEN_FOR_JULIA */
