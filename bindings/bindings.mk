@@ -1,3 +1,8 @@
 # SPDX-License-Identifier: MIT
 #
-# What all languages share: the generators and the generated layers.
+# What all languages share: the interface file, and the generators that read the header
+# through it.
+
+EXTRA_DIST += %D%/natten.i \
+	%D%/tools/generate.py %D%/tools/parsetree.py \
+	%D%/tools/write_julia.py %D%/tools/write_r.py
