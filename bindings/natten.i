@@ -42,7 +42,7 @@
 #include "params.h"
 %}
 
-/* Arrays: `const` ones are read, the others written; None where the library takes NULL. */
+/* Arrays: `const` ones are read, the others written; None stands for NULL. */
 %typemap(arginit) const natten_tensor *, natten_tensor *
     "memset(&lent$argnum, 0, sizeof lent$argnum);"
 %typemap(in) const natten_tensor * (py_array lent) {
@@ -61,7 +61,7 @@
 }
 %typemap(freearg) const natten_tensor *, natten_tensor * "array_release(&lent$argnum);"
 
-/* Sequences of arrays, for merging.  The first one says how many there are: it fills arg1. */
+/* Sequences of arrays, for merging.  The first says how many there are: it fills arg1. */
 %typemap(arginit) (int64_t count, const natten_tensor *outputs),
     const natten_tensor *lses, natten_tensor *grad_outputs, natten_tensor *grad_lses
     "memset(&many$argnum, 0, sizeof many$argnum);"

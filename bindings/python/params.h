@@ -69,18 +69,40 @@ static int per_axis(PyObject *object, const char *name, int32_t rank, int64_t va
     return 0;
 }
 
+/* A backend by its name, None for the library's choice. */
+static int backend_of(PyObject *object, int32_t *backend)
+{
+    static const struct {
+        const char *word;
+        natten_backend backend;
+    } table[] = {{"auto", NATTEN_BACKEND_AUTO},
+                 {"cpu", NATTEN_BACKEND_CPU},
+                 {"reference", NATTEN_BACKEND_REFERENCE}};
+    if (object == Py_None)
+        return 0;
+    for (size_t i = 0; PyUnicode_Check(object) && i < sizeof table / sizeof table[0];
+         i++)
+        if (!PyUnicode_CompareWithASCIIString(object, table[i].word)) {
+            *backend = table[i].backend;
+            return 0;
+        }
+    PyErr_Format(PyExc_ValueError,
+                 "backend: %R is not one of 'auto', 'cpu', 'reference'", object);
+    return -1;
+}
+
 /* The fields of natten._functional.Params, in its order. */
 static int params_of(PyObject *object, natten_params *params)
 {
     PyObject *kernel_size, *stride, *dilation, *is_causal, *scale;
-    PyObject *grid_length, *query_begin, *key_begin;
-    int rank, backend;
+    PyObject *grid_length, *query_begin, *key_begin, *backend;
+    int rank;
     unsigned long long flags;
     if (!PyTuple_Check(object)) {
         PyErr_SetString(PyExc_TypeError, "params: a tuple is wanted");
         return -1;
     }
-    if (!PyArg_ParseTuple(object, "iOOOOOOOOiK:params", &rank, &kernel_size, &stride,
+    if (!PyArg_ParseTuple(object, "iOOOOOOOOOK:params", &rank, &kernel_size, &stride,
                           &dilation, &is_causal, &scale, &grid_length, &query_begin,
                           &key_begin, &backend, &flags))
         return -1;
@@ -88,7 +110,6 @@ static int params_of(PyObject *object, natten_params *params)
         PyErr_SetString(PyExc_ValueError, natten_last_error());
         return -1;
     }
-    params->backend = backend;
     params->flags = flags;
     if (scale != Py_None) {
         params->has_scale = 1;
@@ -101,17 +122,21 @@ static int params_of(PyObject *object, natten_params *params)
             return -1;
         }
     }
-    return per_axis(kernel_size, "kernel_size", rank, params->kernel_size) < 0 ||
-                   per_axis(stride, "stride", rank, params->stride) < 0 ||
-                   per_axis(dilation, "dilation", rank, params->dilation) < 0 ||
-                   per_axis(is_causal, "is_causal", rank, params->is_causal) < 0 ||
-                   per_axis(grid_length, "grid_length", rank, params->grid_length) <
-                       0 ||
-                   per_axis(query_begin, "query_begin", rank, params->query_begin) <
-                       0 ||
-                   per_axis(key_begin, "key_begin", rank, params->key_begin) < 0
-               ? -1
-               : 0;
+    const struct {
+        PyObject *object;
+        const char *name;
+        int64_t *values;
+    } axes[] = {{kernel_size, "kernel_size", params->kernel_size},
+                {stride, "stride", params->stride},
+                {dilation, "dilation", params->dilation},
+                {is_causal, "is_causal", params->is_causal},
+                {grid_length, "grid_length", params->grid_length},
+                {query_begin, "query_begin", params->query_begin},
+                {key_begin, "key_begin", params->key_begin}};
+    for (size_t i = 0; i < sizeof axes / sizeof axes[0]; i++)
+        if (per_axis(axes[i].object, axes[i].name, rank, axes[i].values) < 0)
+            return -1;
+    return backend_of(backend, &params->backend);
 }
 
 /* Length of attn's last axis: a slot for each key of the window, and for each

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: MIT
+"""Neighborhood attention on 1-D, 2-D and 3-D grids, forward and backward, on the CPU.
+
+Each token of a grid attends to the window around it.  What is computed, to the last
+border, is docs/definition.md of libnatten; ``docs/python.md`` shows this package at
+work.
+
+    >>> import numpy as np, natten
+    >>> q, k, v = (np.random.rand(1, 56, 56, 4, 32).astype("f4") for _ in range(3))
+    >>> natten.na2d(q, k, v, kernel_size=7).shape
+    (1, 56, 56, 4, 32)
+
+Which axis is where (row-major, heads last):
+
+    ========================================  ==========================================
+    query, out, grad_query, grad_out          [batch, axes..., heads, head_dim]
+    key, value and their gradients            [batch, axes..., heads_kv, head_dim]
+    additional_keys, additional_values        [batch, extras, heads_kv, head_dim]
+    lse, grad_lse                             [batch, axes..., heads]
+    bias, grad_bias                           [heads, 2 kernel_size - 1 per axis]
+    attn of na_qk and na_av                   [batch, axes..., heads, slots (+ extras)]
+    kernel_size, stride, dilation, is_causal  one value for all axes, or one for each in
+    grid_length, query_begin, key_begin       the order of axes...
+    ========================================  ==========================================
+
+``axes...`` is (length), (height, width) or (depth, height, width).  ``out`` and what
+belongs to values may have another head_dim than queries and keys.
+
+Arrays are NumPy arrays of float64, float32, float16 or ml_dtypes' bfloat16, CPU tensors
+of torch, or anything with the buffer protocol or DLPack, of any non-negative strides;
+none is copied.  Results are of query's kind.  bias, lse and their gradients are float64
+for float64 and float32 for all others.
+
+An illegal call raises before anything is computed, with a sentence that names the
+argument, its value and the legal range: ValueError for values, shapes and strides,
+TypeError for element types, NotImplementedError or RuntimeError for what this build or
+device can't do.  Long calls let other threads run and end within a fraction of a second
+after Ctrl-C.
+"""
+
+from . import capi
+from ._functional import (
+    Gradients,
+    attention,
+    attention_backward,
+    merge_attentions,
+    merge_attentions_backward,
+    na1d,
+    na2d,
+    na3d,
+    na_av,
+    na_av_backward,
+    na_backward,
+    na_qk,
+    na_qk_backward,
+    plan,
+)
+from ._runtime import (
+    build_info,
+    cpu_variants,
+    get_num_threads,
+    set_cpu_variant,
+    set_num_threads,
+)
+
+if capi.natten_abi_version() != capi.NATTEN_ABI_VERSION:
+    raise ImportError(
+        f"natten was built for ABI {capi.NATTEN_ABI_VERSION} of libnatten, "
+        f"and has found {capi.natten_abi_version()}"
+    )
+
+__version__: str = capi.natten_version()
+
+__all__ = [
+    "Gradients",
+    "__version__",
+    "attention",
+    "attention_backward",
+    "build_info",
+    "cpu_variants",
+    "get_num_threads",
+    "merge_attentions",
+    "merge_attentions_backward",
+    "na1d",
+    "na2d",
+    "na3d",
+    "na_av",
+    "na_av_backward",
+    "na_backward",
+    "na_qk",
+    "na_qk_backward",
+    "plan",
+    "set_cpu_variant",
+    "set_num_threads",
+]

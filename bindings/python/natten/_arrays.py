@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: MIT
+"""Which arrays come out: of the kind that went in.
+
+Inputs are lent to the library as they are, by ``natten.capi``.  Outputs are made here,
+next to the first input: a NumPy array, or a torch tensor for a torch tensor.  torch is
+looked up among the modules that are loaded already, never imported; a further kind of
+array is one more entry in :data:`_KINDS`.
+"""
+
+import sys
+from typing import Any, Callable, List, NamedTuple, Optional, Sequence, Tuple
+
+import numpy as np
+
+from . import capi
+
+__all__ = ["Described", "Maker", "describe", "maker_like"]
+
+#: Makes an uninitialised array of a shape and an element type ("float32").
+Maker = Callable[[Sequence[int], str], Any]
+
+
+class Described(NamedTuple):
+    """What there is to know of an array before another one is made."""
+
+    shape: Tuple[int, ...]
+    dtype: str
+
+    @property
+    def accumulator(self) -> str:
+        """Element type of lse and bias: float64 for float64, else float32."""
+        return "float64" if self.dtype == "float64" else "float32"
+
+
+def describe(array: Any, name: str) -> Described:
+    """Shape and element type of anything with the buffer protocol or DLPack.
+
+    Raises TypeError or ValueError that begin with `name` when the library can't be lent
+    the array.
+    """
+    shape, dtype = capi.describe(array, name)
+    return Described(shape, dtype)
+
+
+def _numpy_maker(example: Any) -> Optional[Maker]:
+    def make(shape: Sequence[int], dtype: str) -> Any:
+        return np.empty(shape, _numpy_dtype(dtype))
+
+    return make
+
+
+def _numpy_dtype(name: str) -> Any:
+    if name != "bfloat16":
+        return np.dtype(name)
+    try:
+        import ml_dtypes
+    except ImportError:
+        raise TypeError("NumPy arrays of bfloat16 need the package ml_dtypes") from None
+    return ml_dtypes.bfloat16
+
+
+def _torch_maker(example: Any) -> Optional[Maker]:
+    torch = sys.modules.get("torch")
+    if torch is None or not isinstance(example, torch.Tensor):
+        return None
+
+    def make(shape: Sequence[int], dtype: str) -> Any:
+        return torch.empty(
+            tuple(shape), dtype=getattr(torch, dtype), device=example.device
+        )
+
+    return make
+
+
+# Asked in this order; NumPy's answers for everything that is left.
+_KINDS: List[Callable[[Any], Optional[Maker]]] = [_torch_maker, _numpy_maker]
+
+
+def maker_like(example: Any) -> Maker:
+    """The maker of arrays of the same kind, on the same device, as `example`."""
+    return next(make for kind in _KINDS if (make := kind(example)) is not None)

@@ -1,0 +1,629 @@
+# SPDX-License-Identifier: MIT
+"""The operations, as functions of arrays.
+
+Each function does the same three things: put its arguments into a :class:`Params`, make
+the arrays that the library fills, and call.  Which values are legal and what they mean
+is the library's to say; so there is no arithmetic here and no condition on attention.
+The signatures with their exact result types stand in ``_functional.pyi``.
+"""
+
+from typing import NamedTuple
+
+from . import capi
+from ._arrays import describe, maker_like
+
+__all__ = [
+    "Gradients",
+    "attention",
+    "attention_backward",
+    "merge_attentions",
+    "merge_attentions_backward",
+    "na1d",
+    "na2d",
+    "na3d",
+    "na_av",
+    "na_av_backward",
+    "na_backward",
+    "na_qk",
+    "na_qk_backward",
+    "plan",
+]
+
+
+class Params(NamedTuple):
+    """natten_params, in the order in which params.h takes them.
+
+    Per-axis values are None (the default), one integer, or one for each axis; backend
+    is None or a word.
+    """
+
+    rank: int
+    kernel_size: object
+    stride: object = None
+    dilation: object = None
+    is_causal: object = None
+    scale: object = None
+    grid_length: object = None
+    query_begin: object = None
+    key_begin: object = None
+    backend: object = None
+    flags: int = 0
+
+
+class Gradients(NamedTuple):
+    """One gradient per argument, of its shape and type; None for an argument not
+    given."""
+
+    grad_query: object = None
+    grad_key: object = None
+    grad_value: object = None
+    grad_bias: object = None
+    grad_additional_keys: object = None
+    grad_additional_values: object = None
+    grad_attn: object = None
+
+
+_OPERATIONS = {
+    "forward": capi.NATTEN_FORWARD,
+    "backward": capi.NATTEN_BACKWARD,
+    "qk": capi.NATTEN_QK,
+    "qk_backward": capi.NATTEN_QK_BACKWARD,
+    "av": capi.NATTEN_AV,
+    "av_backward": capi.NATTEN_AV_BACKWARD,
+}
+
+
+def _rank_of(array, name):
+    """Axes of the grid of an array [batch, axes..., heads, head_dim].
+
+    An array with too few or too many axes gets the nearest rank, so that the library
+    can say what is wrong with the array itself.
+    """
+    ndim = len(describe(array, name).shape)
+    return min(max(ndim - 3, 1), capi.NATTEN_MAX_RANK)
+
+
+def _like(make, array, name):
+    """An uninitialised array of the shape and type of `array`, or None for None."""
+    return None if array is None else make(*describe(array, name))
+
+
+def _forward(
+    params, query, key, value, bias, additional_keys, additional_values, want_lse
+):
+    """(out, lse), lse None if not wanted."""
+    q = describe(query, "query")
+    v = describe(value, "value")
+    make = maker_like(query)
+    out = make(q.shape[:-1] + v.shape[-1:], q.dtype)
+    lse = make(q.shape[:-1], q.accumulator) if want_lse else None
+    capi.natten_forward(
+        params, query, key, value, bias, additional_keys, additional_values, out, lse,
+        None,
+    )
+    return out, lse
+
+
+def _backward(
+    params, query, key, value, grad_out, additional_keys, additional_values, bias, out,
+    lse, grad_lse,
+):
+    """All gradients; out and lse are computed where they are not given."""
+    if out is None or lse is None:
+        inputs = query, key, value, bias, additional_keys, additional_values
+        computed_out, computed_lse = _forward(params, *inputs, True)
+        out = computed_out if out is None else out
+        lse = computed_lse if lse is None else lse
+    make = maker_like(query)
+    gradients = Gradients(
+        _like(make, query, "query"),
+        _like(make, key, "key"),
+        _like(make, value, "value"),
+        _like(make, bias, "bias"),
+        _like(make, additional_keys, "additional_keys"),
+        _like(make, additional_values, "additional_values"),
+    )
+    capi.natten_backward(
+        params, query, key, value, bias, additional_keys, additional_values, out, lse,
+        grad_out, grad_lse, gradients.grad_query, gradients.grad_key,
+        gradients.grad_value, gradients.grad_bias, gradients.grad_additional_keys,
+        gradients.grad_additional_values, None,
+    )
+    return gradients
+
+
+def _na(rank):
+    """na1d, na2d or na3d: the same function, for a grid of `rank` axes."""
+
+    def na(
+        query,
+        key,
+        value,
+        kernel_size,
+        stride=1,
+        dilation=1,
+        is_causal=False,
+        scale=None,
+        additional_keys=None,
+        additional_values=None,
+        *,
+        bias=None,
+        return_lse=False,
+        grid_length=None,
+        query_begin=None,
+        key_begin=None,
+        backend=None,
+    ):
+        params = Params(
+            rank, kernel_size, stride, dilation, is_causal, scale,
+            grid_length, query_begin, key_begin, backend,
+        )
+        out, lse = _forward(
+            params, query, key, value, bias, additional_keys, additional_values,
+            return_lse,
+        )
+        return (out, lse) if return_lse else out
+
+    axes = ("length", "height, width", "depth, height, width")[rank - 1]
+    na.__name__ = na.__qualname__ = f"na{rank}d"
+    na.__doc__ = f"""Neighborhood attention on a {rank}-D grid.
+
+    out = softmax(scale query key^T + bias) value, for each query over the window around
+    it. At a border the window is shifted inward, so that it always holds kernel_size
+    keys; on a causal axis it ends at the query and may hold fewer.
+
+    Parameters
+    ----------
+    query : array [batch, {axes}, heads, head_dim]
+    key : array [batch, {axes}, heads_kv, head_dim]
+        heads is a multiple of heads_kv.
+    value : array [batch, {axes}, heads_kv, head_dim_v]
+    kernel_size : window in tokens; 1 <= kernel_size, kernel_size * dilation <= length
+    stride : queries that share a window, 1 to kernel_size
+    dilation : step between the keys of a window, in tokens
+    is_causal : no key after the query, on this axis
+    scale : factor of the logits; None means head_dim ** -0.5, 0 means 0
+    additional_keys : array [batch, extras, heads_kv, head_dim], or None
+        Tokens that every query sees, in the same softmax.
+    additional_values : array [batch, extras, heads_kv, head_dim_v], or None
+    bias : array [heads, 2 kernel_size - 1 per axis], or None
+        Added to the scaled logits, by position of the key relative to the query.
+    return_lse : return (out, lse) instead of out
+    grid_length, query_begin, key_begin : parts of a grid
+        Length of the whole grid, and the tokens of it that query and key start at; by
+        default query and key are the whole.
+    backend : "auto" (None), "cpu" or "reference"
+
+    Values for the axes ({axes}) are one integer for all, or one for each.
+
+    Returns
+    -------
+    out : array [batch, {axes}, heads, head_dim_v], of query's kind and element type
+    lse : array [batch, {axes}, heads]
+        Natural log of the sum of exp(logit); -inf where a query sees nothing. float64
+        for float64, else float32, as bias is.
+
+    Raises
+    ------
+    ValueError, TypeError : an argument is not legal; the sentence names it and the
+    range.
+
+    Source: definition.md, sections 3 to 6 and 13; A. Hassani et al., "Neighborhood
+    Attention Transformer", CVPR 2023.
+    """
+    return na
+
+
+na1d = _na(1)
+na2d = _na(2)
+na3d = _na(3)
+
+
+def na_backward(
+    query,
+    key,
+    value,
+    grad_out,
+    kernel_size,
+    stride=1,
+    dilation=1,
+    is_causal=False,
+    scale=None,
+    additional_keys=None,
+    additional_values=None,
+    *,
+    bias=None,
+    out=None,
+    lse=None,
+    grad_lse=None,
+    grid_length=None,
+    query_begin=None,
+    key_begin=None,
+    backend=None,
+):
+    """Gradients of na1d, na2d or na3d; which one says query's number of axes.
+
+    The same call gives the same bits, whatever the number of threads.
+
+    Parameters
+    ----------
+    grad_out : array of out's shape, the gradient with respect to out
+    out, lse : what forward returned, or the merged results of several parts of the keys
+        Computed first when not given.
+    grad_lse : array of lse's shape, or None
+        Gradient with respect to lse; None means that lse was not used.
+
+    The others are those of :func:`na2d`.
+
+    Returns
+    -------
+    Gradients : named tuple of arrays, each of the shape and type of what it belongs to:
+        grad_query, grad_key, grad_value, grad_bias, grad_additional_keys,
+        grad_additional_values; None for arguments that were not given.
+
+    Raises
+    ------
+    ValueError, TypeError : an argument is not legal; the sentence names it and the
+    range.
+
+    Source: definition.md, section 7.
+    """
+    params = Params(
+        _rank_of(query, "query"), kernel_size, stride, dilation, is_causal, scale,
+        grid_length, query_begin, key_begin, backend,
+    )
+    return _backward(
+        params, query, key, value, grad_out, additional_keys, additional_values, bias,
+        out, lse, grad_lse,
+    )
+
+
+def _attention_params(query, key, is_causal, scale, backend):
+    """Attention is a part of a 1-D grid whose window is the whole grid."""
+    lengths = describe(query, "query").shape[1:2] + describe(key, "key").shape[1:2]
+    longest = max(lengths, default=1)
+    return Params(
+        rank=1,
+        kernel_size=longest,
+        is_causal=is_causal,
+        scale=scale,
+        grid_length=longest,
+        backend=backend,
+    )
+
+
+def attention(
+    query,
+    key,
+    value,
+    is_causal=False,
+    scale=None,
+    *,
+    additional_keys=None,
+    additional_values=None,
+    bias=None,
+    return_lse=False,
+    backend=None,
+):
+    """Attention of each query to all keys, of which there may be another number.
+
+    Parameters
+    ----------
+    query : array [batch, length, heads, head_dim]
+    key : array [batch, length_kv, heads_kv, head_dim]
+    value : array [batch, length_kv, heads_kv, head_dim_v]
+    is_causal : query i sees keys 0 to i, aligned at the first of both
+    bias : array [heads, 2 max(length, length_kv) - 1], or None
+
+    The others, what it returns and what it raises are as for :func:`na1d`.
+
+    Source: definition.md, section 8b.
+    """
+    out, lse = _forward(
+        _attention_params(query, key, is_causal, scale, backend), query, key, value,
+        bias, additional_keys, additional_values, return_lse,
+    )
+    return (out, lse) if return_lse else out
+
+
+def attention_backward(
+    query,
+    key,
+    value,
+    grad_out,
+    is_causal=False,
+    scale=None,
+    *,
+    additional_keys=None,
+    additional_values=None,
+    bias=None,
+    out=None,
+    lse=None,
+    grad_lse=None,
+    backend=None,
+):
+    """Gradients of :func:`attention`, as :func:`na_backward` gives them."""
+    return _backward(
+        _attention_params(query, key, is_causal, scale, backend), query, key, value,
+        grad_out, additional_keys, additional_values, bias, out, lse, grad_lse,
+    )
+
+
+# ---- the unfused pair
+# ------------------------------------------------------------------
+
+
+def na_qk(
+    query,
+    key,
+    kernel_size,
+    stride=1,
+    dilation=1,
+    is_causal=False,
+    scale=None,
+    additional_keys=None,
+    *,
+    bias=None,
+    grid_length=None,
+    query_begin=None,
+    key_begin=None,
+    backend=None,
+):
+    """The logits alone, on a grid of 1, 2 or 3 axes: for a softmax of one's own.
+
+    Slot t of a query belongs to its t-th visible key, in row-major order of the window;
+    additional tokens come last.  Slots that a causal axis or a part of a grid leaves
+    empty hold -inf.
+
+    Parameters
+    ----------
+    scale : factor of the logits; None means 1, unlike in the fused functions
+
+    The others are those of :func:`na2d`.
+
+    Returns
+    -------
+    attn : array [batch, axes..., heads, product of kernel_size (+ extras)]
+
+    Raises
+    ------
+    ValueError, TypeError : an argument is not legal; the sentence names it and the
+    range.
+
+    Source: definition.md, section 8.
+    """
+    q = describe(query, "query")
+    params = Params(
+        _rank_of(query, "query"), kernel_size, stride, dilation, is_causal, scale,
+        grid_length, query_begin, key_begin, backend,
+    )
+    # Before an array is made whose size an illegal kernel_size would decide.
+    capi.natten_supported(params, capi.NATTEN_QK, query, key, None, additional_keys)
+    slots = capi.slots(params, additional_keys)
+    attn = maker_like(query)((*q.shape[:-1], slots), q.dtype)
+    capi.natten_qk(params, query, key, bias, additional_keys, attn, None)
+    return attn
+
+
+def na_qk_backward(
+    query,
+    key,
+    grad_attn,
+    kernel_size,
+    stride=1,
+    dilation=1,
+    is_causal=False,
+    scale=None,
+    additional_keys=None,
+    *,
+    bias=None,
+    grid_length=None,
+    query_begin=None,
+    key_begin=None,
+    backend=None,
+):
+    """Gradients of :func:`na_qk`: grad_query, grad_key, and those of what else was
+    given.
+
+    grad_attn has attn's shape; its empty slots are not read.  Of bias only the shape is
+    used.
+    """
+    params = Params(
+        _rank_of(query, "query"), kernel_size, stride, dilation, is_causal, scale,
+        grid_length, query_begin, key_begin, backend,
+    )
+    make = maker_like(query)
+    gradients = Gradients(
+        grad_query=_like(make, query, "query"),
+        grad_key=_like(make, key, "key"),
+        grad_bias=_like(make, bias, "bias"),
+        grad_additional_keys=_like(make, additional_keys, "additional_keys"),
+    )
+    capi.natten_qk_backward(
+        params, query, key, additional_keys, grad_attn, gradients.grad_query,
+        gradients.grad_key, gradients.grad_bias, gradients.grad_additional_keys, None,
+    )
+    return gradients
+
+
+def na_av(
+    attn,
+    value,
+    kernel_size,
+    stride=1,
+    dilation=1,
+    is_causal=False,
+    additional_values=None,
+    *,
+    grid_length=None,
+    query_begin=None,
+    key_begin=None,
+    backend=None,
+):
+    """Weights times values, on a grid of 1, 2 or 3 axes: the second half of the pair.
+
+    Parameters
+    ----------
+    attn : array [batch, axes..., heads, product of kernel_size (+ extras)]
+        Weights in the slots of :func:`na_qk`; those in empty slots are not read.
+    value : array [batch, axes..., heads_kv, head_dim_v]
+
+    The others are those of :func:`na2d`.
+
+    Returns
+    -------
+    out : array [batch, axes..., heads, head_dim_v]
+
+    Raises
+    ------
+    ValueError, TypeError : an argument is not legal; the sentence names it and the
+    range.
+
+    Source: definition.md, section 8.
+    """
+    a = describe(attn, "attn")
+    v = describe(value, "value")
+    params = Params(
+        _rank_of(attn, "attn"), kernel_size, stride, dilation, is_causal, None,
+        grid_length, query_begin, key_begin, backend,
+    )
+    out = maker_like(attn)(a.shape[:-1] + v.shape[-1:], a.dtype)
+    capi.natten_av(params, attn, value, additional_values, out, None)
+    return out
+
+
+def na_av_backward(
+    attn,
+    value,
+    grad_out,
+    kernel_size,
+    stride=1,
+    dilation=1,
+    is_causal=False,
+    additional_values=None,
+    *,
+    grid_length=None,
+    query_begin=None,
+    key_begin=None,
+    backend=None,
+):
+    """Gradients of :func:`na_av`: grad_attn, grad_value, and grad_additional_values.
+
+    grad_attn is 0 in empty slots.
+    """
+    params = Params(
+        _rank_of(attn, "attn"), kernel_size, stride, dilation, is_causal, None,
+        grid_length, query_begin, key_begin, backend,
+    )
+    make = maker_like(attn)
+    gradients = Gradients(
+        grad_attn=_like(make, attn, "attn"),
+        grad_value=_like(make, value, "value"),
+        grad_additional_values=_like(make, additional_values, "additional_values"),
+    )
+    capi.natten_av_backward(
+        params, attn, value, additional_values, grad_out, gradients.grad_attn,
+        gradients.grad_value, gradients.grad_additional_values, None,
+    )
+    return gradients
+
+
+# ---- merging
+# ---------------------------------------------------------------------------
+
+
+def merge_attentions(outputs, lse_tensors):
+    """Attention over several disjoint sets of keys, from the attention over each.
+
+    Parameters
+    ----------
+    outputs : sequence of arrays [batch, axes..., heads, head_dim_v]
+    lse_tensors : sequence of arrays [batch, axes..., heads], as many
+        -inf where a query saw nothing of that set.
+
+    Returns
+    -------
+    (out, lse) : arrays of the same shapes, of the kind of the first output
+
+    Raises
+    ------
+    ValueError, TypeError : an argument is not legal; the sentence names it.
+
+    Source: definition.md, section 9.
+    """
+    outputs, lse_tensors = tuple(outputs), tuple(lse_tensors)
+    if not outputs:
+        raise ValueError("outputs: at least one array is wanted")
+    first = describe(outputs[0], "outputs[0]")
+    make = maker_like(outputs[0])
+    out = make(first.shape, first.dtype)
+    lse = make(first.shape[:-1], first.accumulator)
+    capi.natten_merge(outputs, lse_tensors, out, lse, None)
+    return out, lse
+
+
+def merge_attentions_backward(
+    outputs, lse_tensors, grad_out, *, out=None, lse=None, grad_lse=None
+):
+    """Gradients of :func:`merge_attentions`.
+
+    out and lse are what it returned, computed first when not given.
+
+    Returns
+    -------
+    (grad_outputs, grad_lse_tensors) : a list of arrays for each of the two sequences
+    """
+    outputs, lse_tensors = tuple(outputs), tuple(lse_tensors)
+    if out is None or lse is None:
+        computed_out, computed_lse = merge_attentions(outputs, lse_tensors)
+        out = computed_out if out is None else out
+        lse = computed_lse if lse is None else lse
+    grad_outputs = [_like(maker_like(o), o, "outputs") for o in outputs]
+    grad_lses = [_like(maker_like(x), x, "lse_tensors") for x in lse_tensors]
+    capi.natten_merge_backward(
+        outputs, lse_tensors, out, lse, grad_out, grad_lse, grad_outputs, grad_lses,
+        None,
+    )
+    return grad_outputs, grad_lses
+
+
+# ---- plans
+# -----------------------------------------------------------------------------
+
+
+def plan(
+    query,
+    key,
+    value=None,
+    kernel_size=None,
+    stride=1,
+    dilation=1,
+    is_causal=False,
+    scale=None,
+    additional_keys=None,
+    *,
+    operation="forward",
+    grid_length=None,
+    query_begin=None,
+    key_begin=None,
+    backend=None,
+):
+    """How a call would be made, in words: problem, backend, instruction set, tiles.
+
+    Parameters
+    ----------
+    operation : "forward", "backward", "qk", "qk_backward", "av" or "av_backward"
+        For the last two, query is attn and key is value.
+
+    The others are those of :func:`na2d`; nothing is computed.
+    """
+    params = Params(
+        _rank_of(query, "query"), kernel_size, stride, dilation, is_causal, scale,
+        grid_length, query_begin, key_begin, backend,
+    )
+    if operation not in _OPERATIONS:
+        words = ", ".join(map(repr, _OPERATIONS))
+        raise ValueError(f"operation: {operation!r} is not one of {words}")
+    return capi.natten_plan_text(
+        params, _OPERATIONS[operation], query, key, value, additional_keys
+    )
