@@ -8,7 +8,7 @@ set -eu
 # shellcheck disable=SC2154  # from natten-env.sh
 cd "$top_srcdir"
 test -e .git && command -v git > /dev/null || {
-    echo '1..0 # SKIP not a git checkout'
+    echo '1..0 # SKIP not a git checkout, or no git'
     exit 0
 }
 echo 1..2
