@@ -9,7 +9,57 @@ lib_LTLIBRARIES += %D%/libnatten.la
 noinst_LTLIBRARIES += %D%/libnatten_core.la
 
 %C%_libnatten_core_la_SOURCES = \
-	%D%/include/natten.h
+	%D%/include/natten.h \
+	%D%/base/cpus.c \
+	%D%/base/cpus.h \
+	%D%/base/dtype.c \
+	%D%/base/dtype.h \
+	%D%/base/env.c \
+	%D%/base/env.h \
+	%D%/base/floatmode.h \
+	%D%/base/parallel.c \
+	%D%/base/parallel.h \
+	%D%/base/status.c \
+	%D%/base/status.h \
+	%D%/geometry/axis.h \
+	%D%/problem/merge.c \
+	%D%/problem/merge.h \
+	%D%/problem/params.c \
+	%D%/problem/params.h \
+	%D%/problem/problem.c \
+	%D%/problem/problem.h \
+	%D%/problem/problem_spec.c \
+	%D%/problem/problem_spec.h \
+	%D%/problem/problem_text.c \
+	%D%/problem/problem_text.h \
+	%D%/problem/roles.c \
+	%D%/problem/roles.h \
+	%D%/problem/task.c \
+	%D%/problem/task.h \
+	%D%/problem/tensor.c \
+	%D%/problem/tensor.h \
+	%D%/machine/cpuid.c \
+	%D%/machine/cpuid.h \
+	%D%/machine/machine.c \
+	%D%/machine/machine.h \
+	%D%/backend/backend.h \
+	%D%/reference/fused.c \
+	%D%/reference/gradients.c \
+	%D%/reference/gradients.h \
+	%D%/reference/operations.h \
+	%D%/reference/pair.c \
+	%D%/reference/pair.h \
+	%D%/reference/reference.c \
+	%D%/reference/reference.h \
+	%D%/reference/unfused.c \
+	%D%/cpu/cpu.h \
+	%D%/cpu/cpu_merge.c \
+	%D%/plan/plan.c \
+	%D%/plan/plan.h \
+	%D%/registry/registry.c \
+	%D%/registry/registry.h \
+	%D%/api/natten.c \
+	%D%/api/settings.c
 %C%_libnatten_core_la_LIBADD =
 
 %C%_libnatten_la_SOURCES =
@@ -17,7 +67,8 @@ noinst_LTLIBRARIES += %D%/libnatten_core.la
 %C%_libnatten_la_LDFLAGS = $(AM_LDFLAGS) -version-info $(NATTEN_LT_VERSION) \
 	-no-undefined $(DEFS_LDFLAGS)
 if HAVE_VERSION_SCRIPT
-%C%_libnatten_la_LDFLAGS += -Wl,--version-script=$(srcdir)/%D%/natten.sym
+%C%_libnatten_la_LDFLAGS += -Wl,--version-script=$(srcdir)/%D%/natten.sym \
+	-Wl,-z,nodelete
 EXTRA_%C%_libnatten_la_DEPENDENCIES = %D%/natten.sym
 else
 %C%_libnatten_la_LDFLAGS += -export-symbols-regex '^natten_'

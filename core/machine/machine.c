@@ -35,7 +35,7 @@ static const char *const names[NATTEN_VARIANTS] = {
 
 static const bool built[NATTEN_VARIANTS] = {
     [NATTEN_VARIANT_SCALAR] = true,
-#if defined(__SSE2__) || defined(NATTEN_HAVE_NEON)
+#if defined(NATTEN_HAVE_SSE2) || defined(NATTEN_HAVE_NEON)
     [NATTEN_VARIANT_BASELINE] = true,
 #endif
 #ifdef NATTEN_HAVE_AVX2

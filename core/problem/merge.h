@@ -17,12 +17,16 @@ typedef struct natten_merge_task {
     natten_view out, lse, grad_out, grad_lse;
 } natten_merge_task;
 
-natten_status natten_merge_check(bool backward, int64_t count, const natten_tensor *outputs,
-                                 const natten_tensor *lses, const natten_tensor *out,
-                                 const natten_tensor *lse, const natten_tensor *grad_out,
-                                 const natten_tensor *grad_lse,
-                                 const natten_tensor *grad_outputs,
-                                 const natten_tensor *grad_lses, natten_merge_task *task);
+/* A call of natten_merge() or natten_merge_backward() as it came through the door. */
+typedef struct natten_merge_problem {
+    bool backward;
+    int64_t count;
+    const natten_tensor *outputs, *lses, *out, *lse;
+    const natten_tensor *grad_out, *grad_lse, *grad_outputs, *grad_lses; /* backward only */
+} natten_merge_problem;
+
+natten_status natten_merge_check(const natten_merge_problem *problem,
+                                 natten_merge_task *task);
 
 /* The view of a tensor [batch, axes..., heads (, dim)] that has passed the check. */
 natten_view natten_merge_view(const natten_tensor *tensor, bool has_item);

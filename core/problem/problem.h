@@ -22,7 +22,12 @@ typedef struct natten_problem {
 natten_status natten_problem_check(const natten_problem *problem, natten_task *task);
 
 /* The same for a question about a call (workspace, plan): outputs and the inputs that do not
- * shape the work may be missing, and no memory is looked at. */
+ * shape the work may be missing, and no memory is looked at.  All outputs count as wanted:
+ * their views are not NULL, and what a backend asks for is then enough for every call. */
 natten_status natten_problem_sketch(const natten_problem *problem, natten_task *task);
+
+/* The caller's scratch shares no byte with a tensor of this checked call. */
+natten_status natten_problem_check_workspace(const natten_problem *problem,
+                                             const void *workspace, size_t bytes);
 
 #endif
