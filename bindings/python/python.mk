@@ -13,9 +13,9 @@ py_generated = $(py_wrap) $(py_capi)
 py_glue = %D%/arrays.h %D%/params.h
 py_modules = %D%/natten/__init__.py %D%/natten/_arrays.py %D%/natten/_functional.py \
 	%D%/natten/_functional.pyi %D%/natten/_runtime.py \
-	%D%/natten/py.typed
+	%D%/natten/capi.pyi %D%/natten/py.typed
 py_tests = %D%/tests/run.py %D%/tests/conftest.py %D%/tests/oracle.py \
-	%D%/tests/problem.py %D%/tests/test_agreement.py %D%/tests/test_arrays.py \
+	%D%/tests/problem.py %D%/tests/test_arrays.py \
 	%D%/tests/test_attention.py %D%/tests/test_cases.py %D%/tests/test_errors.py \
 	%D%/tests/test_lifetime.py %D%/tests/test_surface.py %D%/tests/test_threads.py \
 	%D%/tests/test_torch.py
