@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# A user's build against an installed copy, by pkg-config and by CMake: the library goes to
-# a directory made for the test, and a program outside finds, links and runs it.
+# A user's build against an installed copy, by pkg-config and by CMake: the library goes
+# to a directory made for the test, and a program outside finds, links and runs it.
 
 set -eu
 # shellcheck disable=SC2154  # from natten-env.sh
@@ -37,7 +37,8 @@ add_executable(program main.c)
 target_link_libraries(program PRIVATE natten::natten)
 END
 version=$(sed -n 's/^Version: //p' core/natten.pc)
-library_folder=$(dirname "$(find "$stage" -name 'libnatten.*' ! -name '*.la' | head -n 1)")
+library=$(find "$stage" -name 'libnatten.*' ! -name '*.la' | head -n 1)
+library_folder=$(dirname "$library")
 LD_LIBRARY_PATH=$library_folder
 export LD_LIBRARY_PATH
 

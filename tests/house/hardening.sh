@@ -1,9 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# The library and the command as an attacker finds them: relocations read-only and bound at
-# load, no executable stack, no writable code, no relocations in the text, no runtime of
-# another language dragged in.
+# The library and the command as an attacker finds them: relocations read-only and bound
+# at load, no executable stack, no writable code, no relocations in the text, no runtime
+# of another language dragged in.
 
 set -eu
 # shellcheck disable=SC2154  # from natten-env.sh

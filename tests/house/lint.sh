@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# scripts/lint and scripts/format find nothing.  In a checkout only: a release has no git
-# to say which files are sources.
+# scripts/lint and scripts/format find nothing.  In a checkout only: a release has no
+# git to say which files are sources.
 
 set -eu
 # shellcheck disable=SC2154  # from natten-env.sh
@@ -32,5 +32,5 @@ if clang-format --version 2>/dev/null | grep -q 'version 14\.' ||
     command -v clang-format-14 > /dev/null; then
     run 2 'the C sources have the layout of .clang-format' scripts/format --check
 else
-    echo 'ok 2 - the C sources have the layout of .clang-format # SKIP no clang-format 14'
+    echo 'ok 2 - the C sources have the layout of .clang-format # SKIP no version 14'
 fi

@@ -1,9 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# The library exports what natten.h declares, no more and no less: an internal symbol that
-# leaks out is an interface that someone will use, a declared one that is missing is found
-# only in a user's link.
+# The library exports what natten.h declares, no more and no less: an internal symbol
+# that leaks out is an interface that someone will use, a declared one that is missing
+# is found only in a user's link.
 
 set -eu
 # shellcheck disable=SC2154  # from natten-env.sh
@@ -22,7 +22,7 @@ test -f "$library" || {
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-# Functions the header declares: the compiler's own reading of it, each name before "(" at
+# Functions the header declares, in the compiler's own reading: each name before "(" at
 # the outermost level.
 printf '#define NATTEN_API natten_declared_here\n#include <natten.h>\n' > "$work/all.c"
 sed 's/^# *define NATTEN_API.*/#define NATTEN_API natten_declared_here/' "$header" \
