@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 #
-# How failures and interrupts become R conditions, and words become constants.  Called from
-# C (src/call.c) only; the constants themselves are generated, in constants.R.
+# How failures and interrupts become R conditions, and words become constants.  Called
+# from C (src/call.c) only; the constants themselves are generated, in constants.R.
 
 # Every failure of the package: class c("NATTEN_ERR_...", "natten_error", "error",
 # "condition"), with the library's sentence as its message.
@@ -13,7 +13,7 @@ signal_failure <- function(status, sentence) {
   ))
 }
 
-# What R itself does at Ctrl-C: tell the handlers, and if none takes it, go to top level.
+# What R itself does at Ctrl-C: tell the handlers; if none takes it, go to top level.
 signal_interrupt <- function() {
   signalCondition(structure(
     class = c("interrupt", "condition"),

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 #
-# The functions that users call.  Their arguments go to C as they are: natten_r_...() takes
-# the environment of the function that was called, finds the arguments there by name, and
-# gives back a list of new arrays.  Nothing is checked or computed here.
+# The functions that users call.  Their arguments go to C as they are: natten_r_...()
+# takes the environment of the function that was called, finds the arguments there by
+# name, and gives back a list of new arrays.  Nothing is checked or computed here.
 
 neighborhood_attention <- function(query, key, value, kernel_size, stride = 1,
                                    dilation = 1, is_causal = FALSE, scale = NULL,
@@ -38,7 +38,7 @@ neighborhood_qk <- function(query, key, kernel_size, stride = 1, dilation = 1,
 
 neighborhood_qk_backward <- function(query, key, grad_attn, kernel_size, stride = 1,
                                      dilation = 1, is_causal = FALSE, scale = NULL,
-                                     bias_gradient = FALSE, additional_keys = NULL,
+                                     bias = NULL, additional_keys = NULL,
                                      grid_length = NULL, query_begin = NULL,
                                      key_begin = NULL,
                                      precision = c("double", "single"),

@@ -18,14 +18,14 @@
 #define MAX_ELEMENTS     4503599627370496.0 /* 2^52 */
 #define MAX_WHOLE_NUMBER 9007199254740992.0 /* 2^53 */
 
-/* ---- failing ------------------------------------------------------------------------ */
+/* ---- failing ------------------------------------------------------------------ */
 
 /* Call a function of the package's R code, in R/conditions.R. */
-static SEXP call_r(SEXP call)
+static SEXP call_r(SEXP expression)
 {
-    PROTECT(call);
+    PROTECT(expression);
     SEXP name = PROTECT(Rf_mkString("natten"));
-    SEXP result = Rf_eval(call, PROTECT(R_FindNamespace(name)));
+    SEXP result = Rf_eval(expression, PROTECT(R_FindNamespace(name)));
     UNPROTECT(3);
     return result;
 }
@@ -55,7 +55,7 @@ void check(natten_status status)
         fail(status, natten_last_error());
 }
 
-/* ---- arguments ---------------------------------------------------------------------- */
+/* ---- arguments ---------------------------------------------------------------- */
 
 SEXP argument(const call *c, const char *name)
 {
@@ -89,15 +89,12 @@ const char *string(const call *c, const char *name)
 int32_t constant(const call *c, const char *name, const char *enumeration)
 {
     SEXP word = PROTECT(Rf_mkString(string(c, name)));
-    SEXP call = PROTECT(Rf_lang3(Rf_install("constant_of_word"), word,
-                                 Rf_install(enumeration)));
-    int value = Rf_asInteger(call_r(call));
-    if (value != NA_INTEGER) {
-        UNPROTECT(2);
-        return value;
-    }
-    call = PROTECT(Rf_lang2(Rf_install("legal_words"), Rf_install(enumeration)));
-    SEXP legal = PROTECT(call_r(call));
+    SEXP table = Rf_install(enumeration); /* a symbol is never collected */
+    SEXP value = call_r(Rf_lang3(Rf_install("constant_of_word"), word, table));
+    UNPROTECT(1);
+    if (Rf_asInteger(value) != NA_INTEGER)
+        return Rf_asInteger(value);
+    SEXP legal = PROTECT(call_r(Rf_lang2(Rf_install("legal_words"), table)));
     refuse(c, NATTEN_ERR_ARGUMENT, "%s=\"%s\" is not one of %s", name, string(c, name),
            CHAR(STRING_ELT(legal, 0)));
 }
@@ -122,7 +119,7 @@ int64_t whole_number(const call *c, const char *name, SEXP x, R_xlen_t i)
     return (int64_t)value;
 }
 
-/* ---- arrays in ---------------------------------------------------------------------- */
+/* ---- arrays in ---------------------------------------------------------------- */
 
 /* The shape of an R array in C's order; a vector without dim has one axis. */
 static void set_shape(natten_tensor *t, SEXP x)
@@ -145,7 +142,8 @@ static void set_type(natten_tensor *t, int single)
 }
 
 /* Elements of x as fp32, in memory of this .Call.  Here and below one element more than
- * needed, because R_alloc() of nothing is NULL, which the library takes for no tensor. */
+ * needed, because R_alloc() of nothing is NULL, which the library takes for no tensor.
+ */
 static float *narrowed(const double *x, R_xlen_t n)
 {
     float *copy = (float *)R_alloc((size_t)n + 1, sizeof *copy);
@@ -192,7 +190,7 @@ natten_tensor *input(const call *c, const char *name)
     return input_value(c, name, argument(c, name));
 }
 
-/* ---- parameters --------------------------------------------------------------------- */
+/* ---- parameters --------------------------------------------------------------- */
 
 /* One value for all axes or one for each, in the arrays' order: the reverse of C's. */
 static void read_axes(const call *c, const char *name, int64_t *values)
@@ -242,7 +240,7 @@ void read_params(call *c, const natten_tensor *first)
     read_axes(c, "key_begin", p->key_begin);
 }
 
-/* ---- arrays out --------------------------------------------------------------------- */
+/* ---- arrays out --------------------------------------------------------------- */
 
 SEXP new_array(const call *c, natten_tensor *t, int ndim, const int64_t *shape)
 {
@@ -299,7 +297,7 @@ void widen(const call *c, const natten_tensor *t, SEXP x)
         REAL(x)[i] = (double)from[i];
 }
 
-/* ---- the call ----------------------------------------------------------------------- */
+/* ---- the call ----------------------------------------------------------------- */
 
 SEXP open_call(call *c, const char *function, SEXP frame, const char *const *names)
 {
@@ -329,8 +327,8 @@ static void check_interrupt(void *unused)
     R_CheckUserInterrupt();
 }
 
-/* Asked by the library, on R's own thread.  R_ToplevelExec catches the jump with which R
- * answers Ctrl-C, so that it does not go through the library's frames. */
+/* Asked by the library, on R's own thread.  R_ToplevelExec catches the jump with which
+ * R answers Ctrl-C, so that it does not go through the library's frames. */
 static int32_t poll_interrupt(void *user)
 {
     call *c = (call *)user;

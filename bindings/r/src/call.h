@@ -2,10 +2,11 @@
  *
  * One call from R: reading its arguments, making its results, running it, failing.
  *
- * call.c turns R values into what natten.h wants and back, for any operation; glue.c has
- * the operations, a screen each.  Everything here may leave by R's longjmp, which is why
- * all memory comes from R (freed when .Call ends, however it ends) and why none of it is
- * called while the library runs, poll_interrupt() in call.c excepted, which doesn't jump.
+ * call.c turns R values into what natten.h wants and back, for any operation; glue.c
+ * has the operations, a screen each.  Everything here may leave by R's longjmp, which
+ * is why all memory comes from R (freed when .Call ends, however it ends) and why none
+ * of it is called while the library runs, poll_interrupt() in call.c excepted, which
+ * doesn't jump.
  */
 #ifndef NATTEN_R_CALL_H
 #define NATTEN_R_CALL_H
@@ -21,8 +22,8 @@ typedef struct call {
     const char *function; /* of natten.h, the first word of every sentence */
     SEXP frame;           /* environment of the R function: the arguments by name */
     natten_params params;
-    int single;           /* compute in fp32 */
-    SEXP results;         /* named list; its owner protects it */
+    int single;                          /* compute in fp32 */
+    SEXP results;                        /* named list; its owner protects it */
     natten_tensor *outputs[MAX_RESULTS]; /* behind results; NULL: not wanted */
     int interrupted;                     /* the user pressed Ctrl-C */
 } call;
@@ -51,7 +52,8 @@ int32_t constant(const call *c, const char *name, const char *enumeration);
 int64_t whole_number(const call *c, const char *name, SEXP x, R_xlen_t i);
 
 /* An array argument as a tensor of the call's type; NULL if it isn't there or is NULL.
- * Doubles are used where they are, unless the call is in fp32; other numbers are copied. */
+ * Doubles are used where they are, unless the call is in fp32; other numbers are
+ * copied. */
 natten_tensor *input(const call *c, const char *name);
 /* The same for an array that is not itself an argument; `name` is for sentences. */
 natten_tensor *input_value(const call *c, const char *name, SEXP x);
@@ -71,8 +73,8 @@ SEXP new_array(const call *c, natten_tensor *t, int ndim, const int64_t *shape);
 /* After the call: make fp32 results doubles. */
 void widen(const call *c, const natten_tensor *t, SEXP x);
 
-/* Around the library's function: let Ctrl-C stop it; then signal that or its failure, or
- * bring the results home and return the list of those that were wanted. */
+/* Around the library's function: let Ctrl-C stop it; then signal that or its failure,
+ * or bring the results home and return the list of those that were wanted. */
 void start(call *c);
 SEXP finish(call *c, natten_status status);
 

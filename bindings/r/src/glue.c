@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The operations of natten.h as R calls them: see glue.h.  Each one reads its arguments,
- * makes its results and calls the library; what is allowed is decided there.
+ * The operations of natten.h as R calls them: see glue.h.  Each one reads its
+ * arguments, makes its results and calls the library; what is allowed is decided there.
  */
 #include "glue.h"
 
@@ -9,7 +9,7 @@
 
 #include "call.h"
 
-/* ---- neighborhood attention --------------------------------------------------------- */
+/* ---- neighborhood attention --------------------------------------------------- */
 
 static int64_t last_size(const natten_tensor *t)
 {
@@ -30,8 +30,8 @@ SEXP natten_r_forward(SEXP frame)
     if (query && is_true(&c, "return_lse"))
         lse = output(&c, 1, query->ndim - 1, query->shape);
     start(&c);
-    natten_status status = natten_forward(&c.params, query, key, value, bias, keys, values,
-                                          out, lse, NULL, 0, NULL);
+    natten_status status = natten_forward(&c.params, query, key, value, bias, keys,
+                                          values, out, lse, NULL, 0, NULL);
     SEXP results = finish(&c, status);
     UNPROTECT(1);
     return results;
@@ -80,23 +80,28 @@ SEXP natten_r_backward(SEXP frame)
         lse = lse ? lse : &made_lse;
     }
     if (status == NATTEN_OK)
-        status = natten_backward(&c.params, query, key, value, bias, keys, values, out, lse,
-                                 grad_out, grad_lse, grad_query, grad_key, grad_value,
-                                 grad_bias, grad_keys, grad_values, NULL, 0, NULL);
+        status =
+            natten_backward(&c.params, query, key, value, bias, keys, values, out, lse,
+                            grad_out, grad_lse, grad_query, grad_key, grad_value,
+                            grad_bias, grad_keys, grad_values, NULL, 0, NULL);
     SEXP results = finish(&c, status);
     UNPROTECT(2);
     return results;
 }
 
-/* ---- the unfused pair --------------------------------------------------------------- */
+/* ---- the unfused pair --------------------------------------------------------- */
 
-/* Refuse what the library would refuse for these inputs, before kernel_size shapes a
- * result. */
-static void check_inputs(const call *c, natten_operation operation,
-                         const natten_tensor *query, const natten_tensor *key,
-                         const natten_tensor *additional)
+/* Refuse what the library refuses of qk's inputs, before kernel_size shapes a result;
+ * in the name of the operation. */
+static void check_inputs(const call *c, const natten_tensor *query,
+                         const natten_tensor *key, const natten_tensor *keys)
 {
-    check(natten_supported(&c->params, operation, query, key, NULL, additional));
+    natten_status status =
+        natten_supported(&c->params, NATTEN_QK, query, key, NULL, keys);
+    const char *colon = strchr(natten_last_error(), ':');
+    if (status != NATTEN_OK && colon)
+        refuse(c, status, "%s", colon + 2);
+    check(status);
 }
 
 SEXP natten_r_qk(SEXP frame)
@@ -107,7 +112,7 @@ SEXP natten_r_qk(SEXP frame)
     natten_tensor *query = input(&c, "query"), *key = input(&c, "key");
     natten_tensor *bias = input(&c, "bias"), *keys = input(&c, "additional_keys");
     read_params(&c, query);
-    check_inputs(&c, NATTEN_QK, query, key, keys);
+    check_inputs(&c, query, key, keys);
     int64_t slots = 1;
     for (int32_t a = 0; a < c.params.rank; a++)
         slots *= c.params.kernel_size[a];
@@ -129,18 +134,12 @@ SEXP natten_r_qk_backward(SEXP frame)
     call c;
     PROTECT(open_call(&c, "natten_qk_backward", frame, names));
     natten_tensor *query = input(&c, "query"), *key = input(&c, "key");
-    natten_tensor *keys = input(&c, "additional_keys");
-    natten_tensor *grad_attn = input(&c, "grad_attn"), *grad_bias = NULL;
+    natten_tensor *keys = input(&c, "additional_keys"), *bias = input(&c, "bias");
+    natten_tensor *grad_attn = input(&c, "grad_attn");
     read_params(&c, query);
-    check_inputs(&c, NATTEN_QK_BACKWARD, query, key, keys);
-    if (is_true(&c, "bias_gradient")) {
-        int64_t shape[1 + NATTEN_MAX_RANK] = {query->shape[query->ndim - 2]};
-        for (int32_t a = 0; a < c.params.rank; a++)
-            shape[1 + a] = 2 * c.params.kernel_size[a] - 1;
-        grad_bias = output(&c, 2, 1 + c.params.rank, shape);
-    }
     natten_tensor *grad_query = output_like(&c, 0, query);
     natten_tensor *grad_key = output_like(&c, 1, key);
+    natten_tensor *grad_bias = output_like(&c, 2, bias);
     natten_tensor *grad_keys = output_like(&c, 3, keys);
     start(&c);
     natten_status status =
@@ -170,8 +169,8 @@ SEXP natten_r_av(SEXP frame)
 
 SEXP natten_r_av_backward(SEXP frame)
 {
-    static const char *const names[] = {"grad_attn", "grad_value", "grad_additional_values",
-                                        NULL};
+    static const char *const names[] = {"grad_attn", "grad_value",
+                                        "grad_additional_values", NULL};
     call c;
     PROTECT(open_call(&c, "natten_av_backward", frame, names));
     natten_tensor *attn = input(&c, "attn"), *value = input(&c, "value");
@@ -183,14 +182,14 @@ SEXP natten_r_av_backward(SEXP frame)
     natten_tensor *grad_values = output_like(&c, 2, values);
     start(&c);
     natten_status status =
-        natten_av_backward(&c.params, attn, value, values, grad_out, grad_attn, grad_value,
-                           grad_values, NULL, 0, NULL);
+        natten_av_backward(&c.params, attn, value, values, grad_out, grad_attn,
+                           grad_value, grad_values, NULL, 0, NULL);
     SEXP results = finish(&c, status);
     UNPROTECT(1);
     return results;
 }
 
-/* ---- merging ------------------------------------------------------------------------ */
+/* ---- merging ------------------------------------------------------------------ */
 
 /* The elements of a list argument as an array of tensors. */
 static natten_tensor *input_list(const call *c, const char *name, R_xlen_t *count)
@@ -204,7 +203,8 @@ static natten_tensor *input_list(const call *c, const char *name, R_xlen_t *coun
     for (R_xlen_t i = 0; i < *count; i++) {
         natten_tensor *t = input_value(c, name, VECTOR_ELT(list, i));
         if (!t)
-            refuse(c, NATTEN_ERR_ARGUMENT, "%s[[%lld]] is NULL", name, (long long)i + 1);
+            refuse(c, NATTEN_ERR_ARGUMENT, "%s[[%lld]] is NULL", name,
+                   (long long)i + 1);
         tensors[i] = *t;
     }
     return tensors;
@@ -239,7 +239,8 @@ SEXP natten_r_merge(SEXP frame)
 }
 
 /* A list of new arrays shaped like some tensors, as result i; and their tensors. */
-static natten_tensor *output_list(call *c, int i, R_xlen_t count, const natten_tensor *like)
+static natten_tensor *output_list(call *c, int i, R_xlen_t count,
+                                  const natten_tensor *like)
 {
     natten_tensor *tensors =
         (natten_tensor *)R_alloc((size_t)count + 1, sizeof *tensors);
@@ -279,8 +280,8 @@ SEXP natten_r_merge_backward(SEXP frame)
         lse = lse ? lse : &made_lse;
     }
     if (status == NATTEN_OK)
-        status = natten_merge_backward(count, outputs, lses, out, lse, grad_out, grad_lse,
-                                       grad_outputs, grad_lses, NULL);
+        status = natten_merge_backward(count, outputs, lses, out, lse, grad_out,
+                                       grad_lse, grad_outputs, grad_lses, NULL);
     SEXP results = PROTECT(finish(&c, status));
     for (R_xlen_t n = 0; n < count; n++) {
         widen(&c, &grad_outputs[n], VECTOR_ELT(VECTOR_ELT(results, 0), n));
@@ -290,7 +291,7 @@ SEXP natten_r_merge_backward(SEXP frame)
     return results;
 }
 
-/* ---- questions and the process ------------------------------------------------------ */
+/* ---- questions and the process ------------------------------------------------ */
 
 SEXP natten_r_plan(SEXP frame)
 {
@@ -316,7 +317,8 @@ SEXP natten_r_set_num_threads(SEXP threads)
         refuse(&c, NATTEN_ERR_ARGUMENT, "threads must be one number");
     int64_t count = whole_number(&c, "threads", threads, 0);
     if (count != (int32_t)count)
-        refuse(&c, NATTEN_ERR_ARGUMENT, "threads=%lld is out of range", (long long)count);
+        refuse(&c, NATTEN_ERR_ARGUMENT, "threads=%lld is out of range",
+               (long long)count);
     check(natten_set_num_threads((int32_t)count));
     return R_NilValue;
 }
@@ -331,7 +333,8 @@ SEXP natten_r_set_cpu_variant(SEXP name)
     const call c = {.function = "natten_set_cpu_variant"};
     if (name != R_NilValue && (!Rf_isString(name) || Rf_xlength(name) != 1))
         refuse(&c, NATTEN_ERR_ARGUMENT, "name must be one string, or NULL");
-    check(natten_set_cpu_variant(name == R_NilValue ? NULL : CHAR(STRING_ELT(name, 0))));
+    check(
+        natten_set_cpu_variant(name == R_NilValue ? NULL : CHAR(STRING_ELT(name, 0))));
     return R_NilValue;
 }
 

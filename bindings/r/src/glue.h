@@ -9,9 +9,10 @@
  * argument is spelled once, in R's signature.
  *
  * Arrays are plain doubles in R's order, c(head_dim, heads, W, H, batch), which is the
- * same memory as C's [batch, H, W, heads, head_dim].  Per-axis values are in the arrays'
- * order too, and are reversed here.  Results are new R arrays in a named list; arguments
- * are only read.  A failure is signalled as an R condition (fail() in glue.c).
+ * same memory as C's [batch, H, W, heads, head_dim].  Per-axis values are in the
+ * arrays' order too, and are reversed here.  Results are new R arrays in a named list;
+ * arguments are only read.  A failure is signalled as an R condition (fail() in
+ * glue.c).
  */
 #ifndef NATTEN_R_GLUE_H
 #define NATTEN_R_GLUE_H
@@ -26,7 +27,7 @@ SEXP natten_r_forward(SEXP frame);
 SEXP natten_r_backward(SEXP frame);
 /* list(attn) */
 SEXP natten_r_qk(SEXP frame);
-/* list(grad_query, grad_key, grad_bias if bias_gradient, grad_additional_keys if given) */
+/* list(grad_query, grad_key, grad_bias and grad_additional_keys if those are given) */
 SEXP natten_r_qk_backward(SEXP frame);
 /* list(out) */
 SEXP natten_r_av(SEXP frame);
