@@ -22,6 +22,8 @@ noinst_LTLIBRARIES += %D%/libnatten_core.la
 	%D%/base/status.c \
 	%D%/base/status.h \
 	%D%/geometry/axis.h \
+	%D%/problem/axes.c \
+	%D%/problem/axes.h \
 	%D%/problem/merge.c \
 	%D%/problem/merge.h \
 	%D%/problem/params.c \

@@ -8,8 +8,8 @@
  *
  * **Tensors** are heads-last and row-major in meaning: `[batch, axes..., heads, head_dim]`
  * with 1, 2 or 3 axes, named (length), (height, width) or (depth, height, width). Inputs may
- * have any non-negative strides, outputs any that do not overlap; the bytes need only the
- * alignment of their element.
+ * have any strides from 0 on, outputs any that keep elements apart and off all other tensors;
+ * the bytes need only the alignment of their element. The stride of a size of 1 is ignored.
  *
  * **Types**: fp64, fp32, bf16, fp16; all tensors of a call alike, except bias, lse and their
  * gradients, which have the accumulator type: fp64 for fp64, fp32 for the others.
@@ -18,14 +18,17 @@
  * arguments have passed, and natten_last_error() then holds this thread's sentence: the
  * function, the parameter, its value and the legal range. Arguments are checked in this
  * order: params, presence of tensors, types and devices, shapes, per-axis values (axis by
- * axis: kernel_size, dilation, stride, grid_length, query_begin, key_begin), scale, strides,
- * overlap, workspace; the first one that fails is named.
+ * axis: grid_length, query_begin, key_begin, kernel_size, dilation, stride, is_causal), the
+ * sizes that kernel_size decides (of bias and attn), scale, strides and addresses, overlap,
+ * workspace; the first one that fails is named.
  *
  * **Promises**: no initialisation; any number of threads may call at once; works in a forked
  * child; inputs are never written; outputs are fully written; the same call gives the same
- * bits on one machine whatever the number of threads; nothing prints, exits or aborts.
- * A batch of 0 is success with nothing touched. Any other size of 0 is an error, except 0
- * extra tokens, which mean none.
+ * bits on one machine whatever the number of threads; the caller's rounding mode and other
+ * floating-point settings change no result and are not changed; nothing prints, exits or
+ * aborts. A batch of 0 is success with nothing touched. Any other size of 0 is an error,
+ * except 0 extra tokens, which mean none, and an axis of a part (grid_length given) that has
+ * no queries or no keys: a query without keys gives out 0 and lse -inf.
  */
 #ifndef NATTEN_H
 #define NATTEN_H
@@ -128,7 +131,8 @@ typedef struct natten_params {
     int32_t rank;            /**< axes of the grid, 1 to 3 */
     int32_t backend;         /**< a natten_backend; default auto */
     int32_t has_scale;       /**< nonzero: `scale` is given, also when it is 0 */
-    double scale;            /**< factor of the logits; default head_dim^-1/2 (qk: 1) */
+    double scale;            /**< factor of the logits, finite as an accumulator;
+                                  default head_dim^-1/2 (qk: 1) */
     uint64_t flags;          /**< NATTEN_FLAG_...; default 0, deterministic and exact */
     int64_t kernel_size[3];  /**< window: 1 <= kernel_size, kernel_size * dilation <= length */
     int64_t stride[3];       /**< 1 <= stride <= kernel_size; default 1 */

@@ -7,6 +7,7 @@
 #include "problem/problem.h"
 
 #include "base/status.h"
+#include "problem/axes.h"
 #include "problem/params.h"
 #include "problem/roles.h"
 #include "problem/tensor.h"
@@ -14,7 +15,6 @@
 #include <float.h>
 #include <inttypes.h>
 #include <math.h>
-#include <stdio.h>
 #include <string.h>
 
 /* A call while it is being checked. */
@@ -222,75 +222,7 @@ static natten_status check_shapes(call *c)
     return NATTEN_OK;
 }
 
-/* ---- per-axis values ---------------------------------------------------------------- */
-
-/* A value of one axis, its range, and the two facts that the range comes from. */
-typedef struct axis_value {
-    const char *name;
-    int axis;
-    int64_t value, low, high;
-    const char *what;
-    int64_t what_value;
-    const char *with;
-    int64_t with_value;
-} axis_value;
-
-static natten_status check_value(const call *c, axis_value v)
-{
-    if (v.value >= v.low && v.value <= v.high)
-        return NATTEN_OK;
-    char why[96] = "";
-    if (v.with)
-        snprintf(why, sizeof why, " (%s %" PRId64 " %s %" PRId64 ")", v.what, v.what_value,
-                 v.with, v.with_value);
-    else if (v.what)
-        snprintf(why, sizeof why, " (%s %" PRId64 ")", v.what, v.what_value);
-    return natten_status_fail(NATTEN_ERR_ARGUMENT,
-                              "%s[%s]=%" PRId64 " not in [%" PRId64 ", %" PRId64 "]%s",
-                              v.name, natten_roles_axis_name(c->params.rank, v.axis),
-                              v.value, v.low, v.high, why);
-}
-
-static natten_status check_axis(const call *c, int a, natten_axis *axis)
-{
-    const natten_params *p = &c->params;
-    int64_t queries = c->size[NATTEN_SIZE_QUERIES][a], keys = c->size[NATTEN_SIZE_KEYS][a];
-    int64_t tokens = queries > keys ? queries : keys;
-    int64_t length = tokens, k = p->kernel_size[a], d = p->dilation[a];
-    if (is_part(c, a)) {
-        length = p->grid_length[a];
-        NATTEN_TRY(check_value(
-            c, (axis_value){"grid_length", a, length, tokens > 1 ? tokens : 1, INT32_MAX,
-                            "query has", queries, "tokens, key", keys}));
-    }
-    NATTEN_TRY(check_value(c, (axis_value){"query_begin", a, p->query_begin[a], 0,
-                                           length - queries, "grid_length", length,
-                                           "- query's", queries}));
-    NATTEN_TRY(check_value(c, (axis_value){"key_begin", a, p->key_begin[a], 0, length - keys,
-                                           "grid_length", length, "- key's", keys}));
-    NATTEN_TRY(check_value(c, (axis_value){"kernel_size", a, k, 1,
-                                           d > 1 ? length / d : length,
-                                           "length", length, d > 1 ? "/ dilation" : NULL,
-                                           d}));
-    NATTEN_TRY(check_value(c, (axis_value){"dilation", a, d, 1, length / k, "length", length,
-                                           "/ kernel_size", k}));
-    NATTEN_TRY(check_value(
-        c, (axis_value){"stride", a, p->stride[a], 1, k, "kernel_size", k, NULL, 0}));
-    NATTEN_TRY(check_value(
-        c, (axis_value){"is_causal", a, p->is_causal[a], 0, 1, NULL, 0, NULL, 0}));
-    *axis = (natten_axis){
-        .length = (int32_t)length,
-        .window = (int32_t)k,
-        .stride = (int32_t)p->stride[a],
-        .dilation = (int32_t)d,
-        .causal = p->is_causal[a] != 0,
-        .query_begin = (int32_t)p->query_begin[a],
-        .query_count = (int32_t)queries,
-        .key_begin = (int32_t)p->key_begin[a],
-        .key_count = (int32_t)keys,
-    };
-    return NATTEN_OK;
-}
+/* ---- windows ------------------------------------------------------------------------ */
 
 /* Axes in front that the call does not have are one token long. */
 static natten_status check_axes(call *c)
@@ -300,7 +232,9 @@ static natten_status check_axes(call *c)
     for (int a = 0; a < front; a++)
         c->task->axis[a] = one;
     for (int a = 0; a < c->params.rank; a++)
-        NATTEN_TRY(check_axis(c, a, &c->task->axis[front + a]));
+        NATTEN_TRY(natten_axes_check(&c->params, a, c->size[NATTEN_SIZE_QUERIES][a],
+                                     c->size[NATTEN_SIZE_KEYS][a],
+                                     &c->task->axis[front + a]));
     return NATTEN_OK;
 }
 
