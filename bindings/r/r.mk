@@ -81,6 +81,6 @@ check-r-package: stage/r/natten/DESCRIPTION
 	_R_CHECK_FORCE_SUGGESTS_=false '$(RCMD)' CMD check --no-manual natten_*.tar.gz
 	! grep -E '(WARNING|ERROR|NOTE)$$' stage/natten.Rcheck/00check.log
 CLEAN_DIRECTORIES += stage/natten.Rcheck
+endif
 
 .PHONY: install-r uninstall-r check-r-package
-endif
