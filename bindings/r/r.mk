@@ -83,4 +83,4 @@ check-r-package: stage/r/natten/DESCRIPTION
 CLEAN_DIRECTORIES += stage/natten.Rcheck
 endif
 
-.PHONY: install-r uninstall-r check-r-package
+PHONY_TARGETS += install-r uninstall-r check-r-package
