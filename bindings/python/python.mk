@@ -70,6 +70,6 @@ uninstall-python:
 UNINSTALL_HOOKS += uninstall-python
 
 TESTS += %D%/tests/run.py
-
-.PHONY: install-python uninstall-python
 endif
+
+PHONY_TARGETS += install-python uninstall-python
