@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * The public functions.  Each operation names itself for the sentences, gathers its arguments
- * into a problem, and leaves the rest to one path: check, plan, scratch, run.  Nothing about
- * attention is decided here.                                                             */
+ * The public functions.  Each operation names itself for the sentences, gathers its
+ * arguments into a problem, and leaves the rest to one path: check, plan, scratch, run.
+ * Nothing about attention is decided here. */
 #include "base/floatmode.h"
 #include "base/parallel.h"
 #include "base/status.h"
@@ -19,7 +19,7 @@
 /* Alignment of scratch: a cache line, and the longest vector. */
 enum { SCRATCH_ALIGNMENT = 64 };
 
-/* ---- one path for all operations ------------------------------------------------------ */
+/* ---- one path for all operations ---- */
 
 static void enter(const char *function)
 {
@@ -33,10 +33,10 @@ static natten_status fit_workspace(const natten_problem *problem, void *workspac
 {
     size_t skip = -(uintptr_t)workspace % SCRATCH_ALIGNMENT;
     if (wanted > 0 && (bytes < skip || bytes - skip < wanted))
-        return natten_status_fail(NATTEN_ERR_ARGUMENT,
-                                  "workspace_bytes=%zu not in [%zu, %zu] (for %zu threads)",
-                                  bytes, skip + wanted, (size_t)PTRDIFF_MAX,
-                                  (size_t)natten_get_num_threads());
+        return natten_status_fail(
+            NATTEN_ERR_ARGUMENT,
+            "workspace_bytes=%zu not in [%zu, %zu] (for %zu threads)", bytes,
+            skip + wanted, (size_t)PTRDIFF_MAX, (size_t)natten_get_num_threads());
     *scratch = (char *)workspace + skip;
     return natten_problem_check_workspace(problem, workspace, bytes);
 }
@@ -56,7 +56,8 @@ static natten_status run(const natten_problem *problem, void *workspace, size_t 
     if (workspace) {
         NATTEN_TRY(fit_workspace(problem, workspace, bytes, wanted, &scratch));
     } else if (wanted > 0) {
-        if (wanted > PTRDIFF_MAX || posix_memalign(&own, SCRATCH_ALIGNMENT, wanted) != 0)
+        if (wanted > PTRDIFF_MAX ||
+            posix_memalign(&own, SCRATCH_ALIGNMENT, wanted) != 0)
             return natten_status_fail(NATTEN_ERR_MEMORY,
                                       "no memory for a workspace of %zu bytes", wanted);
         scratch = own;
@@ -68,7 +69,7 @@ static natten_status run(const natten_problem *problem, void *workspace, size_t 
     return status;
 }
 
-/* ---- params ---------------------------------------------------------------------------- */
+/* ---- params ---- */
 
 natten_status natten_params_init(natten_params *params, size_t size, int32_t rank)
 {
@@ -76,30 +77,31 @@ natten_status natten_params_init(natten_params *params, size_t size, int32_t ran
     return natten_params_fill(params, size, rank);
 }
 
-/* ---- operations ------------------------------------------------------------------------- */
+/* ---- operations ---- */
 
 natten_status natten_forward(const natten_params *params, const natten_tensor *query,
                              const natten_tensor *key, const natten_tensor *value,
                              const natten_tensor *bias,
                              const natten_tensor *additional_keys,
                              const natten_tensor *additional_values, natten_tensor *out,
-                             natten_tensor *lse, void *workspace, size_t workspace_bytes,
-                             void *stream)
+                             natten_tensor *lse, void *workspace,
+                             size_t workspace_bytes, void *stream)
 {
     enter("natten_forward");
     natten_problem problem = {
         .operation = NATTEN_FORWARD,
         .params = params,
-        .tensor = {
-            [NATTEN_QUERY] = query,
-            [NATTEN_KEY] = key,
-            [NATTEN_VALUE] = value,
-            [NATTEN_BIAS] = bias,
-            [NATTEN_ADDITIONAL_KEYS] = additional_keys,
-            [NATTEN_ADDITIONAL_VALUES] = additional_values,
-            [NATTEN_OUT] = out,
-            [NATTEN_LSE] = lse,
-        },
+        .tensor =
+            {
+                [NATTEN_QUERY] = query,
+                [NATTEN_KEY] = key,
+                [NATTEN_VALUE] = value,
+                [NATTEN_BIAS] = bias,
+                [NATTEN_ADDITIONAL_KEYS] = additional_keys,
+                [NATTEN_ADDITIONAL_VALUES] = additional_values,
+                [NATTEN_OUT] = out,
+                [NATTEN_LSE] = lse,
+            },
     };
     return run(&problem, workspace, workspace_bytes, stream);
 }
@@ -110,32 +112,33 @@ natten_status natten_backward(
     const natten_tensor *additional_keys, const natten_tensor *additional_values,
     const natten_tensor *out, const natten_tensor *lse, const natten_tensor *grad_out,
     const natten_tensor *grad_lse, natten_tensor *grad_query, natten_tensor *grad_key,
-    natten_tensor *grad_value, natten_tensor *grad_bias, natten_tensor *grad_additional_keys,
-    natten_tensor *grad_additional_values, void *workspace, size_t workspace_bytes,
-    void *stream)
+    natten_tensor *grad_value, natten_tensor *grad_bias,
+    natten_tensor *grad_additional_keys, natten_tensor *grad_additional_values,
+    void *workspace, size_t workspace_bytes, void *stream)
 {
     enter("natten_backward");
     natten_problem problem = {
         .operation = NATTEN_BACKWARD,
         .params = params,
-        .tensor = {
-            [NATTEN_QUERY] = query,
-            [NATTEN_KEY] = key,
-            [NATTEN_VALUE] = value,
-            [NATTEN_BIAS] = bias,
-            [NATTEN_ADDITIONAL_KEYS] = additional_keys,
-            [NATTEN_ADDITIONAL_VALUES] = additional_values,
-            [NATTEN_OUT] = out,
-            [NATTEN_LSE] = lse,
-            [NATTEN_GRAD_OUT] = grad_out,
-            [NATTEN_GRAD_LSE] = grad_lse,
-            [NATTEN_GRAD_QUERY] = grad_query,
-            [NATTEN_GRAD_KEY] = grad_key,
-            [NATTEN_GRAD_VALUE] = grad_value,
-            [NATTEN_GRAD_BIAS] = grad_bias,
-            [NATTEN_GRAD_ADDITIONAL_KEYS] = grad_additional_keys,
-            [NATTEN_GRAD_ADDITIONAL_VALUES] = grad_additional_values,
-        },
+        .tensor =
+            {
+                [NATTEN_QUERY] = query,
+                [NATTEN_KEY] = key,
+                [NATTEN_VALUE] = value,
+                [NATTEN_BIAS] = bias,
+                [NATTEN_ADDITIONAL_KEYS] = additional_keys,
+                [NATTEN_ADDITIONAL_VALUES] = additional_values,
+                [NATTEN_OUT] = out,
+                [NATTEN_LSE] = lse,
+                [NATTEN_GRAD_OUT] = grad_out,
+                [NATTEN_GRAD_LSE] = grad_lse,
+                [NATTEN_GRAD_QUERY] = grad_query,
+                [NATTEN_GRAD_KEY] = grad_key,
+                [NATTEN_GRAD_VALUE] = grad_value,
+                [NATTEN_GRAD_BIAS] = grad_bias,
+                [NATTEN_GRAD_ADDITIONAL_KEYS] = grad_additional_keys,
+                [NATTEN_GRAD_ADDITIONAL_VALUES] = grad_additional_values,
+            },
     };
     return run(&problem, workspace, workspace_bytes, stream);
 }
@@ -149,22 +152,24 @@ natten_status natten_qk(const natten_params *params, const natten_tensor *query,
     natten_problem problem = {
         .operation = NATTEN_QK,
         .params = params,
-        .tensor = {
-            [NATTEN_QUERY] = query,
-            [NATTEN_KEY] = key,
-            [NATTEN_BIAS] = bias,
-            [NATTEN_ADDITIONAL_KEYS] = additional_keys,
-            [NATTEN_ATTN] = attn,
-        },
+        .tensor =
+            {
+                [NATTEN_QUERY] = query,
+                [NATTEN_KEY] = key,
+                [NATTEN_BIAS] = bias,
+                [NATTEN_ADDITIONAL_KEYS] = additional_keys,
+                [NATTEN_ATTN] = attn,
+            },
     };
     return run(&problem, workspace, workspace_bytes, stream);
 }
 
-natten_status natten_qk_backward(const natten_params *params, const natten_tensor *query,
-                                 const natten_tensor *key,
+natten_status natten_qk_backward(const natten_params *params,
+                                 const natten_tensor *query, const natten_tensor *key,
                                  const natten_tensor *additional_keys,
-                                 const natten_tensor *grad_attn, natten_tensor *grad_query,
-                                 natten_tensor *grad_key, natten_tensor *grad_bias,
+                                 const natten_tensor *grad_attn,
+                                 natten_tensor *grad_query, natten_tensor *grad_key,
+                                 natten_tensor *grad_bias,
                                  natten_tensor *grad_additional_keys, void *workspace,
                                  size_t workspace_bytes, void *stream)
 {
@@ -172,35 +177,37 @@ natten_status natten_qk_backward(const natten_params *params, const natten_tenso
     natten_problem problem = {
         .operation = NATTEN_QK_BACKWARD,
         .params = params,
-        .tensor = {
-            [NATTEN_QUERY] = query,
-            [NATTEN_KEY] = key,
-            [NATTEN_ADDITIONAL_KEYS] = additional_keys,
-            [NATTEN_GRAD_ATTN] = grad_attn,
-            [NATTEN_GRAD_QUERY] = grad_query,
-            [NATTEN_GRAD_KEY] = grad_key,
-            [NATTEN_GRAD_BIAS] = grad_bias,
-            [NATTEN_GRAD_ADDITIONAL_KEYS] = grad_additional_keys,
-        },
+        .tensor =
+            {
+                [NATTEN_QUERY] = query,
+                [NATTEN_KEY] = key,
+                [NATTEN_ADDITIONAL_KEYS] = additional_keys,
+                [NATTEN_GRAD_ATTN] = grad_attn,
+                [NATTEN_GRAD_QUERY] = grad_query,
+                [NATTEN_GRAD_KEY] = grad_key,
+                [NATTEN_GRAD_BIAS] = grad_bias,
+                [NATTEN_GRAD_ADDITIONAL_KEYS] = grad_additional_keys,
+            },
     };
     return run(&problem, workspace, workspace_bytes, stream);
 }
 
 natten_status natten_av(const natten_params *params, const natten_tensor *attn,
-                        const natten_tensor *value, const natten_tensor *additional_values,
-                        natten_tensor *out, void *workspace, size_t workspace_bytes,
-                        void *stream)
+                        const natten_tensor *value,
+                        const natten_tensor *additional_values, natten_tensor *out,
+                        void *workspace, size_t workspace_bytes, void *stream)
 {
     enter("natten_av");
     natten_problem problem = {
         .operation = NATTEN_AV,
         .params = params,
-        .tensor = {
-            [NATTEN_ATTN] = attn,
-            [NATTEN_VALUE] = value,
-            [NATTEN_ADDITIONAL_VALUES] = additional_values,
-            [NATTEN_OUT] = out,
-        },
+        .tensor =
+            {
+                [NATTEN_ATTN] = attn,
+                [NATTEN_VALUE] = value,
+                [NATTEN_ADDITIONAL_VALUES] = additional_values,
+                [NATTEN_OUT] = out,
+            },
     };
     return run(&problem, workspace, workspace_bytes, stream);
 }
@@ -208,8 +215,8 @@ natten_status natten_av(const natten_params *params, const natten_tensor *attn,
 natten_status natten_av_backward(const natten_params *params, const natten_tensor *attn,
                                  const natten_tensor *value,
                                  const natten_tensor *additional_values,
-                                 const natten_tensor *grad_out, natten_tensor *grad_attn,
-                                 natten_tensor *grad_value,
+                                 const natten_tensor *grad_out,
+                                 natten_tensor *grad_attn, natten_tensor *grad_value,
                                  natten_tensor *grad_additional_values, void *workspace,
                                  size_t workspace_bytes, void *stream)
 {
@@ -217,15 +224,16 @@ natten_status natten_av_backward(const natten_params *params, const natten_tenso
     natten_problem problem = {
         .operation = NATTEN_AV_BACKWARD,
         .params = params,
-        .tensor = {
-            [NATTEN_ATTN] = attn,
-            [NATTEN_VALUE] = value,
-            [NATTEN_ADDITIONAL_VALUES] = additional_values,
-            [NATTEN_GRAD_OUT] = grad_out,
-            [NATTEN_GRAD_ATTN] = grad_attn,
-            [NATTEN_GRAD_VALUE] = grad_value,
-            [NATTEN_GRAD_ADDITIONAL_VALUES] = grad_additional_values,
-        },
+        .tensor =
+            {
+                [NATTEN_ATTN] = attn,
+                [NATTEN_VALUE] = value,
+                [NATTEN_ADDITIONAL_VALUES] = additional_values,
+                [NATTEN_GRAD_OUT] = grad_out,
+                [NATTEN_GRAD_ATTN] = grad_attn,
+                [NATTEN_GRAD_VALUE] = grad_value,
+                [NATTEN_GRAD_ADDITIONAL_VALUES] = grad_additional_values,
+            },
     };
     return run(&problem, workspace, workspace_bytes, stream);
 }
@@ -261,10 +269,11 @@ natten_status natten_merge(int64_t count, const natten_tensor *outputs,
 
 natten_status natten_merge_backward(int64_t count, const natten_tensor *outputs,
                                     const natten_tensor *lses, const natten_tensor *out,
-                                    const natten_tensor *lse, const natten_tensor *grad_out,
+                                    const natten_tensor *lse,
+                                    const natten_tensor *grad_out,
                                     const natten_tensor *grad_lse,
-                                    natten_tensor *grad_outputs, natten_tensor *grad_lses,
-                                    void *stream)
+                                    natten_tensor *grad_outputs,
+                                    natten_tensor *grad_lses, void *stream)
 {
     (void)stream;
     enter("natten_merge_backward");
@@ -283,7 +292,7 @@ natten_status natten_merge_backward(int64_t count, const natten_tensor *outputs,
     return merge(&problem);
 }
 
-/* ---- questions about a call --------------------------------------------------------------- */
+/* ---- questions about a call ---- */
 
 /* The plan of a call that is described by the tensors that shape it. */
 static natten_status sketch(const natten_params *params, int32_t operation,
@@ -299,12 +308,13 @@ static natten_status sketch(const natten_params *params, int32_t operation,
     natten_problem problem = {
         .operation = (natten_operation)operation,
         .params = params,
-        .tensor = {
-            [NATTEN_QUERY] = query,
-            [NATTEN_KEY] = key,
-            [NATTEN_VALUE] = value,
-            [NATTEN_ADDITIONAL_KEYS] = additional,
-        },
+        .tensor =
+            {
+                [NATTEN_QUERY] = query,
+                [NATTEN_KEY] = key,
+                [NATTEN_VALUE] = value,
+                [NATTEN_ADDITIONAL_KEYS] = additional,
+            },
     };
     if (av)
         problem.tensor[NATTEN_ATTN] = query, problem.tensor[NATTEN_VALUE] = key,
@@ -316,7 +326,8 @@ static natten_status sketch(const natten_params *params, int32_t operation,
 }
 
 natten_status natten_workspace_size(const natten_params *params, int32_t operation,
-                                    const natten_tensor *query, const natten_tensor *key,
+                                    const natten_tensor *query,
+                                    const natten_tensor *key,
                                     const natten_tensor *value,
                                     const natten_tensor *additional_keys, size_t *bytes)
 {
@@ -328,7 +339,8 @@ natten_status natten_workspace_size(const natten_params *params, int32_t operati
     size_t wanted = plan.choice.workspace_bytes;
     if (wanted > PTRDIFF_MAX - SCRATCH_ALIGNMENT)
         return natten_status_fail(NATTEN_ERR_OVERFLOW,
-                                  "a workspace of %zu bytes does not fit in memory", wanted);
+                                  "a workspace of %zu bytes does not fit in memory",
+                                  wanted);
     *bytes = wanted ? wanted + SCRATCH_ALIGNMENT : 0; /* room to align any address */
     return NATTEN_OK;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The public functions that compute nothing: settings of the process and the thread, and
- * what the loaded library is.                                                            */
+ * The public functions that compute nothing: settings of the process and the thread,
+ * and what the loaded library is. */
 #ifdef HAVE_CONFIG_H
 #include <config.h>
 #endif
@@ -20,14 +20,15 @@
 #define PACKAGE_VERSION "unknown"
 #endif
 
-/* ---- settings ----------------------------------------------------------------------------- */
+/* ---- settings ---- */
 
 natten_status natten_set_num_threads(int32_t threads)
 {
     natten_status_enter("natten_set_num_threads");
     if (threads < 0 || threads > NATTEN_MAX_THREADS)
-        return natten_status_fail(NATTEN_ERR_ARGUMENT, "threads=%" PRId32 " not in [0, %d]",
-                                  threads, NATTEN_MAX_THREADS);
+        return natten_status_fail(NATTEN_ERR_ARGUMENT,
+                                  "threads=%" PRId32 " not in [0, %d]", threads,
+                                  NATTEN_MAX_THREADS);
     natten_machine_set_threads(threads);
     return NATTEN_OK;
 }
@@ -42,8 +43,8 @@ natten_status natten_set_cpu_variant(const char *name)
     natten_status_enter("natten_set_cpu_variant");
     if (natten_machine_set_variant(name))
         return NATTEN_OK;
-    return natten_status_fail(NATTEN_ERR_ARGUMENT, "name=\"%.32s\" is none of: %s", name,
-                              natten_machine_variant_list());
+    return natten_status_fail(NATTEN_ERR_ARGUMENT, "name=\"%.32s\" is none of: %s",
+                              name, natten_machine_variant_list());
 }
 
 const char *natten_cpu_variants(void)
@@ -61,7 +62,7 @@ int32_t natten_device_count(void)
     return 0;
 }
 
-/* ---- texts -------------------------------------------------------------------------------- */
+/* ---- texts ---- */
 
 const char *natten_last_error(void)
 {
@@ -111,10 +112,16 @@ const char *natten_build_info(void)
            "cuda no\n";
 }
 
-/* ---- layout ------------------------------------------------------------------------------- */
+/* ---- layout ---- */
 
-#define TYPE(type) {#type, sizeof(type)}
-#define FIELD(type, field) {#type "." #field, offsetof(type, field)}
+#define TYPE(type)          \
+    {                       \
+#type, sizeof(type) \
+    }
+#define FIELD(type, field)                      \
+    {                                           \
+#type "." #field, offsetof(type, field) \
+    }
 
 static const struct {
     const char *name;

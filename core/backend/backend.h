@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * The contract of a backend: it says whether and how it would do a task (choose), and does it
- * (run).  A choice is a pure function of task and machine and never of the thread count
- * alone: bits must not depend on threads.                                                */
+ * The contract of a backend: it says whether and how it would do a task (choose), and
+ * does it (run).  A choice is a pure function of task and machine and never of the
+ * thread count alone: bits must not depend on threads. */
 #ifndef NATTEN_BACKEND_BACKEND_H
 #define NATTEN_BACKEND_BACKEND_H
 
@@ -17,7 +17,7 @@ typedef struct natten_choice {
     int64_t items;          /* independent pieces of work of the largest pass */
     int32_t threads;        /* that the workspace has room for */
     size_t workspace_bytes; /* scratch of all threads, and delta */
-    double work;            /* lanes times slots computed over pairs wanted, at least 1 */
+    double work; /* lanes times slots computed over pairs wanted, at least 1 */
 } natten_choice;
 
 /* A task and how it is done: immutable, made by plan/plan.c. */

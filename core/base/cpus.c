@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * CPUs by affinity and by cgroup quota.  A container with two CPUs' worth of time on a big
- * host would otherwise start a thread per host CPU and be throttled.  A quota may stand on
- * any level between this process's group and the root; the smallest counts.  Inside a
- * container the group's path may lie outside what is mounted: the mount's own root is read
- * too.                                                                                   */
+ * CPUs by affinity and by cgroup quota.  A container with two CPUs' worth of time on a
+ * big host would otherwise start a thread per host CPU and be throttled.  A quota may
+ * stand on any level between this process's group and the root; the smallest counts.
+ * Inside a container the group's path may lie outside what is mounted: the mount's own
+ * root is read too. */
 #include "base/cpus.h"
 
 #include <limits.h>
@@ -123,7 +123,8 @@ int natten_cpus_quota(const char *root)
 static int affinity_count(void)
 {
 #ifdef __linux__
-    /* The kernel refuses a mask smaller than its own: offer larger ones until it fits. */
+    /* The kernel refuses a mask smaller than its own: offer larger ones until it fits.
+     */
     for (int cpus = 1024; cpus <= 1 << 20; cpus *= 4) {
         cpu_set_t *set = CPU_ALLOC((size_t)cpus);
         if (!set)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Element types, on the bits: integer arithmetic only, so that neither the rounding mode nor
- * a flush-to-zero flag of the caller changes a conversion.                               */
+ * Element types, on the bits: integer arithmetic only, so that neither the rounding
+ * mode nor a flush-to-zero flag of the caller changes a conversion. */
 #include "base/dtype.h"
 
 #include <natten.h>
@@ -83,7 +83,8 @@ float natten_dtype_fp16_to_float(uint16_t bits)
     if (exponent == 0) {
         if (fraction == 0)
             return float_of_bits(sign);
-        /* A subnormal of fp16 is a normal number of fp32: move its top bit into place. */
+        /* A subnormal of fp16 is a normal number of fp32: move its top bit into place.
+         */
         int shift = __builtin_clz(fraction) - 21;
         exponent = (uint32_t)(1 - shift);
         fraction = fraction << shift & 0x3ff;
@@ -91,7 +92,8 @@ float natten_dtype_fp16_to_float(uint16_t bits)
     return float_of_bits(sign | (exponent + 112) << 23 | fraction << 13);
 }
 
-/* `value` in a 16-bit format of `fraction_bits` stored fraction bits, the rest exponent. */
+/* `value` in a 16-bit format of `fraction_bits` stored fraction bits, the rest
+ * exponent. */
 static uint16_t narrow(double value, int fraction_bits)
 {
     uint64_t bits;
@@ -118,7 +120,8 @@ static uint16_t narrow(double value, int fraction_bits)
     uint64_t kept = fraction >> drop, rest = fraction & ((UINT64_C(1) << drop) - 1);
     uint64_t half = UINT64_C(1) << (drop - 1);
     kept += rest > half || (rest == half && (kept & 1));
-    /* The hidden bit carries into the exponent, and a round-up carries on into infinity. */
+    /* The hidden bit carries into the exponent, and a round-up carries on into
+     * infinity. */
     uint64_t base = e < 1 ? 0 : (uint64_t)(e - 1) << fraction_bits;
     return sign | (uint16_t)(base + kept);
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * Element types and their conversions: the one place that knows what bf16 and fp16 bits
- * mean.  Scalar and exact; the vector pages in cpu/simd have their own words for the same
- * conversions, and tests hold them against these.                                       */
+ * mean.  Scalar and exact; the vector pages in cpu/simd have their own words for the
+ * same conversions, and tests hold them against these. */
 #ifndef NATTEN_BASE_DTYPE_H
 #define NATTEN_BASE_DTYPE_H
 

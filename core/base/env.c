@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Strict parsing of environment variables, character by character: no locale, no errno, and
- * no value so long or so strange that it does more than be ignored.                      */
+ * Strict parsing of environment variables, character by character: no locale, no errno,
+ * and no value so long or so strange that it does more than be ignored. */
 #include "base/env.h"
 
 #include <stdlib.h>
@@ -24,7 +24,8 @@ bool natten_env_integer(const char *name, int64_t low, int64_t high, int64_t *va
     for (; *text; text++) {
         if (*text < '0' || *text > '9')
             return false;
-        if (__builtin_mul_overflow(n, 10, &n) || __builtin_add_overflow(n, *text - '0', &n))
+        if (__builtin_mul_overflow(n, 10, &n) ||
+            __builtin_add_overflow(n, *text - '0', &n))
             return false;
     }
     if (n < low || n > high)

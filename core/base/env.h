@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Reading the environment: a value that is not exactly what is expected is as if it were not
- * there, and a program with raised privileges reads none.                                */
+ * Reading the environment: a value that is not exactly what is expected is as if it
+ * were not there, and a program with raised privileges reads none. */
 #ifndef NATTEN_BASE_ENV_H
 #define NATTEN_BASE_ENV_H
 

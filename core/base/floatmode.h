@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * The processor's floating-point mode.  A caller may have switched on flush-to-zero, another
- * rounding or traps; results must not depend on it, nor on which thread of the pool does an
- * item.  So every call computes in the standard mode and gives the caller's back, with its
- * exception flags, when it is over.                                                      */
+ * The processor's floating-point mode.  A caller may have switched on flush-to-zero,
+ * another rounding or traps; results must not depend on it, nor on which thread of the
+ * pool does an item.  So every call computes in the standard mode and gives the
+ * caller's back, with its exception flags, when it is over. */
 #ifndef NATTEN_BASE_FLOATMODE_H
 #define NATTEN_BASE_FLOATMODE_H
 
@@ -21,7 +21,8 @@ typedef struct natten_floatmode {
 typedef fenv_t natten_floatmode;
 #endif
 
-/* Round to nearest, subnormals kept, no traps, no flags raised; returns the mode before. */
+/* Round to nearest, subnormals kept, no traps, no flags raised; returns the mode
+ * before. */
 static inline natten_floatmode natten_floatmode_enter(void)
 {
 #if defined(__x86_64__) || defined(__i386__)

@@ -2,20 +2,20 @@
  *
  * The thread pool (docs/decisions/thread-pool.md says why it is our own).
  *
- * One pool per process, made at the first run that can use it and grown on demand.  A run is
- * a job on its caller's stack.  The caller works on it at once and takes items from an atomic
- * counter; sleeping workers that wake up in time join in.  When the counter is used up, the
- * caller withdraws the job, so that a worker that wakes late costs nothing, and waits only
- * for those that are still at an item.
+ * One pool per process, made at the first run that can use it and grown on demand.  A
+ * run is a job on its caller's stack.  The caller works on it at once and takes items
+ * from an atomic counter; sleeping workers that wake up in time join in.  When the
+ * counter is used up, the caller withdraws the job, so that a worker that wakes late
+ * costs nothing, and waits only for those that are still at an item.
  *
  *     caller   post, wake | item 0 | item 2 | item 4 | withdraw, wait    | return
  *     worker      ~~~~ join | item 1 | item 3 |  item 5    | leave  ~~~~ sleep
  *     worker                        ~~~~ too late, nothing to join ~~~~ sleep
  *
- * One job at a time: a run that finds the pool taken, by another thread or because it is
- * itself inside an item, does its items alone, which is always correct.  Everything in
- * `pool` is guarded by its mutex, apart from `taken`.  The mutex is never held while an item
- * or the cancel callback runs.                                                           */
+ * One job at a time: a run that finds the pool taken, by another thread or because it
+ * is itself inside an item, does its items alone, which is always correct.  Everything
+ * in `pool` is guarded by its mutex, apart from `taken`.  The mutex is never held while
+ * an item or the cancel callback runs. */
 #include "base/parallel.h"
 
 #include "base/floatmode.h"
@@ -27,8 +27,8 @@
 #include <stdbool.h>
 #include <time.h>
 
-/* The counter and the stop flag have cache lines of their own: the first is written at every
- * item, the second only at the end. */
+/* The counter and the stop flag have cache lines of their own: the first is written at
+ * every item, the second only at the end. */
 typedef struct job {
     natten_parallel_body *body;
     void *context;
@@ -43,17 +43,18 @@ static struct {
     pthread_cond_t work; /* a job is there, or the pool is closing */
     pthread_cond_t done; /* the last worker has left the job */
     pthread_t thread[NATTEN_MAX_THREADS];
-    int threads;         /* workers that exist */
-    job *job;            /* open for joining; NULL: none */
-    uint64_t posted;     /* jobs so far: a worker joins each at most once */
-    int active;          /* workers inside the job */
-    bool closing;        /* the process is ending */
-    atomic_bool taken;   /* a run owns the pool */
+    int threads;       /* workers that exist */
+    job *job;          /* open for joining; NULL: none */
+    uint64_t posted;   /* jobs so far: a worker joins each at most once */
+    int active;        /* workers inside the job */
+    bool closing;      /* the process is ending */
+    atomic_bool taken; /* a run owns the pool */
 } pool = {.mutex = PTHREAD_MUTEX_INITIALIZER};
 
 static pthread_once_t pool_once = PTHREAD_ONCE_INIT;
 
-/* This thread's cancel callback, and its job while it is inside a run that owns the pool. */
+/* This thread's cancel callback, and its job while it is inside a run that owns the
+ * pool. */
 static _Thread_local struct {
     natten_cancel_callback callback;
     void *user;
@@ -133,7 +134,7 @@ static void *worker(void *argument)
     return NULL;
 }
 
-/* ---- fork: the child has only the thread that forked ------------------------------- */
+/* ---- fork: the child has only the thread that forked ---- */
 
 static void make_conditions(void)
 {
@@ -175,8 +176,8 @@ static void make_pool(void)
     pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
 }
 
-/* At exit the workers are joined, so that a leak checker finds nothing of theirs; runs that
- * other threads make from then on work alone. */
+/* At exit the workers are joined, so that a leak checker finds nothing of theirs; runs
+ * that other threads make from then on work alone. */
 __attribute__((destructor)) static void close_pool(void)
 {
     pthread_mutex_lock(&pool.mutex);
@@ -192,10 +193,10 @@ __attribute__((destructor)) static void close_pool(void)
         pthread_join(pool.thread[i], NULL);
 }
 
-/* ---- a run -------------------------------------------------------------------------- */
+/* ---- a run ---- */
 
-/* Have `helpers` workers, or as many as the system gives. The mutex is held. Workers take no
- * signals: those are for the threads that the program knows of. */
+/* Have `helpers` workers, or as many as the system gives. The mutex is held. Workers
+ * take no signals: those are for the threads that the program knows of. */
 static void grow(int helpers)
 {
     if (pool.threads >= helpers || pool.closing)
@@ -208,8 +209,8 @@ static void grow(int helpers)
     if (sized) /* glibc's default can be the whole of RLIMIT_STACK, or RLIMIT_AS away */
         pthread_attr_setstacksize(&attributes, 2 << 20);
     while (pool.threads < helpers &&
-           pthread_create(&pool.thread[pool.threads], sized ? &attributes : NULL, worker,
-                          (void *)(intptr_t)pool.threads) == 0)
+           pthread_create(&pool.thread[pool.threads], sized ? &attributes : NULL,
+                          worker, (void *)(intptr_t)pool.threads) == 0)
         pool.threads++;
     if (sized)
         pthread_attr_destroy(&attributes);
@@ -247,8 +248,8 @@ static void withdraw(job *j)
     pthread_mutex_unlock(&pool.mutex);
 }
 
-natten_status natten_parallel_run(int threads, int64_t items, natten_parallel_body *body,
-                                  void *context)
+natten_status natten_parallel_run(int threads, int64_t items,
+                                  natten_parallel_body *body, void *context)
 {
     job j = {.body = body, .context = context, .items = items};
     if (threads > NATTEN_MAX_THREADS)
@@ -270,7 +271,8 @@ natten_status natten_parallel_run(int threads, int64_t items, natten_parallel_bo
         atomic_store(&pool.taken, false);
     }
     if (atomic_load_explicit(&j.stop, memory_order_relaxed))
-        return natten_status_fail(NATTEN_ERR_INTERRUPTED,
-                                  "stopped by the cancel callback; the outputs are unspecified");
+        return natten_status_fail(
+            NATTEN_ERR_INTERRUPTED,
+            "stopped by the cancel callback; the outputs are unspecified");
     return NATTEN_OK;
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Threads: a pool that the calling thread works with, that survives fork, and in which every
- * item of work is done by exactly one thread.  Which thread does which item is not fixed, so
- * an item's result must depend on the item alone.                                        */
+ * Threads: a pool that the calling thread works with, that survives fork, and in which
+ * every item of work is done by exactly one thread.  Which thread does which item is
+ * not fixed, so an item's result must depend on the item alone. */
 #ifndef NATTEN_BASE_PARALLEL_H
 #define NATTEN_BASE_PARALLEL_H
 
@@ -14,15 +14,16 @@ enum { NATTEN_MAX_THREADS = 256 };
 /* One item, on thread 0 .. threads - 1 of the call; thread 0 is the caller. */
 typedef void natten_parallel_body(void *context, int64_t item, int thread);
 
-/* Run body for item 0 .. items - 1 on at most `threads` threads. Between its items, and while
- * it waits for the others, the caller polls the cancel callback; once that says stop, items
- * not begun are dropped and the result is NATTEN_ERR_INTERRUPTED. Runs inside a run (nested)
- * and runs from several threads at once are legal; those that find the pool busy work alone. */
-natten_status natten_parallel_run(int threads, int64_t items, natten_parallel_body *body,
-                                  void *context);
+/* Run body for item 0 .. items - 1 on at most `threads` threads. Between its items, and
+ * while it waits for the others, the caller polls the cancel callback; once that says
+ * stop, items not begun are dropped and the result is NATTEN_ERR_INTERRUPTED. Runs
+ * inside a run (nested) and runs from several threads at once are legal; those that
+ * find the pool busy work alone. */
+natten_status natten_parallel_run(int threads, int64_t items,
+                                  natten_parallel_body *body, void *context);
 
-/* Ask the cancel callback of this thread, at most every 10 ms: true means stop, and stays
- * true until the call is over. For long single-threaded work. */
+/* Ask the cancel callback of this thread, at most every 10 ms: true means stop, and
+ * stays true until the call is over. For long single-threaded work. */
 int natten_parallel_cancelled(void);
 
 /* A public call begins on this thread: a stop of the call before is forgotten. */

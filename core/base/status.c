@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The table of statuses and each thread's last sentence.  The buffers are thread-local and
- * of fixed size: reporting a failure allocates nothing and so can't fail itself.         */
+ * The table of statuses and each thread's last sentence.  The buffers are thread-local
+ * and of fixed size: reporting a failure allocates nothing and so can't fail itself. */
 #include "base/status.h"
 
 #include <errno.h>

@@ -1,34 +1,38 @@
 /* SPDX-License-Identifier: MIT */
 /**
  * @file natten.h
- * Neighborhood attention on 1-D, 2-D and 3-D grids: the whole public interface of libnatten.
+ * Neighborhood attention on 1-D, 2-D and 3-D grids: the whole public interface of
+ * libnatten.
  *
  * Each token of a grid attends to the window around it. What every function computes is
- * defined in docs/definition.md; this header says what a caller hands over and gets back.
+ * defined in docs/definition.md; this header says what a caller hands over and gets
+ * back.
  *
- * **Tensors** are heads-last and row-major in meaning: `[batch, axes..., heads, head_dim]`
- * with 1, 2 or 3 axes, named (length), (height, width) or (depth, height, width). Inputs may
- * have any strides from 0 on, outputs any that keep elements apart and off all other tensors;
- * the bytes need only the alignment of their element. The stride of a size of 1 is ignored.
+ * **Tensors** are heads-last and row-major in meaning: `[batch, axes..., heads,
+ * head_dim]` with 1, 2 or 3 axes, named (length), (height, width) or (depth, height,
+ * width). Inputs may have any strides from 0 on, outputs any that keep elements apart
+ * and off all other tensors; the bytes need only the alignment of their element. The
+ * stride of a size of 1 is ignored.
  *
- * **Types**: fp64, fp32, bf16, fp16; all tensors of a call alike, except bias, lse and their
- * gradients, which have the accumulator type: fp64 for fp64, fp32 for the others.
+ * **Types**: fp64, fp32, bf16, fp16; all tensors of a call alike, except bias, lse and
+ * their gradients, which have the accumulator type: fp64 for fp64, fp32 for the others.
  *
  * **Errors**: every operation returns a #natten_status. Nothing is written unless all
  * arguments have passed, and natten_last_error() then holds this thread's sentence: the
  * function, the parameter, its value and the legal range. Arguments are checked in this
- * order: params, presence of tensors, types and devices, shapes, per-axis values (axis by
- * axis: grid_length, query_begin, key_begin, kernel_size, dilation, stride, is_causal), the
- * sizes that kernel_size decides (of bias and attn), scale, strides and addresses, overlap,
- * workspace; the first one that fails is named.
+ * order: params, presence of tensors, types and devices, shapes, per-axis values (axis
+ * by axis: grid_length, query_begin, key_begin, kernel_size, dilation, stride,
+ * is_causal), the sizes that kernel_size decides (of bias and attn), scale, strides and
+ * addresses, overlap, workspace; the first one that fails is named.
  *
- * **Promises**: no initialisation; any number of threads may call at once; works in a forked
- * child; inputs are never written; outputs are fully written; the same call gives the same
- * bits on one machine whatever the number of threads; the caller's rounding mode and other
- * floating-point settings change no result and are not changed; nothing prints, exits or
- * aborts. A batch of 0 is success with nothing touched. Any other size of 0 is an error,
- * except 0 extra tokens, which mean none, and an axis of a part (grid_length given) that has
- * no queries or no keys: a query without keys gives out 0 and lse -inf.
+ * **Promises**: no initialisation; any number of threads may call at once; works in a
+ * forked child; inputs are never written; outputs are fully written; the same call
+ * gives the same bits on one machine whatever the number of threads; the caller's
+ * rounding mode and other floating-point settings change no result and are not changed;
+ * nothing prints, exits or aborts. A batch of 0 is success with nothing touched. Any
+ * other size of 0 is an error, except 0 extra tokens, which mean none, and an axis of a
+ * part (grid_length given) that has no queries or no keys: a query without keys gives
+ * out 0 and lse -inf.
  */
 #ifndef NATTEN_H
 #define NATTEN_H
@@ -66,8 +70,9 @@ typedef enum natten_status {
     NATTEN_ERR_MEMORY = -6,      /**< out of memory; nothing was written */
     NATTEN_ERR_UNSUPPORTED = -7, /**< legal, but not by this build or backend */
     NATTEN_ERR_DEVICE = -8,      /**< no such device, or tensors on different ones */
-    NATTEN_ERR_INTERRUPTED = -9, /**< the cancel callback said so; outputs unspecified */
-    NATTEN_ERR_ABI = -10         /**< a struct_size that this library does not know */
+    NATTEN_ERR_INTERRUPTED =
+        -9,              /**< the cancel callback said so; outputs unspecified */
+    NATTEN_ERR_ABI = -10 /**< a struct_size that this library does not know */
 } natten_status;
 
 /** Element kinds, numbered as DLPack's DLDataTypeCode. */
@@ -89,7 +94,8 @@ typedef enum natten_backend {
     NATTEN_BACKEND_CPU = 2        /**< vectors and threads */
 } natten_backend;
 
-/** Operations, for natten_workspace_size(), natten_supported() and natten_plan_text(). */
+/** Operations, for natten_workspace_size(), natten_supported() and natten_plan_text().
+ */
 typedef enum natten_operation {
     NATTEN_FORWARD = 0,
     NATTEN_BACKWARD = 1,
@@ -99,7 +105,8 @@ typedef enum natten_operation {
     NATTEN_AV_BACKWARD = 5
 } natten_operation;
 
-/** Permit results that differ in their last bits from call to call, where that is faster. */
+/** Permit results that differ in their last bits from call to call, where that is
+ * faster. */
 #define NATTEN_FLAG_ALLOW_NONDETERMINISTIC 1
 /** Permit products of fp32 inputs in tf32, where the device has them. */
 #define NATTEN_FLAG_ALLOW_TF32 2
@@ -123,25 +130,28 @@ typedef struct natten_tensor {
 
 /**
  * What to compute. Fill it with natten_params_init(), then set kernel_size and whatever
- * else differs from the defaults. Per-axis values stand outermost axis first; entries from
- * `rank` on are ignored.
+ * else differs from the defaults. Per-axis values stand outermost axis first; entries
+ * from `rank` on are ignored.
  */
 typedef struct natten_params {
-    uint32_t struct_size;    /**< sizeof(natten_params) as the caller knows it */
-    int32_t rank;            /**< axes of the grid, 1 to 3 */
-    int32_t backend;         /**< a natten_backend; default auto */
-    int32_t has_scale;       /**< nonzero: `scale` is given, also when it is 0 */
-    double scale;            /**< factor of the logits, finite as an accumulator;
-                                  default head_dim^-1/2 (qk: 1) */
-    uint64_t flags;          /**< NATTEN_FLAG_...; default 0, deterministic and exact */
-    int64_t kernel_size[3];  /**< window: 1 <= kernel_size, kernel_size * dilation <= length */
-    int64_t stride[3];       /**< 1 <= stride <= kernel_size; default 1 */
-    int64_t dilation[3];     /**< >= 1; default 1 */
-    int64_t is_causal[3];    /**< 0 or 1; default 0 */
-    int64_t grid_length[3];  /**< length of the whole grid; default 0: that of query and key */
-    int64_t query_begin[3];  /**< token of the grid that query starts at; default 0 */
-    int64_t key_begin[3];    /**< token of the grid that key and value start at; default 0 */
-    int64_t reserved[8];     /**< 0 */
+    uint32_t struct_size;   /**< sizeof(natten_params) as the caller knows it */
+    int32_t rank;           /**< axes of the grid, 1 to 3 */
+    int32_t backend;        /**< a natten_backend; default auto */
+    int32_t has_scale;      /**< nonzero: `scale` is given, also when it is 0 */
+    double scale;           /**< factor of the logits, finite as an accumulator;
+                                 default head_dim^-1/2 (qk: 1) */
+    uint64_t flags;         /**< NATTEN_FLAG_...; default 0, deterministic and exact */
+    int64_t kernel_size[3]; /**< window: 1 <= kernel_size, kernel_size * dilation <=
+                               length */
+    int64_t stride[3];      /**< 1 <= stride <= kernel_size; default 1 */
+    int64_t dilation[3];    /**< >= 1; default 1 */
+    int64_t is_causal[3];   /**< 0 or 1; default 0 */
+    int64_t grid_length[3]; /**< length of the whole grid; default 0: that of query and
+                               key */
+    int64_t query_begin[3]; /**< token of the grid that query starts at; default 0 */
+    int64_t
+        key_begin[3]; /**< token of the grid that key and value start at; default 0 */
+    int64_t reserved[8]; /**< 0 */
 } natten_params;
 
 /**
@@ -154,22 +164,23 @@ NATTEN_API natten_status natten_params_init(natten_params *params, size_t size,
                                             int32_t rank);
 
 /**
- * Neighborhood attention: out = softmax(scale query key^T + bias) value over each window.
- * (definition.md, sections 3 to 6; parts of a grid: 13.)
+ * Neighborhood attention: out = softmax(scale query key^T + bias) value over each
+ * window. (definition.md, sections 3 to 6; parts of a grid: 13.)
  *
  * @param params  what to compute
  * @param query   [batch, axes..., heads, head_dim]
  * @param key     [batch, axes..., heads_kv, head_dim]; heads is a multiple of heads_kv
  * @param value   [batch, axes..., heads_kv, head_dim_v]
  * @param bias    [heads, 2 kernel_size - 1 per axis], accumulator type, or NULL
- * @param additional_keys    [batch, extras, heads_kv, head_dim], or NULL: tokens that every
- *                           query sees, in the same softmax
- * @param additional_values  [batch, extras, heads_kv, head_dim_v]; NULL with the former only
+ * @param additional_keys    [batch, extras, heads_kv, head_dim], or NULL: tokens that
+ * every query sees, in the same softmax
+ * @param additional_values  [batch, extras, heads_kv, head_dim_v]; NULL with the former
+ * only
  * @param out     [batch, axes..., heads, head_dim_v], written
  * @param lse     [batch, axes..., heads], accumulator type, written, or NULL: natural
  *                log-sum-exp of the logits; -inf where a query sees nothing
- * @param workspace        scratch of natten_workspace_size() bytes, or NULL: the library
- *                         allocates it for the length of the call
+ * @param workspace        scratch of natten_workspace_size() bytes, or NULL: the
+ * library allocates it for the length of the call
  * @param workspace_bytes  its size
  * @param stream  CUDA stream of a call on a GPU; ignored on the CPU
  */
@@ -207,22 +218,23 @@ NATTEN_API natten_status natten_backward(
     void *workspace, size_t workspace_bytes, void *stream);
 
 /**
- * The logits alone (definition.md, section 8): slot t of a query is its t-th visible key, in
- * row-major order of the window from its first key on; additional tokens last. Empty slots
- * hold -inf. The scale is 1 unless given.
+ * The logits alone (definition.md, section 8): slot t of a query is its t-th visible
+ * key, in row-major order of the window from its first key on; additional tokens last.
+ * Empty slots hold -inf. The scale is 1 unless given.
  *
- * @param attn  [batch, axes..., heads, product of kernel_size (+ extras)], written, of the
- *              query's type
+ * @param attn  [batch, axes..., heads, product of kernel_size (+ extras)], written, of
+ * the query's type
  */
-NATTEN_API natten_status natten_qk(const natten_params *params, const natten_tensor *query,
-                                   const natten_tensor *key, const natten_tensor *bias,
+NATTEN_API natten_status natten_qk(const natten_params *params,
+                                   const natten_tensor *query, const natten_tensor *key,
+                                   const natten_tensor *bias,
                                    const natten_tensor *additional_keys,
                                    natten_tensor *attn, void *workspace,
                                    size_t workspace_bytes, void *stream);
 
 /** Gradients of natten_qk(); entries of grad_attn in empty slots are not read. The bias
- * itself is not needed; grad_bias is [heads, 2 kernel_size - 1 per axis]. Any gradient may
- * be NULL: not wanted. */
+ * itself is not needed; grad_bias is [heads, 2 kernel_size - 1 per axis]. Any gradient
+ * may be NULL: not wanted. */
 NATTEN_API natten_status natten_qk_backward(
     const natten_params *params, const natten_tensor *query, const natten_tensor *key,
     const natten_tensor *additional_keys, const natten_tensor *grad_attn,
@@ -239,22 +251,25 @@ NATTEN_API natten_status natten_qk_backward(
  * @param additional_values  [batch, extras, heads_kv, head_dim_v], or NULL
  * @param out    [batch, axes..., heads, head_dim_v], written
  */
-NATTEN_API natten_status natten_av(const natten_params *params, const natten_tensor *attn,
+NATTEN_API natten_status natten_av(const natten_params *params,
+                                   const natten_tensor *attn,
                                    const natten_tensor *value,
                                    const natten_tensor *additional_values,
                                    natten_tensor *out, void *workspace,
                                    size_t workspace_bytes, void *stream);
 
-/** Gradients of natten_av(); grad_attn is 0 in empty slots. Any may be NULL: not wanted. */
-NATTEN_API natten_status natten_av_backward(
-    const natten_params *params, const natten_tensor *attn, const natten_tensor *value,
-    const natten_tensor *additional_values, const natten_tensor *grad_out,
-    natten_tensor *grad_attn, natten_tensor *grad_value,
-    natten_tensor *grad_additional_values, void *workspace, size_t workspace_bytes,
-    void *stream);
+/** Gradients of natten_av(); grad_attn is 0 in empty slots. Any may be NULL: not
+ * wanted. */
+NATTEN_API natten_status
+natten_av_backward(const natten_params *params, const natten_tensor *attn,
+                   const natten_tensor *value, const natten_tensor *additional_values,
+                   const natten_tensor *grad_out, natten_tensor *grad_attn,
+                   natten_tensor *grad_value, natten_tensor *grad_additional_values,
+                   void *workspace, size_t workspace_bytes, void *stream);
 
 /**
- * Merge attentions of the same queries over disjoint sets of keys (definition.md, section 9).
+ * Merge attentions of the same queries over disjoint sets of keys (definition.md,
+ * section 9).
  *
  * @param count    number of partials, at least 1
  * @param outputs  `count` tensors of out's shape
@@ -277,8 +292,8 @@ NATTEN_API natten_status natten_merge(int64_t count, const natten_tensor *output
 NATTEN_API natten_status natten_merge_backward(
     int64_t count, const natten_tensor *outputs, const natten_tensor *lses,
     const natten_tensor *out, const natten_tensor *lse, const natten_tensor *grad_out,
-    const natten_tensor *grad_lse, natten_tensor *grad_outputs, natten_tensor *grad_lses,
-    void *stream);
+    const natten_tensor *grad_lse, natten_tensor *grad_outputs,
+    natten_tensor *grad_lses, void *stream);
 
 /**
  * Bytes of scratch that an operation wants, for these shapes, on this machine, with the
@@ -296,40 +311,42 @@ NATTEN_API natten_status natten_workspace_size(
     const natten_tensor *key, const natten_tensor *value,
     const natten_tensor *additional_keys, size_t *bytes);
 
-/** NATTEN_OK if the call could be made on this machine, else why not, with the sentence in
- * natten_last_error(). Arguments as natten_workspace_size(); nothing is computed. */
-NATTEN_API natten_status natten_supported(const natten_params *params, int32_t operation,
-                                          const natten_tensor *query,
+/** NATTEN_OK if the call could be made on this machine, else why not, with the sentence
+ * in natten_last_error(). Arguments as natten_workspace_size(); nothing is computed. */
+NATTEN_API natten_status natten_supported(const natten_params *params,
+                                          int32_t operation, const natten_tensor *query,
                                           const natten_tensor *key,
                                           const natten_tensor *value,
                                           const natten_tensor *additional_keys);
 
-/** The plan of a call in words: problem, backend, variant, tiles and how much of the work is
- * waste. Arguments as natten_workspace_size().
+/** The plan of a call in words: problem, backend, variant, tiles and how much of the
+ * work is waste. Arguments as natten_workspace_size().
  * @param text   written, always NUL-terminated, cut at `bytes`
  * @param bytes  size of text, at least 1 */
-NATTEN_API natten_status natten_plan_text(const natten_params *params, int32_t operation,
-                                          const natten_tensor *query,
+NATTEN_API natten_status natten_plan_text(const natten_params *params,
+                                          int32_t operation, const natten_tensor *query,
                                           const natten_tensor *key,
                                           const natten_tensor *value,
-                                          const natten_tensor *additional_keys, char *text,
-                                          size_t bytes);
+                                          const natten_tensor *additional_keys,
+                                          char *text, size_t bytes);
 
-/** Threads of later calls, the calling one included; 0 means the default: the environment
- * variable NATTEN_NUM_THREADS, else the CPUs that the process may use. Process-wide. */
+/** Threads of later calls, the calling one included; 0 means the default: the
+ * environment variable NATTEN_NUM_THREADS, else the CPUs that the process may use.
+ * Process-wide. */
 NATTEN_API natten_status natten_set_num_threads(int32_t threads);
 /** Threads that a call would use now. */
 NATTEN_API int32_t natten_get_num_threads(void);
 
 /** Instruction-set variant of the CPU backend for later calls, process-wide: one of
  * natten_cpu_variants(), or NULL for the default: the environment variable
- * NATTEN_CPU_VARIANT, else the best. Bits may differ between variants, within the bounds. */
+ * NATTEN_CPU_VARIANT, else the best. Bits may differ between variants, within the
+ * bounds. */
 NATTEN_API natten_status natten_set_cpu_variant(const char *name);
 /** Names of the variants that run on this machine, separated by spaces, best last. */
 NATTEN_API const char *natten_cpu_variants(void);
 
-/** Asked "stop?" by a running call on the thread that made it; nonzero stops it. It must
- * return (no longjmp, no exception) and must not call the library. */
+/** Asked "stop?" by a running call on the thread that made it; nonzero stops it. It
+ * must return (no longjmp, no exception) and must not call the library. */
 typedef int32_t (*natten_cancel_callback)(void *user);
 /** Poll `callback` from calls of this thread at least every 50 ms; a call that it stops
  * returns NATTEN_ERR_INTERRUPTED. NULL removes it. */
@@ -347,8 +364,8 @@ NATTEN_API const char *natten_version(void);
 NATTEN_API const char *natten_build_info(void);
 /** NATTEN_ABI_VERSION of the loaded library. */
 NATTEN_API uint32_t natten_abi_version(void);
-/** sizeof of a public struct or offset of a field as the library was compiled, for bindings
- * to check their mirrors against.
+/** sizeof of a public struct or offset of a field as the library was compiled, for
+ * bindings to check their mirrors against.
  * @param name  "natten_params", or "natten_params.scale"
  * @return bytes, or -1 if unknown */
 NATTEN_API int64_t natten_layout(const char *name);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * What the processor and the operating system together can execute.                      */
+ * What the processor and the operating system together can execute. */
 #ifndef NATTEN_MACHINE_CPUID_H
 #define NATTEN_MACHINE_CPUID_H
 
@@ -8,8 +8,8 @@
 
 #include <stdbool.h>
 
-/* Set runs[v] for each variant whose instructions this machine executes, whether or not this
- * build has code for it. */
+/* Set runs[v] for each variant whose instructions this machine executes, whether or not
+ * this build has code for it. */
 void natten_cpuid_variants(bool runs[NATTEN_VARIANTS]);
 
 #endif

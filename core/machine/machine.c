@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * The machine, probed once per process, and the two settings that a program or its
- * environment may change: threads and variant.  The settings are atomics, so that a call on
- * one thread sees either the old or the new value of another thread's.                   */
+ * environment may change: threads and variant.  The settings are atomics, so that a
+ * call on one thread sees either the old or the new value of another thread's. */
 #ifdef HAVE_CONFIG_H
 #include <config.h>
 #endif
@@ -50,7 +50,7 @@ static natten_machine probed; /* threads and variant are the defaults */
 static char variant_list[64];
 static pthread_once_t probe_once = PTHREAD_ONCE_INIT;
 
-static atomic_int set_threads;                /* 0: the default */
+static atomic_int set_threads;                       /* 0: the default */
 static atomic_int set_variant = ATOMIC_VAR_INIT(-1); /* -1: the default */
 
 static int find_variant(const char *name)
@@ -77,8 +77,8 @@ static void probe(void)
             continue;
         probed.variant = (natten_variant)v;
         size_t used = strlen(variant_list);
-        snprintf(variant_list + used, sizeof variant_list - used, "%s%s", used ? " " : "",
-                 names[v]);
+        snprintf(variant_list + used, sizeof variant_list - used, "%s%s",
+                 used ? " " : "", names[v]);
     }
     char word[16];
     int wanted = natten_env_word("NATTEN_CPU_VARIANT", word, sizeof word)
@@ -90,7 +90,8 @@ static void probe(void)
     int64_t threads;
     if (!natten_env_integer("NATTEN_NUM_THREADS", 1, NATTEN_MAX_THREADS, &threads))
         threads = natten_cpus_count();
-    probed.threads = threads < NATTEN_MAX_THREADS ? (int32_t)threads : NATTEN_MAX_THREADS;
+    probed.threads =
+        threads < NATTEN_MAX_THREADS ? (int32_t)threads : NATTEN_MAX_THREADS;
 #ifdef _SC_LEVEL1_DCACHE_SIZE
     probed.l1_bytes = cache_bytes(_SC_LEVEL1_DCACHE_SIZE);
     probed.l2_bytes = cache_bytes(_SC_LEVEL2_CACHE_SIZE);

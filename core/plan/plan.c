@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Planning: ask the backends in the registry's order, keep the first that accepts.       */
+ * Planning: ask the backends in the registry's order, keep the first that accepts. */
 #include "plan/plan.h"
 
 #include "base/status.h"
@@ -18,7 +18,8 @@ natten_status natten_plan_make(const natten_task *task, const natten_machine *ma
     natten_status status = NATTEN_ERR_UNSUPPORTED;
     bool asked = false;
     for (const natten_backend_entry *const *entry = natten_registry; *entry; entry++) {
-        if (task->backend != NATTEN_BACKEND_AUTO && task->backend != (int32_t)(*entry)->id)
+        if (task->backend != NATTEN_BACKEND_AUTO &&
+            task->backend != (int32_t)(*entry)->id)
             continue;
         asked = true;
         status = (*entry)->choose(task, machine, &plan->choice);
@@ -58,12 +59,15 @@ void natten_plan_print(const natten_plan *plan, char *text, size_t bytes)
     append(&text, &bytes, "problem    %s\n", problem);
     append(&text, &bytes, "backend    %s", plan->backend->name);
     if (plan->backend->id == NATTEN_BACKEND_CPU)
-        append(&text, &bytes, ", variant %s", natten_machine_variant_name(choice->variant));
+        append(&text, &bytes, ", variant %s",
+               natten_machine_variant_name(choice->variant));
     append(&text, &bytes, "\nthreads    %" PRId32 "\n", choice->threads);
-    append(&text, &bytes, "tile       %" PRId32 "x%" PRId32 "x%" PRId32 ", %" PRId64
-           " items\n", choice->tile[0], choice->tile[1], choice->tile[2], choice->items);
+    append(&text, &bytes,
+           "tile       %" PRId32 "x%" PRId32 "x%" PRId32 ", %" PRId64 " items\n",
+           choice->tile[0], choice->tile[1], choice->tile[2], choice->items);
     append(&text, &bytes, "workspace  %zu bytes\n", choice->workspace_bytes);
     append(&text, &bytes, "pairs      %" PRId64 " visible per batch item and head\n",
            natten_task_pairs(&plan->task));
-    append(&text, &bytes, "work       %.3f of what the visible pairs need\n", choice->work);
+    append(&text, &bytes, "work       %.3f of what the visible pairs need\n",
+           choice->work);
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * The checks of merge and its gradient, in the order of natten.h.  All tensors have one of
- * two shapes: that of out, [batch, axes..., heads, head_dim_v], or that of lse, without the
- * last size; the first partial's output says which sizes.                                */
+ * The checks of merge and its gradient, in the order of natten.h.  All tensors have one
+ * of two shapes: that of out, [batch, axes..., heads, head_dim_v], or that of lse,
+ * without the last size; the first partial's output says which sizes. */
 #include "problem/merge.h"
 
 #include "base/status.h"
@@ -50,8 +50,8 @@ static natten_dtype dtype_of(const call *c, const argument *a)
 }
 
 /* Checks of one tensor alone; each stage of the order is one function of this type. */
-typedef natten_status stage(const call *c, const argument *a, const natten_tensor *tensor,
-                            const char *name);
+typedef natten_status stage(const call *c, const argument *a,
+                            const natten_tensor *tensor, const char *name);
 
 static natten_status check_presence(const call *c, const argument *a,
                                     const natten_tensor *tensor, const char *name)
@@ -68,8 +68,9 @@ static natten_status check_type(const call *c, const argument *a,
     natten_dtype dtype, want = dtype_of(c, a);
     NATTEN_TRY(natten_tensor_check_dtype(tensor, name, &dtype));
     if (dtype != want)
-        return natten_status_fail(NATTEN_ERR_DTYPE, "%s is %s, not %s (outputs[0] is %s)",
-                                  name, natten_dtype_name(dtype), natten_dtype_name(want),
+        return natten_status_fail(NATTEN_ERR_DTYPE,
+                                  "%s is %s, not %s (outputs[0] is %s)", name,
+                                  natten_dtype_name(dtype), natten_dtype_name(want),
                                   natten_dtype_name(c->task->dtype));
     return natten_tensor_check_device(tensor, name);
 }
@@ -93,10 +94,11 @@ static natten_status check_shape(const call *c, const argument *a,
                                   tensor->ndim, ndim, ndim, rank);
     for (int n = 0; n < ndim; n++)
         if (tensor->shape[n] != first->shape[n])
-            return natten_status_fail(
-                NATTEN_ERR_SHAPE,
-                "%s[%s]=%" PRId64 " not in [%" PRId64 ", %" PRId64 "] (as outputs[0])", name,
-                size_name(rank, n), tensor->shape[n], first->shape[n], first->shape[n]);
+            return natten_status_fail(NATTEN_ERR_SHAPE,
+                                      "%s[%s]=%" PRId64 " not in [%" PRId64 ", %" PRId64
+                                      "] (as outputs[0])",
+                                      name, size_name(rank, n), tensor->shape[n],
+                                      first->shape[n], first->shape[n]);
     return NATTEN_OK;
 }
 
@@ -139,21 +141,23 @@ static natten_status check_first(const call *c)
     natten_merge_task *task = c->task;
     int rank = first->ndim - 3;
     if (rank < 1 || rank > NATTEN_MAX_RANK)
-        return natten_status_fail(NATTEN_ERR_SHAPE,
-                                  "outputs[0].ndim=%" PRId32 " not in [4, 6]", first->ndim);
+        return natten_status_fail(
+            NATTEN_ERR_SHAPE, "outputs[0].ndim=%" PRId32 " not in [4, 6]", first->ndim);
     for (int n = 0; n < first->ndim; n++) {
-        int64_t low = n == 0 ? 0 : 1, high = n >= 1 && n <= rank ? INT32_MAX : INT64_MAX;
+        int64_t low = n == 0 ? 0 : 1,
+                high = n >= 1 && n <= rank ? INT32_MAX : INT64_MAX;
         if (first->shape[n] < low || first->shape[n] > high)
-            return natten_status_fail(
-                NATTEN_ERR_SHAPE,
-                "outputs[0][%s]=%" PRId64 " not in [%" PRId64 ", %" PRId64 "]",
-                size_name(rank, n), first->shape[n], low, high);
+            return natten_status_fail(NATTEN_ERR_SHAPE,
+                                      "outputs[0][%s]=%" PRId64 " not in [%" PRId64
+                                      ", %" PRId64 "]",
+                                      size_name(rank, n), first->shape[n], low, high);
     }
     int64_t bytes;
     if (!natten_tensor_bytes(first->shape, first->ndim, NATTEN_FP64, &bytes))
-        return natten_status_fail(NATTEN_ERR_OVERFLOW,
-                                  "outputs[0]: the product of its sizes does not fit in 63 "
-                                  "bits");
+        return natten_status_fail(
+            NATTEN_ERR_OVERFLOW,
+            "outputs[0]: the product of its sizes does not fit in 63 "
+            "bits");
     task->batch = first->shape[0];
     for (int a = 0; a < 3; a++) {
         int own = a - (3 - rank);
@@ -164,7 +168,7 @@ static natten_status check_first(const call *c)
     return NATTEN_OK;
 }
 
-/* ---- overlap ------------------------------------------------------------------------- */
+/* ---- overlap ---- */
 
 typedef struct region {
     natten_extent extent;
@@ -185,7 +189,8 @@ static natten_status check_regions(const region *regions, int64_t count)
         for (int64_t j = i + 1;
              j < count && regions[j].extent.begin < regions[i].extent.end; j++) {
             const region *a = &regions[i], *b = &regions[j];
-            if ((a->output || b->output) && natten_extent_overlap(&a->extent, &b->extent))
+            if ((a->output || b->output) &&
+                natten_extent_overlap(&a->extent, &b->extent))
                 return natten_status_fail(NATTEN_ERR_LAYOUT, "%s overlaps %s in memory",
                                           (a->output ? a : b)->name,
                                           (a->output ? b : a)->name);
@@ -210,8 +215,8 @@ static natten_status check_overlap(const call *c)
         for (int64_t n = 0; n < tensors_of(c, a) && status == NATTEN_OK; n++, next++) {
             name_tensor(a, n, next->name);
             next->output = a->output;
-            status = natten_tensor_check_memory(&a->tensors[n], next->name, dtype_of(c, a),
-                                                false, &next->extent);
+            status = natten_tensor_check_memory(&a->tensors[n], next->name,
+                                                dtype_of(c, a), false, &next->extent);
         }
     }
     if (status == NATTEN_OK) {
@@ -222,7 +227,7 @@ static natten_status check_overlap(const call *c)
     return status;
 }
 
-/* ---- the whole ------------------------------------------------------------------------ */
+/* ---- the whole ---- */
 
 natten_view natten_merge_view(const natten_tensor *tensor, bool has_item)
 {
@@ -249,16 +254,17 @@ natten_status natten_merge_check(const natten_merge_problem *problem,
     call c = {
         .count = p->count,
         .task = task,
-        .argument = {
-            {"outputs", p->outputs, true, false, false, false},
-            {"lses", p->lses, true, true, false, false},
-            {"out", p->out, false, false, forward, false},
-            {"lse", p->lse, false, true, forward, forward},
-            {"grad_out", p->grad_out, false, false, false, forward},
-            {"grad_lse", p->grad_lse, false, true, false, true},
-            {"grad_outputs", p->grad_outputs, true, false, true, forward},
-            {"grad_lses", p->grad_lses, true, true, true, forward},
-        },
+        .argument =
+            {
+                {"outputs", p->outputs, true, false, false, false},
+                {"lses", p->lses, true, true, false, false},
+                {"out", p->out, false, false, forward, false},
+                {"lse", p->lse, false, true, forward, forward},
+                {"grad_out", p->grad_out, false, false, false, forward},
+                {"grad_lse", p->grad_lse, false, true, false, true},
+                {"grad_outputs", p->grad_outputs, true, false, true, forward},
+                {"grad_lses", p->grad_lses, true, true, true, forward},
+            },
     };
     memset(task, 0, sizeof *task);
     NATTEN_TRY(check_given(&c));

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * The canonical form of natten_merge() and its gradient, and their checks: the only
- * operation that has no windows, and so no task.                                        */
+ * operation that has no windows, and so no task. */
 #ifndef NATTEN_PROBLEM_MERGE_H
 #define NATTEN_PROBLEM_MERGE_H
 
@@ -22,7 +22,8 @@ typedef struct natten_merge_problem {
     bool backward;
     int64_t count;
     const natten_tensor *outputs, *lses, *out, *lse;
-    const natten_tensor *grad_out, *grad_lse, *grad_outputs, *grad_lses; /* backward only */
+    const natten_tensor *grad_out, *grad_lse, *grad_outputs,
+        *grad_lses; /* backward only */
 } natten_merge_problem;
 
 natten_status natten_merge_check(const natten_merge_problem *problem,

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * The rule for sizes: a caller's struct may be as small as that of the first release, and
- * what it lacks has its default; it may be larger than ours, as long as the part that we do
- * not know is zero, which every later default will be.                                   */
+ * The rule for sizes: a caller's struct may be as small as that of the first release,
+ * and what it lacks has its default; it may be larger than ours, as long as the part
+ * that we do not know is zero, which every later default will be. */
 #include "problem/params.h"
 
 #include "base/status.h"
@@ -11,8 +11,8 @@
 #include <stdbool.h>
 #include <string.h>
 
-/* sizeof(natten_params) in the first release, and more than any will ever have: a larger
- * struct_size is not a size. */
+/* sizeof(natten_params) in the first release, and more than any will ever have: a
+ * larger struct_size is not a size. */
 static const size_t first_size = 264, largest_size = 4096;
 _Static_assert(sizeof(natten_params) == 264, "a field was added: first_size stays");
 
@@ -23,12 +23,13 @@ static natten_status check_size(uint64_t size)
 {
     if (size >= first_size && size <= largest_size)
         return NATTEN_OK;
-    return natten_status_fail(NATTEN_ERR_ABI,
-                              "struct_size=%" PRIu64 " not in [%zu, %zu] (natten_params)",
-                              size, first_size, largest_size);
+    return natten_status_fail(
+        NATTEN_ERR_ABI, "struct_size=%" PRIu64 " not in [%zu, %zu] (natten_params)",
+        size, first_size, largest_size);
 }
 
-static natten_status check_range(const char *name, int64_t value, int64_t low, int64_t high)
+static natten_status check_range(const char *name, int64_t value, int64_t low,
+                                 int64_t high)
 {
     if (value >= low && value <= high)
         return NATTEN_OK;
@@ -63,10 +64,10 @@ natten_status natten_params_read(const natten_params *given, natten_params *para
     const char *bytes = (const char *)given;
     for (size_t at = sizeof *params; at < size; at++)
         if (bytes[at] != 0)
-            return natten_status_fail(
-                NATTEN_ERR_ABI,
-                "struct_size=%zu, but byte %zu is not 0 (natten_params has %zu bytes here)",
-                size, at, sizeof *params);
+            return natten_status_fail(NATTEN_ERR_ABI,
+                                      "struct_size=%zu, but byte %zu is not 0 "
+                                      "(natten_params has %zu bytes here)",
+                                      size, at, sizeof *params);
     memset(params, 0, sizeof *params);
     memcpy(params, given, size < sizeof *params ? size : sizeof *params);
     NATTEN_TRY(check_range("rank", params->rank, 1, NATTEN_MAX_RANK));

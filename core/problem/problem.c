@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * The checks of a call, in the order that natten.h promises, and the task that comes out.
+ * The checks of a call, in the order that natten.h promises, and the task that comes
+ * out.
  *
- * Shapes are checked by naming sizes: each role's shape is a row of symbols (roles.c), the
- * first tensor that has a symbol gives it its value, and all later ones must agree.      */
+ * Shapes are checked by naming sizes: each role's shape is a row of symbols (roles.c),
+ * the first tensor that has a symbol gives it its value, and all later ones must agree.
+ */
 #include "problem/problem.h"
 
 #include "base/status.h"
@@ -24,7 +26,7 @@ typedef struct call {
     bool sketch;
     natten_params params;
     int64_t size[NATTEN_SYMBOLS][NATTEN_MAX_RANK]; /* first entry, or one per axis */
-    const char *from[NATTEN_SYMBOLS];              /* the tensor that gave it, or NULL */
+    const char *from[NATTEN_SYMBOLS]; /* the tensor that gave it, or NULL */
     natten_task *task;
 } call;
 
@@ -46,7 +48,7 @@ static int sizes_of(const call *c, natten_symbol symbol)
     return natten_roles_per_axis(symbol) ? c->params.rank : 1;
 }
 
-/* ---- presence ----------------------------------------------------------------------- */
+/* ---- presence ---- */
 
 /* A question about a call needs only the tensors that shape the work. */
 static bool needed(const call *c, const natten_use *use)
@@ -82,7 +84,7 @@ static natten_status check_presence(const call *c)
     return NATTEN_OK;
 }
 
-/* ---- types and devices -------------------------------------------------------------- */
+/* ---- types and devices ---- */
 
 static natten_status check_types(const call *c)
 {
@@ -112,7 +114,7 @@ static natten_status check_types(const call *c)
     return NATTEN_OK;
 }
 
-/* ---- shapes ------------------------------------------------------------------------- */
+/* ---- shapes ---- */
 
 static bool is_part(const call *c, int axis)
 {
@@ -137,11 +139,10 @@ static int64_t largest(natten_symbol symbol)
 static natten_status bad_size(const call *c, natten_role role, natten_symbol symbol,
                               int axis, int64_t value, int64_t want, const char *why)
 {
-    return natten_status_fail(NATTEN_ERR_SHAPE,
-                              "%s[%s]=%" PRId64 " not in [%" PRId64 ", %" PRId64 "] (%s%s)",
-                              name_of(role),
-                              natten_roles_size_name(symbol, c->params.rank, axis), value,
-                              want, want, *why ? "as " : "", why);
+    return natten_status_fail(
+        NATTEN_ERR_SHAPE, "%s[%s]=%" PRId64 " not in [%" PRId64 ", %" PRId64 "] (%s%s)",
+        name_of(role), natten_roles_size_name(symbol, c->params.rank, axis), value,
+        want, want, *why ? "as " : "", why);
 }
 
 /* One size of one tensor: in its range, and the same as before. */
@@ -152,8 +153,8 @@ static natten_status bind(call *c, natten_role role, natten_symbol symbol, int a
     if (value < low || value > high)
         return natten_status_fail(
             NATTEN_ERR_SHAPE, "%s[%s]=%" PRId64 " not in [%" PRId64 ", %" PRId64 "]",
-            name_of(role), natten_roles_size_name(symbol, c->params.rank, axis), value, low,
-            high);
+            name_of(role), natten_roles_size_name(symbol, c->params.rank, axis), value,
+            low, high);
     if (!c->from[symbol])
         c->size[symbol][axis] = value;
     else if (c->size[symbol][axis] != value)
@@ -183,9 +184,9 @@ static natten_status check_shape(call *c, natten_role role, const natten_tensor 
     int64_t bytes;
     natten_dtype dtype = info->accumulator ? c->task->accumulator : c->task->dtype;
     if (!natten_tensor_bytes(tensor->shape, ndim, dtype, &bytes))
-        return natten_status_fail(NATTEN_ERR_OVERFLOW,
-                                  "%s: the product of its sizes does not fit in 63 bits",
-                                  info->name);
+        return natten_status_fail(
+            NATTEN_ERR_OVERFLOW, "%s: the product of its sizes does not fit in 63 bits",
+            info->name);
     return NATTEN_OK;
 }
 
@@ -214,15 +215,17 @@ static natten_status check_shapes(call *c)
             NATTEN_TRY(check_shape(c, role, given(c, role)));
     }
     NATTEN_TRY(check_whole(c));
-    int64_t heads = c->size[NATTEN_SIZE_HEADS][0], kv = c->size[NATTEN_SIZE_HEADS_KV][0];
+    int64_t heads = c->size[NATTEN_SIZE_HEADS][0],
+            kv = c->size[NATTEN_SIZE_HEADS_KV][0];
     if (heads % kv != 0)
         return natten_status_fail(
-            NATTEN_ERR_SHAPE, "%s[heads]=%" PRId64 " not a multiple of %s[heads_kv]=%" PRId64,
+            NATTEN_ERR_SHAPE,
+            "%s[heads]=%" PRId64 " not a multiple of %s[heads_kv]=%" PRId64,
             c->from[NATTEN_SIZE_HEADS], heads, c->from[NATTEN_SIZE_HEADS_KV], kv);
     return NATTEN_OK;
 }
 
-/* ---- windows ------------------------------------------------------------------------ */
+/* ---- windows ---- */
 
 /* Axes in front that the call does not have are one token long. */
 static natten_status check_axes(call *c)
@@ -243,11 +246,12 @@ static natten_status check_window_shapes(call *c)
 {
     for (int a = 0; a < c->params.rank; a++) {
         int64_t offsets = 2 * c->params.kernel_size[a] - 1;
-        if (c->from[NATTEN_SIZE_OFFSETS] && c->size[NATTEN_SIZE_OFFSETS][a] != offsets) {
+        if (c->from[NATTEN_SIZE_OFFSETS] &&
+            c->size[NATTEN_SIZE_OFFSETS][a] != offsets) {
             bool input = given(c, NATTEN_BIAS);
-            return bad_size(c, input ? NATTEN_BIAS : NATTEN_GRAD_BIAS, NATTEN_SIZE_OFFSETS,
-                            a, c->size[NATTEN_SIZE_OFFSETS][a], offsets,
-                            "2 kernel_size - 1");
+            return bad_size(c, input ? NATTEN_BIAS : NATTEN_GRAD_BIAS,
+                            NATTEN_SIZE_OFFSETS, a, c->size[NATTEN_SIZE_OFFSETS][a],
+                            offsets, "2 kernel_size - 1");
         }
         c->size[NATTEN_SIZE_OFFSETS][a] = offsets;
     }
@@ -278,7 +282,7 @@ static natten_status check_scale(call *c)
                               natten_dtype_name(task->accumulator));
 }
 
-/* ---- views and memory --------------------------------------------------------------- */
+/* ---- views and memory ---- */
 
 static void set_stride(const call *c, natten_view *view, natten_symbol symbol, int axis,
                        int64_t stride)
@@ -312,12 +316,13 @@ static natten_view view_of(const call *c, natten_role role, const natten_tensor 
     int n = 0;
     for (int s = 0; s < info->symbols; s++)
         for (int axis = 0; axis < sizes_of(c, info->symbol[s]); axis++, n++)
-            set_stride(c, &view, info->symbol[s], axis, natten_tensor_stride(tensor, n));
+            set_stride(c, &view, info->symbol[s], axis,
+                       natten_tensor_stride(tensor, n));
     return view;
 }
 
-/* A compact tensor of the right shape for a sketch. One that would not fit in 63 bits can't
- * be given in the call either, and stays away if it is optional. */
+/* A compact tensor of the right shape for a sketch. One that would not fit in 63 bits
+ * can't be given in the call either, and stays away if it is optional. */
 static natten_status pretend(const call *c, const natten_use *use)
 {
     const natten_role_info *info = natten_roles_info(use->role);
@@ -332,9 +337,9 @@ static natten_status pretend(const call *c, const natten_use *use)
     if (natten_tensor_bytes(shape, ndim, dtype, &bytes))
         c->task->view[use->role] = view_of(c, use->role, &tensor);
     else if (!use->optional)
-        return natten_status_fail(NATTEN_ERR_OVERFLOW,
-                                  "%s: the product of its sizes does not fit in 63 bits",
-                                  info->name);
+        return natten_status_fail(
+            NATTEN_ERR_OVERFLOW, "%s: the product of its sizes does not fit in 63 bits",
+            info->name);
     return NATTEN_OK;
 }
 
@@ -372,14 +377,15 @@ static natten_status check_memory(const call *c, natten_extent extent[NATTEN_ROL
         natten_dtype dtype = info->accumulator ? c->task->accumulator : c->task->dtype;
         NATTEN_TRY(natten_tensor_check_strides(tensor, info->name));
         if (!c->sketch)
-            NATTEN_TRY(natten_tensor_check_memory(tensor, info->name, dtype, use->output,
-                                                  &extent[i]));
+            NATTEN_TRY(natten_tensor_check_memory(tensor, info->name, dtype,
+                                                  use->output, &extent[i]));
     }
     return NATTEN_OK;
 }
 
 /* No output shares a byte with another tensor. */
-static natten_status check_overlap(const call *c, const natten_extent extent[NATTEN_ROLES])
+static natten_status check_overlap(const call *c,
+                                   const natten_extent extent[NATTEN_ROLES])
 {
     for (int i = 0; i < c->info->uses; i++)
         for (int j = 0; c->info->use[i].output && j < c->info->uses; j++) {
@@ -393,9 +399,10 @@ static natten_status check_overlap(const call *c, const natten_extent extent[NAT
     return NATTEN_OK;
 }
 
-/* ---- the whole ---------------------------------------------------------------------- */
+/* ---- the whole ---- */
 
-static natten_status check(const natten_problem *problem, bool sketch, natten_task *task)
+static natten_status check(const natten_problem *problem, bool sketch,
+                           natten_task *task)
 {
     call c = {.problem = problem, .sketch = sketch, .task = task};
     c.info = natten_roles_of(problem->operation);
@@ -451,10 +458,11 @@ natten_status natten_problem_check_workspace(const natten_problem *problem,
         if (!tensor)
             continue;
         NATTEN_TRY(natten_tensor_check_dtype(tensor, name_of(role), &dtype));
-        NATTEN_TRY(natten_tensor_check_memory(tensor, name_of(role), dtype, false, &extent));
+        NATTEN_TRY(
+            natten_tensor_check_memory(tensor, name_of(role), dtype, false, &extent));
         if (natten_extent_overlap(&scratch, &extent))
-            return natten_status_fail(NATTEN_ERR_LAYOUT, "workspace overlaps %s in memory",
-                                      name_of(role));
+            return natten_status_fail(NATTEN_ERR_LAYOUT,
+                                      "workspace overlaps %s in memory", name_of(role));
     }
     return NATTEN_OK;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * From a spec to a call.  Shapes come from the table of roles, so a spec knows no operation
- * by name.                                                                               */
+ * From a spec to a call.  Shapes come from the table of roles, so a spec knows no
+ * operation by name. */
 #include "problem/problem_spec.h"
 
 #include "problem/roles.h"
@@ -27,8 +27,9 @@ void natten_problem_spec_from_task(const natten_task *task, natten_problem_spec 
         .dim = task->dim ? task->dim : task->dim_v, /* av has no dim, qk no dim_v */
         .dim_v = task->dim_v ? task->dim_v : task->dim,
         .extras = task->extras,
-        .has_bias = task->view[NATTEN_BIAS].data || (task->operation == NATTEN_QK_BACKWARD &&
-                                                     task->view[NATTEN_GRAD_BIAS].data),
+        .has_bias =
+            task->view[NATTEN_BIAS].data || (task->operation == NATTEN_QK_BACKWARD &&
+                                             task->view[NATTEN_GRAD_BIAS].data),
         .has_grad_lse = task->view[NATTEN_GRAD_LSE].data,
         .scale = task->scale,
         .seed = 1,
@@ -92,7 +93,8 @@ bool natten_problem_spec_has(const natten_problem_spec *spec, natten_role role)
     }
 }
 
-natten_dtype natten_problem_spec_dtype(const natten_problem_spec *spec, natten_role role)
+natten_dtype natten_problem_spec_dtype(const natten_problem_spec *spec,
+                                       natten_role role)
 {
     bool accumulator = natten_roles_info(role)->accumulator;
     return accumulator ? natten_dtype_accumulator(spec->dtype) : spec->dtype;
@@ -143,8 +145,8 @@ int natten_problem_spec_shape(const natten_problem_spec *spec, natten_role role,
     return ndim;
 }
 
-void natten_problem_spec_fill(const natten_problem_spec *spec, natten_role role, void *data,
-                              int64_t count)
+void natten_problem_spec_fill(const natten_problem_spec *spec, natten_role role,
+                              void *data, int64_t count)
 {
     const int64_t modulus = 2147483647, factor = 48271;
     natten_dtype dtype = natten_problem_spec_dtype(spec, role);

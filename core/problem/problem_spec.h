@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What a problem text says (docs/problem-text.md), as a struct, and what follows from it: the
- * params of the call, and the shape and data of every tensor.                            */
+ * What a problem text says (docs/problem-text.md), as a struct, and what follows from
+ * it: the params of the call, and the shape and data of every tensor. */
 #ifndef NATTEN_PROBLEM_PROBLEM_SPEC_H
 #define NATTEN_PROBLEM_PROBLEM_SPEC_H
 
@@ -9,7 +9,8 @@
 
 #include <natten.h>
 
-/* A text's content, every default filled in. Axes are those of the call, outermost first. */
+/* A text's content, every default filled in. Axes are those of the call, outermost
+ * first. */
 typedef struct natten_problem_spec {
     natten_operation operation;
     natten_dtype dtype;
@@ -23,21 +24,24 @@ typedef struct natten_problem_spec {
     int32_t seed;
 } natten_problem_spec;
 
-/* The problem of a task, with seed 1. A scale equal to the default counts as not given. */
+/* The problem of a task, with seed 1. A scale equal to the default counts as not given.
+ */
 void natten_problem_spec_from_task(const natten_task *task, natten_problem_spec *spec);
 /* The params of the call, for `backend`. */
 natten_params natten_problem_spec_params(const natten_problem_spec *spec,
                                          natten_backend backend);
 
-/* Is the role's tensor given in this call? Gradients of inputs that are given are wanted. */
+/* Is the role's tensor given in this call? Gradients of inputs that are given are
+ * wanted. */
 bool natten_problem_spec_has(const natten_problem_spec *spec, natten_role role);
 /* Element type of the role's tensor. */
-natten_dtype natten_problem_spec_dtype(const natten_problem_spec *spec, natten_role role);
+natten_dtype natten_problem_spec_dtype(const natten_problem_spec *spec,
+                                       natten_role role);
 /* Sizes of the role's tensor; returns how many there are, at most 6. */
 int natten_problem_spec_shape(const natten_problem_spec *spec, natten_role role,
                               int64_t shape[6]);
 /* Fill `count` compact elements with the role's data. */
-void natten_problem_spec_fill(const natten_problem_spec *spec, natten_role role, void *data,
-                              int64_t count);
+void natten_problem_spec_fill(const natten_problem_spec *spec, natten_role role,
+                              void *data, int64_t count);
 
 #endif

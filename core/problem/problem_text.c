@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Parser and printer of docs/problem-text.md.  The parser takes tokens from left to right in
- * the page's order; what is then left over is wrong.  Neither follows the program's locale. */
+ * Parser and printer of docs/problem-text.md.  The parser takes tokens from left to
+ * right in the page's order; what is then left over is wrong.  Neither follows the
+ * program's locale. */
 #include "problem/problem_text.h"
 
 #include "base/status.h"
@@ -14,25 +15,25 @@
 #include <string.h>
 
 static const char *const words[] = {
-    [NATTEN_FORWARD] = "fwd",      [NATTEN_BACKWARD] = "bwd",
-    [NATTEN_QK] = "qk",            [NATTEN_QK_BACKWARD] = "qkbwd",
-    [NATTEN_AV] = "av",            [NATTEN_AV_BACKWARD] = "avbwd",
+    [NATTEN_FORWARD] = "fwd", [NATTEN_BACKWARD] = "bwd",
+    [NATTEN_QK] = "qk",       [NATTEN_QK_BACKWARD] = "qkbwd",
+    [NATTEN_AV] = "av",       [NATTEN_AV_BACKWARD] = "avbwd",
 };
 
 enum { OPERATIONS = sizeof words / sizeof words[0], SEEDS = 2000, TOKEN_BYTES = 128 };
 
-/* ---- parsing -------------------------------------------------------------------------- */
+/* ---- parsing ---- */
 
 typedef struct parser {
-    const char *next;         /* rest of the text */
-    char token[TOKEN_BYTES];  /* the present token; "" at the end */
+    const char *next;        /* rest of the text */
+    char token[TOKEN_BYTES]; /* the present token; "" at the end */
     natten_problem_spec *spec;
 } parser;
 
 static natten_status bad(const parser *p, const char *why)
 {
-    return natten_status_fail(NATTEN_ERR_ARGUMENT, "problem text at \"%s\": %s", p->token,
-                              why);
+    return natten_status_fail(NATTEN_ERR_ARGUMENT, "problem text at \"%s\": %s",
+                              p->token, why);
 }
 
 /* Step to the next token. A token that is too long is cut, and then is none of ours. */
@@ -53,7 +54,8 @@ static bool read_number(const char **at, int64_t *value)
     const char *digit = *at;
     int64_t n = 0;
     for (; *digit >= '0' && *digit <= '9'; digit++)
-        if (__builtin_mul_overflow(n, 10, &n) || __builtin_add_overflow(n, *digit - '0', &n))
+        if (__builtin_mul_overflow(n, 10, &n) ||
+            __builtin_add_overflow(n, *digit - '0', &n))
             return false;
     bool some = digit != *at;
     *at = digit;
@@ -61,8 +63,8 @@ static bool read_number(const char **at, int64_t *value)
     return some;
 }
 
-/* `letter` and 1 to `most` numbers with `separator` between them; how many, 0 if it is not
- * exactly that. */
+/* `letter` and 1 to `most` numbers with `separator` between them; how many, 0 if it is
+ * not exactly that. */
 static int read_list(const parser *p, const char *letter, char separator, int most,
                      int64_t *values)
 {
@@ -114,7 +116,8 @@ static void read_causal(parser *p)
     static const char word[] = "causal";
     const char *digits = p->token + strlen(word);
     if (strncmp(p->token, word, strlen(word)) != 0 ||
-        strlen(digits) != (size_t)p->spec->rank || strspn(digits, "01") != strlen(digits))
+        strlen(digits) != (size_t)p->spec->rank ||
+        strspn(digits, "01") != strlen(digits))
         return;
     for (int a = 0; a < p->spec->rank; a++)
         p->spec->is_causal[a] = digits[a] - '0';
@@ -129,7 +132,8 @@ static bool read_word(parser *p, const char *word)
     return true;
 }
 
-/* scale and a decimal number. strtod would follow the locale's decimal point, and take hex. */
+/* scale and a decimal number. strtod would follow the locale's decimal point, and take
+ * hex. */
 static void read_scale(parser *p)
 {
     static const char word[] = "scale";
@@ -187,7 +191,8 @@ static natten_status read_head(parser *p)
 
 natten_status natten_problem_text_parse(const char *text, natten_problem_spec *spec)
 {
-    *spec = (natten_problem_spec){.stride = {1, 1, 1}, .dilation = {1, 1, 1}, .seed = 1};
+    *spec =
+        (natten_problem_spec){.stride = {1, 1, 1}, .dilation = {1, 1, 1}, .seed = 1};
     parser p = {.next = text, .spec = spec};
     advance(&p);
     NATTEN_TRY(read_head(&p));
@@ -211,7 +216,7 @@ natten_status natten_problem_text_parse(const char *text, natten_problem_spec *s
     return NATTEN_OK;
 }
 
-/* ---- printing ------------------------------------------------------------------------- */
+/* ---- printing ---- */
 
 typedef struct printer {
     char *text;
@@ -219,7 +224,8 @@ typedef struct printer {
     int rank;
 } printer;
 
-__attribute__((format(printf, 2, 3))) static void append(printer *p, const char *format, ...)
+__attribute__((format(printf, 2, 3))) static void append(printer *p, const char *format,
+                                                         ...)
 {
     va_list arguments;
     va_start(arguments, format);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The tables of roles and operations.  A new tensor is a row of the first, a new operation a
- * row of the second; the checks in problem.c need no change.                             */
+ * The tables of roles and operations.  A new tensor is a row of the first, a new
+ * operation a row of the second; the checks in problem.c need no change. */
 #include "problem/roles.h"
 
 #define B NATTEN_SIZE_BATCH
@@ -23,8 +23,10 @@ static const natten_role_info roles[NATTEN_ROLES] = {
     [NATTEN_KEY]               = {"key",               4, {B, K, G, D}, IO,  ALONE},
     [NATTEN_VALUE]             = {"value",             4, {B, K, G, V}, IO,  ALONE},
     [NATTEN_BIAS]              = {"bias",              2, {H, R},       ACC, ALONE},
-    [NATTEN_ADDITIONAL_KEYS]   = {"additional_keys",   4, {B, M, G, D}, IO,  NATTEN_ADDITIONAL_VALUES},
-    [NATTEN_ADDITIONAL_VALUES] = {"additional_values", 4, {B, M, G, V}, IO,  NATTEN_ADDITIONAL_KEYS},
+    [NATTEN_ADDITIONAL_KEYS] =
+        {"additional_keys", 4, {B, M, G, D}, IO, NATTEN_ADDITIONAL_VALUES},
+    [NATTEN_ADDITIONAL_VALUES] =
+        {"additional_values", 4, {B, M, G, V}, IO, NATTEN_ADDITIONAL_KEYS},
     [NATTEN_ATTN]              = {"attn",              4, {B, Q, H, S}, IO,  ALONE},
     [NATTEN_OUT]               = {"out",               4, {B, Q, H, V}, IO,  ALONE},
     [NATTEN_LSE]               = {"lse",               3, {B, Q, H},    ACC, ALONE},
@@ -34,9 +36,10 @@ static const natten_role_info roles[NATTEN_ROLES] = {
     [NATTEN_GRAD_QUERY]        = {"grad_query",        4, {B, Q, H, D}, IO,  ALONE},
     [NATTEN_GRAD_KEY]          = {"grad_key",          4, {B, K, G, D}, IO,  ALONE},
     [NATTEN_GRAD_VALUE]        = {"grad_value",        4, {B, K, G, V}, IO,  ALONE},
-    [NATTEN_GRAD_BIAS]         = {"grad_bias",         2, {H, R},       ACC, NATTEN_BIAS},
+    [NATTEN_GRAD_BIAS] =
+        {"grad_bias", 2, {H, R}, ACC, NATTEN_BIAS},
     [NATTEN_GRAD_ADDITIONAL_KEYS] =
-        {"grad_additional_keys",   4, {B, M, G, D}, IO, NATTEN_ADDITIONAL_KEYS},
+        {"grad_additional_keys", 4, {B, M, G, D}, IO, NATTEN_ADDITIONAL_KEYS},
     [NATTEN_GRAD_ADDITIONAL_VALUES] =
         {"grad_additional_values", 4, {B, M, G, V}, IO, NATTEN_ADDITIONAL_VALUES},
 };
@@ -73,7 +76,7 @@ static const natten_operation_info operations[] = {
 /* clang-format on */
 
 static const char *const size_names[NATTEN_SYMBOLS] = {
-    [B] = "batch",    [H] = "heads",      [G] = "heads_kv", [D] = "head_dim",
+    [B] = "batch",      [H] = "heads",  [G] = "heads_kv", [D] = "head_dim",
     [V] = "head_dim_v", [M] = "extras", [S] = "slots",
 };
 
@@ -110,5 +113,6 @@ const char *natten_roles_axis_name(int rank, int axis)
 
 const char *natten_roles_size_name(natten_symbol symbol, int rank, int axis)
 {
-    return natten_roles_per_axis(symbol) ? axis_names[rank - 1][axis] : size_names[symbol];
+    return natten_roles_per_axis(symbol) ? axis_names[rank - 1][axis]
+                                         : size_names[symbol];
 }

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT
  *
- * What each role's tensor looks like, and which roles each operation takes: the two tables
- * that problem.c checks calls by.                                                        */
+ * What each role's tensor looks like, and which roles each operation takes: the two
+ * tables that problem.c checks calls by. */
 #ifndef NATTEN_PROBLEM_ROLES_H
 #define NATTEN_PROBLEM_ROLES_H
 
 #include "problem/task.h"
 
-/* Sizes that shapes are made of. QUERIES, KEYS and OFFSETS stand for one size per axis. */
+/* Sizes that shapes are made of. QUERIES, KEYS and OFFSETS stand for one size per axis.
+ */
 typedef enum natten_symbol {
     NATTEN_SIZE_BATCH,
     NATTEN_SIZE_QUERIES,

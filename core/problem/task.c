@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * Sums over a task.  Windows are products of axes, so the visible pairs are a product too:
- * one pass over each axis, however large the grid.  Numbers that do not fit saturate: they
- * are for plans and reports, and the tensors of such a call would not fit either.        */
+ * Sums over a task.  Windows are products of axes, so the visible pairs are a product
+ * too: one pass over each axis, however large the grid.  Numbers that do not fit
+ * saturate: they are for plans and reports, and the tensors of such a call would not
+ * fit either.        */
 #include "problem/task.h"
 
 static int64_t saturating_product(int64_t a, int64_t b)

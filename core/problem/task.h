@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * The canonical form of a checked call.  From here on there are no special cases: always
- * three axes (missing ones in front have length 1), strides always filled in, defaults
- * resolved, optional tensors a NULL pointer.  Kernels see a task and nothing else.        */
+ * The canonical form of a checked call.  From here on there are no special cases:
+ * always three axes (missing ones in front have length 1), strides always filled in,
+ * defaults resolved, optional tensors a NULL pointer.  Kernels see a task and nothing
+ * else.        */
 #ifndef NATTEN_PROBLEM_TASK_H
 #define NATTEN_PROBLEM_TASK_H
 
@@ -42,7 +43,7 @@ typedef enum natten_role {
  *     bias     head, axis[0..2] over the 2 window - 1 offsets
  *     extras   batch, axis[2] over the extra tokens, head, item
  *
- * Strides that a tensor does not have are 0.                                             */
+ * Strides that a tensor does not have are 0. */
 typedef struct natten_view {
     void *data; /* NULL: the tensor is not there */
     int64_t batch, axis[3], head, item;
@@ -57,14 +58,14 @@ typedef struct natten_task {
     uint64_t flags;           /* NATTEN_FLAG_... */
     natten_axis axis[3];      /* depth, height, width */
     int64_t batch, heads, heads_kv, dim, dim_v, extras;
-    double scale;             /* resolved: 1 for qk unless given */
+    double scale; /* resolved: 1 for qk unless given */
     natten_view view[NATTEN_ROLES];
 } natten_task;
 
 /* Slots of a row of attn: the product of the windows, and the extra tokens. */
 int64_t natten_task_slots(const natten_task *task);
-/* Visible (query, key) pairs of one batch item and head, extra tokens included; the unit of
- * work: forward 2 (D + Dv), backward 2 (3 D + 2 Dv) flop each. */
+/* Visible (query, key) pairs of one batch item and head, extra tokens included; the
+ * unit of work: forward 2 (D + Dv), backward 2 (3 D + 2 Dv) flop each. */
 int64_t natten_task_pairs(const natten_task *task);
 
 /* Address of element (b, z, y, x, h) of a view, given the bytes of an element. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * A tensor's memory.  All arithmetic on sizes and strides that a caller gave goes through
- * the compiler's checked forms.                                                          */
+ * A tensor's memory.  All arithmetic on sizes and strides that a caller gave goes
+ * through the compiler's checked forms. */
 #include "problem/tensor.h"
 
 #include "base/status.h"
@@ -25,16 +25,18 @@ natten_status natten_tensor_check_device(const natten_tensor *tensor, const char
     if (tensor->device_type != NATTEN_CPU)
         return natten_status_fail(
             NATTEN_ERR_DEVICE,
-            "%s.device_type=%" PRId32 " not in [1, 1] (this build computes on the CPU only)",
+            "%s.device_type=%" PRId32
+            " not in [1, 1] (this build computes on the CPU only)",
             name, tensor->device_type);
     if (tensor->device_id != 0)
         return natten_status_fail(NATTEN_ERR_DEVICE,
-                                  "%s.device_id=%" PRId32 " not in [0, 0] (the CPU)", name,
-                                  tensor->device_id);
+                                  "%s.device_id=%" PRId32 " not in [0, 0] (the CPU)",
+                                  name, tensor->device_id);
     return NATTEN_OK;
 }
 
-bool natten_tensor_bytes(const int64_t *shape, int ndim, natten_dtype dtype, int64_t *bytes)
+bool natten_tensor_bytes(const int64_t *shape, int ndim, natten_dtype dtype,
+                         int64_t *bytes)
 {
     *bytes = (int64_t)natten_dtype_bytes(dtype);
     for (int n = 0; n < ndim; n++) /* a size of 0 must not hide an overflow beside it */
@@ -57,7 +59,8 @@ int64_t natten_tensor_stride(const natten_tensor *tensor, int n)
 
 void *natten_tensor_address(const natten_tensor *tensor)
 {
-    /* As an integer: adding to a NULL pointer, legal here for empty tensors, is not C. */
+    /* As an integer: adding to a NULL pointer, legal here for empty tensors, is not C.
+     */
     return (void *)((uintptr_t)tensor->data + (uintptr_t)tensor->byte_offset);
 }
 
@@ -71,8 +74,9 @@ natten_status natten_tensor_check_strides(const natten_tensor *tensor, const cha
     return NATTEN_OK;
 }
 
-/* Are the elements apart? Sorted by stride, each step must be longer than everything that
- * the smaller ones span. This refuses a few exotic layouts that happen to be apart. */
+/* Are the elements apart? Sorted by stride, each step must be longer than everything
+ * that the smaller ones span. This refuses a few exotic layouts that happen to be
+ * apart. */
 static bool apart(const natten_extent *extent)
 {
     int64_t size[NATTEN_TENSOR_DIMS], stride[NATTEN_TENSOR_DIMS];
@@ -97,7 +101,8 @@ static bool apart(const natten_extent *extent)
 static natten_status too_far(const char *name)
 {
     return natten_status_fail(NATTEN_ERR_OVERFLOW,
-                              "%s: shape, strides and byte_offset reach past 63 bits", name);
+                              "%s: shape, strides and byte_offset reach past 63 bits",
+                              name);
 }
 
 natten_status natten_tensor_check_memory(const natten_tensor *tensor, const char *name,
@@ -105,14 +110,16 @@ natten_status natten_tensor_check_memory(const natten_tensor *tensor, const char
                                          natten_extent *extent)
 {
     *extent = (natten_extent){.bytes = (int64_t)natten_dtype_bytes(dtype)};
-    int64_t reach = extent->bytes; /* bytes from the first element to the end of the last */
+    int64_t reach =
+        extent->bytes; /* bytes from the first element to the end of the last */
     for (int n = 0; n < tensor->ndim; n++) {
         if (tensor->shape[n] == 0)
             return NATTEN_OK;
         if (tensor->shape[n] == 1)
             continue;
         int64_t stride, span;
-        if (__builtin_mul_overflow(natten_tensor_stride(tensor, n), extent->bytes, &stride) ||
+        if (__builtin_mul_overflow(natten_tensor_stride(tensor, n), extent->bytes,
+                                   &stride) ||
             __builtin_mul_overflow(stride, tensor->shape[n] - 1, &span) ||
             __builtin_add_overflow(reach, span, &reach))
             return too_far(name);
@@ -133,25 +140,26 @@ natten_status natten_tensor_check_memory(const natten_tensor *tensor, const char
     extent->begin = (uintptr_t)first;
     extent->end = (uintptr_t)end;
     if (output && !apart(extent))
-        return natten_status_fail(NATTEN_ERR_LAYOUT,
-                                  "%s is written, but its strides make elements overlap",
-                                  name);
+        return natten_status_fail(
+            NATTEN_ERR_LAYOUT, "%s is written, but its strides make elements overlap",
+            name);
     return NATTEN_OK;
 }
 
-/* Width of the interval that the elements fill modulo `period`, from begin on; more than
- * `period` if it is not one interval. */
+/* Width of the interval that the elements fill modulo `period`, from begin on; more
+ * than `period` if it is not one interval. */
 static int64_t width_modulo(const natten_extent *extent, int64_t period)
 {
     int64_t width = extent->bytes;
     for (int n = 0; n < extent->dims; n++)
         if (extent->stride[n] % period != 0)
-            width += (extent->size[n] - 1) * extent->stride[n]; /* at most end - begin */
+            width +=
+                (extent->size[n] - 1) * extent->stride[n]; /* at most end - begin */
     return width;
 }
 
-/* Slices of one array, say query, key and value out of [..., 3, heads, head_dim], lie in
- * different places modulo the array's stride. */
+/* Slices of one array, say query, key and value out of [..., 3, heads, head_dim], lie
+ * in different places modulo the array's stride. */
 static bool interleaved(const natten_extent *a, const natten_extent *b, int64_t period)
 {
     if (period <= 0)

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * Questions about one tensor's descriptor, and about two tensors' memory, that know nothing
- * of attention: type, device, extents in memory, overlap.  Every function here that returns
- * a status says in its sentence which tensor, by the `name` that it is given.            */
+ * Questions about one tensor's descriptor, and about two tensors' memory, that know
+ * nothing of attention: type, device, extents in memory, overlap.  Every function here
+ * that returns a status says in its sentence which tensor, by the `name` that it is
+ * given.            */
 #ifndef NATTEN_PROBLEM_TENSOR_H
 #define NATTEN_PROBLEM_TENSOR_H
 
@@ -29,26 +30,28 @@ natten_status natten_tensor_check_dtype(const natten_tensor *tensor, const char 
 /* The tensor is in the memory of a device that this build computes on. */
 natten_status natten_tensor_check_device(const natten_tensor *tensor, const char *name);
 
-/* Stride of dimension n, 0 where there is one element; the shape has been checked and the
- * number of elements fits in 63 bits. */
+/* Stride of dimension n, 0 where there is one element; the shape has been checked and
+ * the number of elements fits in 63 bits. */
 int64_t natten_tensor_stride(const natten_tensor *tensor, int n);
 /* Address of the first element. */
 void *natten_tensor_address(const natten_tensor *tensor);
 
 /* No stride is negative. */
-natten_status natten_tensor_check_strides(const natten_tensor *tensor, const char *name);
-/* The memory exists, is aligned to elements and ends below 2^63; *extent is that memory. An
- * output's elements must be apart from each other. */
+natten_status natten_tensor_check_strides(const natten_tensor *tensor,
+                                          const char *name);
+/* The memory exists, is aligned to elements and ends below 2^63; *extent is that
+ * memory. An output's elements must be apart from each other. */
 natten_status natten_tensor_check_memory(const natten_tensor *tensor, const char *name,
                                          natten_dtype dtype, bool output,
                                          natten_extent *extent);
-/* The sizes' product times the bytes of an element, times 1 if there are none; false if it
- * does not fit in 63 bits. */
+/* The sizes' product times the bytes of an element, times 1 if there are none; false if
+ * it does not fit in 63 bits. */
 bool natten_tensor_bytes(const int64_t *shape, int ndim, natten_dtype dtype,
                          int64_t *bytes);
 
-/* May the two share a byte? Exact for tensors that are contiguous or that are interleaved
- * as slices of one larger array; for stranger pairs the answer can be a needless yes. */
+/* May the two share a byte? Exact for tensors that are contiguous or that are
+ * interleaved as slices of one larger array; for stranger pairs the answer can be a
+ * needless yes. */
 bool natten_extent_overlap(const natten_extent *a, const natten_extent *b);
 
 #endif

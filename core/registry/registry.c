@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * The backends of this build, fastest first; a new one is a line here.                   */
+ * The backends of this build, fastest first; a new one is a line here. */
 #include "registry/registry.h"
 
 #include "reference/reference.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * The backends of this build, fastest first, ended by NULL.                              */
+ * The backends of this build, fastest first, ended by NULL. */
 #ifndef NATTEN_REGISTRY_REGISTRY_H
 #define NATTEN_REGISTRY_REGISTRY_H
 
