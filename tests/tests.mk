@@ -1,3 +1,42 @@
 # SPDX-License-Identifier: MIT
 #
 # Tests of the core, in C.
+
+# ---- what C tests share --------------------------------------------------------------
+# Random trials of the public API and a judge of their results.  Tests link the
+# convenience library of the core, so that they reach what is not exported.
+
+check_LTLIBRARIES += %D%/libtests_support.la
+%C%_libtests_support_la_SOURCES = \
+	%D%/support/array.c %D%/support/array.h \
+	%D%/support/court.c %D%/support/court.h \
+	%D%/support/court_fused.c \
+	%D%/support/court_unfused.c \
+	%D%/support/judge.c %D%/support/judge.h \
+	%D%/support/performers.c %D%/support/performers.h \
+	%D%/support/plain.c %D%/support/plain.h \
+	%D%/support/random.h \
+	%D%/support/tap.h \
+	%D%/support/trial.c %D%/support/trial.h \
+	%D%/support/values.c
+%C%_libtests_support_la_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/%D%
+
+check_cppflags = $(AM_CPPFLAGS) -I$(top_srcdir)/tests $(CHECK_CFLAGS)
+check_ldadd = tests/libtests_support.la core/libnatten_core.la $(CHECK_LIBS)
+
+# ---- geometry, numerics --------------------------------------------------------------
+
+if HAVE_CHECK
+numerics_tests = \
+	%D%/geometry/check_axis \
+	%D%/numerics/check_accuracy
+C_TESTS += $(numerics_tests)
+check_PROGRAMS += $(numerics_tests)
+
+%C%_geometry_check_axis_SOURCES = %D%/geometry/check_axis.c
+%C%_geometry_check_axis_CPPFLAGS = $(check_cppflags)
+%C%_geometry_check_axis_LDADD = $(check_ldadd)
+%C%_numerics_check_accuracy_SOURCES = %D%/numerics/check_accuracy.c
+%C%_numerics_check_accuracy_CPPFLAGS = $(check_cppflags)
+%C%_numerics_check_accuracy_LDADD = $(check_ldadd)
+endif

@@ -73,12 +73,16 @@ static int64_t pick(randoms *r, const int64_t *from, int64_t count)
     return from[random_int(r, 0, count - 1)];
 }
 
-static void draw_axis(natten_problem_spec *s, int a, bool part, randoms *r)
+/* Trials of more pairs than this get longer axes. */
+enum { FEW_PAIRS = 4000 };
+
+static void draw_axis(natten_problem_spec *s, int a, bool part, bool large, randoms *r)
 {
     static const int64_t primes[] = {2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41};
-    static const int64_t longest[] = {41, 13, 7}; /* of 1, 2 and 3 axes */
+    /* Of 1, 2 and 3 axes. */
+    static const int64_t longest[2][3] = {{41, 13, 7}, {307, 43, 17}};
     static const int64_t prime_count[] = {13, 6, 4};
-    int64_t most = longest[s->rank - 1], length, window, dilation = 1;
+    int64_t most = longest[large][s->rank - 1], length, window, dilation = 1;
     switch (random_int(r, 0, 7)) {
     case 0: /* nothing to spare */
         window = random_int(r, 1, most / 2);
@@ -151,7 +155,7 @@ static void draw_once(natten_problem_spec *s, const trial_wish *wish, randoms *r
     s->rank = 1 + wished(wish->rank - 1, r, 3);
     bool part = wished(wish->part, r, 4) == 1;
     for (int a = 0; a < s->rank; a++)
-        draw_axis(s, a, part, r);
+        draw_axis(s, a, part, wish->pairs > FEW_PAIRS, r);
     s->batch = random_int(r, 1, 3);
     s->heads_kv = random_int(r, 1, 3);
     s->heads = s->heads_kv * (random_once_in(r, 2) ? 1 : random_int(r, 2, 3));
@@ -173,7 +177,7 @@ void trial_draw(trial *t, const trial_wish *wish, uint64_t seed)
     memset(t, 0, sizeof *t);
     t->seed = seed;
     randoms r = {seed};
-    int64_t most = wish->pairs >= 0 ? wish->pairs : 4000;
+    int64_t most = wish->pairs >= 0 ? wish->pairs : FEW_PAIRS;
     t->profile = (profile)wished(wish->profile, &r, PROFILES);
     do
         draw_once(&t->spec, wish, &r);
