@@ -11,7 +11,7 @@ r_constants = $(r_tree)/R/constants.R
 # In the source tree, shipped, so that nobody needs SWIG to build a release.
 r_generated = $(r_wrap) $(r_swig) $(r_constants)
 
-r_sources = %D%/DESCRIPTION %D%/NAMESPACE %D%/LICENSE %D%/configure %D%/cleanup \
+r_sources = %D%/.Rbuildignore %D%/DESCRIPTION %D%/NAMESPACE %D%/LICENSE %D%/configure %D%/cleanup \
 	%D%/R/conditions.R %D%/R/natten.R \
 	%D%/src/Makevars.in %D%/src/call.c %D%/src/call.h %D%/src/glue.c %D%/src/glue.h \
 	%D%/man/merge_attentions.Rd %D%/man/natten-package.Rd %D%/man/natten_plan.Rd \
@@ -78,9 +78,13 @@ check-r-package: stage/r/natten/DESCRIPTION
 	export NATTEN_CFLAGS='-I$(abs_top_srcdir)/core/include' \
 	  NATTEN_LIBS='-L$(abs_top_builddir)/core/.libs -lnatten' MAKEFLAGS= && \
 	'$(RCMD)' CMD build r-source && \
-	_R_CHECK_FORCE_SUGGESTS_=false '$(RCMD)' CMD check --no-manual natten_*.tar.gz
+	_R_CHECK_FORCE_SUGGESTS_=false '$(RCMD)' CMD check --no-manual natten_$(PACKAGE_VERSION).tar.gz
 	! grep -E '(WARNING|ERROR|NOTE)$$' stage/natten.Rcheck/00check.log
 CLEAN_DIRECTORIES += stage/natten.Rcheck
+CLEANFILES += stage/natten_$(PACKAGE_VERSION).tar.gz
+else
+TESTS += %D%/tests/no-r.sh
 endif
+EXTRA_DIST += %D%/tests/no-r.sh
 
 PHONY_TARGETS += install-r uninstall-r check-r-package

@@ -224,12 +224,15 @@ static void read_scale(call *c)
 void read_params(call *c, const natten_tensor *first)
 {
     natten_params *p = &c->params;
-    int32_t rank = first ? first->ndim - 3 : 1;
-    int legal = rank >= 1 && rank <= NATTEN_MAX_RANK;
-    check(natten_params_init(p, sizeof *p, legal ? rank : 1));
+    int32_t rank = first ? first->ndim - 3 : 1, legal = rank;
+    if (rank < 1)
+        legal = 1;
+    else if (rank > NATTEN_MAX_RANK)
+        legal = NATTEN_MAX_RANK;
+    check(natten_params_init(p, sizeof *p, legal));
     p->backend = constant(c, "backend", "natten_backend");
     read_scale(c);
-    if (!legal)
+    if (rank != legal)
         return; /* the library is going to say what is wrong with that shape */
     read_axes(c, "kernel_size", p->kernel_size);
     read_axes(c, "stride", p->stride);

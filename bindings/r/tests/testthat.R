@@ -26,7 +26,7 @@ for (i in seq_along(results)) {
   bad <- c(outcome("expectation_failure"), outcome("expectation_error"))
   skipped <- outcome("expectation_skip")
   # "#" would begin a directive of TAP.
-  name <- gsub("#", "number ", paste0(test$context, ": ", test$test), fixed = TRUE)
+  name <- gsub("#", "number ", paste0(sub("[.]R$", "", test$file), ": ", test$test), fixed = TRUE)
   cat(if (length(bad)) "not ok " else "ok ", i, " - ", name, sep = "")
   if (length(skipped) && !length(bad)) {
     cat(" # SKIP", sub("^Reason: ", "", skipped[[1]]$message))

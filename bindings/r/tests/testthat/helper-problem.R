@@ -7,6 +7,7 @@
 parse_problem <- function(line) {
   tokens <- strsplit(line, " ", fixed = TRUE)[[1]]
   numbers_in <- function(text) rev(as.numeric(strsplit(text, "x", fixed = TRUE)[[1]]))
+  pair_in <- function(text) rep_len(as.numeric(strsplit(text, ":", fixed = TRUE)[[1]]), 2)
   p <- list(
     line = line, operation = tokens[1], dtype = tokens[2], extras = 0, bias = FALSE,
     dlse = FALSE, seed = 1, options = list()
@@ -14,12 +15,11 @@ parse_problem <- function(line) {
   for (token in tokens[-(1:2)]) {
     word <- sub("[-0-9].*", "", token)
     rest <- substring(token, nchar(word) + 1)
-    pair <- rep_len(as.numeric(strsplit(rest, ":", fixed = TRUE)[[1]]), 2)
     switch(if (grepl("^[0-9]", token)) "lengths" else word,
       lengths = p$lengths <- numbers_in(token),
       b = p$batch <- as.numeric(rest),
-      h = p$heads <- pair,
-      d = p$dims <- pair,
+      h = p$heads <- pair_in(rest),
+      d = p$dims <- pair_in(rest),
       w = p$options$kernel_size <- numbers_in(rest),
       s = p$options$stride <- numbers_in(rest),
       e = p$options$dilation <- numbers_in(rest),

@@ -61,8 +61,10 @@ illegal <- list(
   refused("DTYPE", "query is complex", attend(query = x + 0i)),
   refused("DTYPE", "value is a factor", attend(value = factor(1:3))),
   refused("DTYPE", "bias is list", attend(bias = list(1))),
-  refused("SHAPE", "query", attend(query = 1:10)),
-  refused("SHAPE", "query", attend(query = array(0, rep(1, 9)))),
+  refused("SHAPE", "query.ndim=1 not in \\[4, 4\\]", attend(query = 1:10)),
+  refused("SHAPE", "query.ndim=9 not in \\[6, 6\\]",
+    attend(query = array(0, rep(1, 9)))
+  ),
   refused("SHAPE", "key", attend(key = x[, , , 1, ])),
   refused("SHAPE", "key", attend(key = x[, , -1, , , drop = FALSE])),
   refused("SHAPE", "value", attend(value = x[, 1, , , , drop = FALSE])),
