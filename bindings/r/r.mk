@@ -24,6 +24,7 @@ r_tests = %D%/tests/testthat.R \
 	%D%/tests/testthat/test-memory.R %D%/tests/testthat/test-process.R
 
 EXTRA_DIST += $(r_sources) $(r_tests) $(r_generated)
+dist_doc_DATA += docs/r.md
 MAINTAINERCLEANFILES += $(r_generated)
 CLEAN_DIRECTORIES += stage/r stage/r-source stage/r-generated
 

@@ -26,7 +26,8 @@ for (i in seq_along(results)) {
   bad <- c(outcome("expectation_failure"), outcome("expectation_error"))
   skipped <- outcome("expectation_skip")
   # "#" would begin a directive of TAP.
-  name <- gsub("#", "number ", paste0(sub("[.]R$", "", test$file), ": ", test$test), fixed = TRUE)
+  name <- paste0(sub("[.]R$", "", test$file), ": ", test$test)
+  name <- gsub("#", "number ", name, fixed = TRUE)
   cat(if (length(bad)) "not ok " else "ok ", i, " - ", name, sep = "")
   if (length(skipped) && !length(bad)) {
     cat(" # SKIP", sub("^Reason: ", "", skipped[[1]]$message))

@@ -6,8 +6,9 @@
 # A line as a list; per-axis values in R's order, W first.
 parse_problem <- function(line) {
   tokens <- strsplit(line, " ", fixed = TRUE)[[1]]
-  numbers_in <- function(text) rev(as.numeric(strsplit(text, "x", fixed = TRUE)[[1]]))
-  pair_in <- function(text) rep_len(as.numeric(strsplit(text, ":", fixed = TRUE)[[1]]), 2)
+  numbers <- function(text, by) as.numeric(strsplit(text, by, fixed = TRUE)[[1]])
+  numbers_in <- function(text) rev(numbers(text, "x"))
+  pair_in <- function(text) rep_len(numbers(text, ":"), 2)
   p <- list(
     line = line, operation = tokens[1], dtype = tokens[2], extras = 0, bias = FALSE,
     dlse = FALSE, seed = 1, options = list()
