@@ -1,3 +1,34 @@
 # SPDX-License-Identifier: MIT
 #
-# The natten command: forward, backward, denoise and the rest, on files.
+# The natten command: a user of the public library like any other.
+
+bin_PROGRAMS += %D%/natten
+
+%C%_natten_SOURCES = \
+	%D%/attention.c \
+	%D%/basis.c %D%/basis.h \
+	%D%/call.c %D%/call.h \
+	%D%/command.c %D%/command.h \
+	%D%/denoise.c \
+	%D%/element.c %D%/element.h \
+	%D%/features.c %D%/features.h \
+	%D%/gradcheck.c \
+	%D%/gradcheck_data.c %D%/gradcheck_data.h \
+	%D%/info.c \
+	%D%/main.c \
+	%D%/merge.c \
+	%D%/noise.c %D%/noise.h \
+	%D%/nonlocal.c %D%/nonlocal.h \
+	%D%/npy.c %D%/npy.h \
+	%D%/npy_header.c %D%/npy_header.h \
+	%D%/options.c %D%/options.h \
+	%D%/output.c %D%/output.h \
+	%D%/pair.c \
+	%D%/picture.c %D%/picture.h \
+	%D%/picture_jpeg.c \
+	%D%/picture_png.c \
+	%D%/problem.c %D%/problem.h \
+	%D%/progress.c %D%/progress.h \
+	%D%/report.c %D%/report.h
+%C%_natten_CFLAGS = $(AM_CFLAGS) $(PNG_CFLAGS) $(JPEG_CFLAGS) $(JANSSON_CFLAGS)
+%C%_natten_LDADD = core/libnatten.la $(PNG_LIBS) $(JPEG_LIBS) $(JANSSON_LIBS)

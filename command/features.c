@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Patches as vectors, in three steps: weights of a patch's samples, the few directions
+ * that are kept, and one correlation of the picture per direction.  A patch that
+ * reaches over the border sees the picture mirrored there. */
+#include "features.h"
+
+#include "basis.h"
+#include "command.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Width of the Gaussian that weights a patch's samples, per width of the patch.  Tuned
+ * on pictures at sigma 10, 25, 50: docs/denoise.md. */
+static const double softness = 0.22;
+
+/* Patches from which the directions are learnt: their error is far below what matters,
+ * and the time small beside the attention. */
+enum { SAMPLES = 8192 };
+
+/* The patch's samples in order: where each lies from the centre, which channel, and the
+ * square root of its weight (the weights sum to 1). */
+typedef struct tap {
+    int64_t frame, row, column, channel;
+    double weight;
+} tap;
+
+/* The picture, mirrored by the patch's radius on all sides, planar, its mean removed:
+ * what is subtracted on both sides of a distance does not matter to it, but small
+ * numbers keep their digits. */
+typedef struct plane {
+    int64_t frames, height, width; /* with the margins */
+    int64_t radius[3];
+    float *samples; /* [channels, frames, height, width] */
+} plane;
+
+static int64_t mirror(int64_t at, int64_t length)
+{
+    if (length == 1)
+        return 0;
+    int64_t period = 2 * (length - 1);
+    at %= period;
+    at = at < 0 ? at + period : at;
+    return at < length ? at : period - at;
+}
+
+static double channel_mean(const picture *pic, int64_t channel)
+{
+    double sum = 0;
+    int64_t count = picture_samples(pic);
+    for (int64_t i = channel; i < count; i += pic->channels)
+        sum += (double)pic->samples[i];
+    return sum / (double)(count / pic->channels);
+}
+
+static bool make_plane(plane *made, const picture *pic, const int64_t patch[3])
+{
+    for (int a = 0; a < 3; a++)
+        made->radius[a] = patch[a] / 2;
+    made->frames = pic->frames + patch[0] - 1;
+    made->height = pic->height + patch[1] - 1;
+    made->width = pic->width + patch[2] - 1;
+    int64_t size = made->frames * made->height * made->width * pic->channels;
+    made->samples = malloc((size_t)size * sizeof *made->samples);
+    int64_t *column = malloc((size_t)made->width * sizeof *column);
+    float *to = made->samples;
+    for (int64_t x = 0; column && x < made->width; x++)
+        column[x] = mirror(x - made->radius[2], pic->width) * pic->channels;
+    for (int64_t c = 0; to && column && c < pic->channels; c++) {
+        float mean = (float)channel_mean(pic, c);
+        for (int64_t row = 0; row < made->frames * made->height; row++) {
+            int64_t f = mirror(row / made->height - made->radius[0], pic->frames);
+            int64_t y = mirror(row % made->height - made->radius[1], pic->height);
+            const float *from =
+                pic->samples + (f * pic->height + y) * pic->width * pic->channels + c;
+            for (int64_t x = 0; x < made->width; x++)
+                *to++ = from[column[x]] - mean;
+        }
+    }
+    bool fine = to && column;
+    free(column);
+    return fine;
+}
+
+/* Where a tap of the patch around token (f, y, 0) lies in the plane. */
+static const float *locate(const plane *in, const tap *t, int64_t f, int64_t y)
+{
+    int64_t frame = t->channel * in->frames + f + in->radius[0] + t->frame;
+    int64_t row = frame * in->height + y + in->radius[1] + t->row;
+    return in->samples + row * in->width + in->radius[2] + t->column;
+}
+
+static void make_taps(tap *taps, const int64_t patch[3], int64_t channels)
+{
+    tap *t = taps;
+    double sum = 0;
+    for (int64_t i = 0; i < patch[0] * patch[1] * patch[2] * channels; i++, t++) {
+        t->channel = i % channels;
+        t->column = i / channels % patch[2] - patch[2] / 2;
+        t->row = i / channels / patch[2] % patch[1] - patch[1] / 2;
+        t->frame = i / channels / patch[2] / patch[1] - patch[0] / 2;
+        double x = (double)t->column / (double)patch[2];
+        double y = (double)t->row / (double)patch[1];
+        double z = (double)t->frame / (double)patch[0];
+        t->weight = exp(-(x * x + y * y + z * z) / (2 * softness * softness));
+        sum += t->weight;
+    }
+    while (t-- > taps)
+        t->weight = sqrt(t->weight / sum);
+}
+
+/* Second moments [taps, taps] of the weighted patches, from some of them. */
+static void measure(const plane *in, const picture *pic, const tap *taps, int64_t count,
+                    double *matrix, double *patch)
+{
+    int64_t tokens = pic->frames * pic->height * pic->width;
+    int64_t samples = tokens < SAMPLES ? tokens : SAMPLES;
+    /* Steps by the golden section spread evenly whatever their number. */
+    double position = 0.5;
+    memset(matrix, 0, (size_t)(count * count) * sizeof *matrix);
+    for (int64_t s = 0; s < samples; s++) {
+        position = fmod(position + 0.6180339887498949, 1);
+        int64_t token = samples == tokens ? s : (int64_t)(position * (double)tokens);
+        int64_t x = token % pic->width, row = token / pic->width;
+        for (int64_t t = 0; t < count; t++)
+            patch[t] = taps[t].weight * (double)locate(in, &taps[t], row / pic->height,
+                                                       row % pic->height)[x];
+        for (int64_t t = 0; t < count; t++)
+            for (int64_t u = 0; u <= t; u++)
+                matrix[t * count + u] += patch[t] * patch[u];
+    }
+    for (int64_t t = 0; t < count; t++)
+        for (int64_t u = 0; u < t; u++)
+            matrix[u * count + t] = matrix[t * count + u];
+}
+
+/* One vector per token: its patch times the rows [directions, taps] of the basis. */
+static void project(const plane *in, const picture *pic, const tap *taps, int64_t count,
+                    const float *rows, features *made)
+{
+    /* As many tokens at a time as stay in registers and the first cache. */
+    enum { CHUNK = 64 };
+    int64_t directions = made->count;
+    for (int64_t row = 0; row < pic->frames * pic->height; row++)
+        for (int64_t begin = 0; begin < pic->width; begin += CHUNK) {
+            int64_t length = pic->width - begin < CHUNK ? pic->width - begin : CHUNK;
+            float *to = made->vectors + (row * pic->width + begin) * directions;
+            for (int64_t d = 0; d < directions; d++) {
+                float sum[CHUNK] = {0};
+                for (int64_t t = 0; t < count; t++) {
+                    const float *from =
+                        locate(in, &taps[t], row / pic->height, row % pic->height) +
+                        begin;
+                    float weight = rows[d * count + t];
+                    for (int64_t i = 0; i < length; i++)
+                        sum[i] += weight * from[i];
+                }
+                for (int64_t i = 0; i < length; i++)
+                    to[i * directions + d] = sum[i];
+            }
+        }
+}
+
+/* Find the directions, fold the weights into them, and project.  False: no memory. */
+static bool reduce(features *made, const plane *in, const picture *pic, const tap *taps,
+                   int64_t count)
+{
+    double *matrix = malloc((size_t)(count * count) * sizeof *matrix);
+    double *basis = calloc((size_t)(made->count * count), sizeof *basis);
+    double *scratch = malloc((size_t)count * sizeof *scratch);
+    float *rows = malloc((size_t)(made->count * count) * sizeof *rows);
+    bool fine = matrix && basis && scratch && rows;
+    if (fine && made->count < count) {
+        measure(in, pic, taps, count, matrix, scratch);
+        basis_make(matrix, count, made->count, basis, scratch);
+    }
+    for (int64_t d = 0; fine && d < made->count; d++)
+        for (int64_t t = 0; t < count; t++) {
+            /* The whole patch is its own basis. */
+            double entry = made->count < count ? basis[d * count + t] : d == t;
+            entry *= taps[t].weight;
+            rows[d * count + t] = (float)entry;
+            made->noise_share += entry * entry;
+        }
+    if (fine)
+        project(in, pic, taps, count, rows, made);
+    free(matrix);
+    free(basis);
+    free(scratch);
+    free(rows);
+    return fine;
+}
+
+int features_make(features *made, const picture *pic, const feature_options *options)
+{
+    static tap taps[FEATURES_MAX_TAPS];
+    memset(made, 0, sizeof *made);
+    int64_t count = pic->channels;
+    for (int a = 0; a < 3; a++)
+        count *= options->patch[a];
+    if (count > FEATURES_MAX_TAPS)
+        return command_fail(EXIT_USAGE,
+                            "--patch: %lld samples with all channels, more than %d",
+                            (long long)count, FEATURES_MAX_TAPS);
+    made->count = options->components ? options->components : count;
+    made->count = made->count < count ? made->count : count;
+    int64_t tokens = pic->frames * pic->height * pic->width;
+    made->vectors = malloc((size_t)(tokens * made->count) * sizeof *made->vectors);
+    plane in = {.samples = NULL};
+    make_taps(taps, options->patch, pic->channels);
+    bool fine = made->vectors && make_plane(&in, pic, options->patch) &&
+                reduce(made, &in, pic, taps, count);
+    free(in.samples);
+    if (fine)
+        return EXIT_FINE;
+    features_free(made);
+    return command_fail(EXIT_IO, "out of memory");
+}
+
+void features_free(features *made)
+{
+    free(made->vectors);
+    made->vectors = NULL;
+}
