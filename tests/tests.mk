@@ -18,7 +18,8 @@ check_LTLIBRARIES += %D%/libtests_support.la
 	%D%/support/random.h \
 	%D%/support/tap.h \
 	%D%/support/trial.c %D%/support/trial.h \
-	%D%/support/values.c
+	%D%/support/values.c \
+	%D%/support/words.h
 %C%_libtests_support_la_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/%D%
 
 check_cppflags = $(AM_CPPFLAGS) -I$(top_srcdir)/tests $(CHECK_CFLAGS)
@@ -29,7 +30,12 @@ check_ldadd = tests/libtests_support.la core/libnatten_core.la $(CHECK_LIBS)
 if HAVE_CHECK
 numerics_tests = \
 	%D%/geometry/check_axis \
-	%D%/numerics/check_accuracy
+	%D%/numerics/check_accuracy \
+	%D%/numerics/check_gradients \
+	%D%/numerics/check_mask \
+	%D%/numerics/check_same_call \
+	%D%/numerics/check_scratch \
+	%D%/support/check_judge
 C_TESTS += $(numerics_tests)
 check_PROGRAMS += $(numerics_tests)
 
@@ -39,4 +45,19 @@ check_PROGRAMS += $(numerics_tests)
 %C%_numerics_check_accuracy_SOURCES = %D%/numerics/check_accuracy.c
 %C%_numerics_check_accuracy_CPPFLAGS = $(check_cppflags)
 %C%_numerics_check_accuracy_LDADD = $(check_ldadd)
+%C%_numerics_check_gradients_SOURCES = %D%/numerics/check_gradients.c
+%C%_numerics_check_gradients_CPPFLAGS = $(check_cppflags)
+%C%_numerics_check_gradients_LDADD = $(check_ldadd)
+%C%_numerics_check_mask_SOURCES = %D%/numerics/check_mask.c
+%C%_numerics_check_mask_CPPFLAGS = $(check_cppflags)
+%C%_numerics_check_mask_LDADD = $(check_ldadd)
+%C%_numerics_check_same_call_SOURCES = %D%/numerics/check_same_call.c
+%C%_numerics_check_same_call_CPPFLAGS = $(check_cppflags)
+%C%_numerics_check_same_call_LDADD = $(check_ldadd)
+%C%_numerics_check_scratch_SOURCES = %D%/numerics/check_scratch.c
+%C%_numerics_check_scratch_CPPFLAGS = $(check_cppflags)
+%C%_numerics_check_scratch_LDADD = $(check_ldadd)
+%C%_support_check_judge_SOURCES = %D%/support/check_judge.c
+%C%_support_check_judge_CPPFLAGS = $(check_cppflags)
+%C%_support_check_judge_LDADD = $(check_ldadd)
 endif

@@ -1,74 +1,32 @@
 /* SPDX-License-Identifier: MIT
  *
  * The window rule of geometry/axis.h against a brute force of docs/definition.md,
- * sections 2, 3 and 13, that shares no code with it: it lists the tokens of a residue
- * class, finds the block of a query by counting, and so decides for every pair of
- * tokens whether the query sees the key.  Exhaustive for every axis up to MOST tokens;
- * the golden rows and checksums of section 11 guard the brute force itself. */
+ * sections 2, 3 and 13, that shares no code with it (support/words.h) and decides for
+ * every pair of tokens whether the query sees the key.  Exhaustive for every axis up to
+ * MOST tokens; the golden rows and checksums of section 11 guard the brute force itself. */
 #include "geometry/axis.h"
 
 #include "support/tap.h"
+#include "support/words.h"
 
 #include <stdio.h>
 
 enum { MOST = 12 };
 static const int32_t LONGEST = INT32_MAX;
 
-/* ---- the brute force
- * ----------------------------------------------------------------- */
-
-/* The keys that token `i` sees on the whole grid, as the first and one past the last
- * position of its class; in *g its own position. In 64 bits, by the words of section 3.
- */
-static void window_by_words(const natten_axis *axis, int64_t i, int64_t *g,
-                            int64_t *begin, int64_t *end)
-{
-    int64_t d = axis->dilation, k = axis->window, s = axis->stride;
-    int64_t r = i % d;
-    /* ceil((L - r) / d) tokens are in the class. */
-    int64_t n = (axis->length - r) / d + ((axis->length - r) % d != 0);
-    *g = (i - r) / d;
-    int64_t block_begin = *g - *g % s;
-    if (axis->causal) {
-        int64_t leader = block_begin + s - 1;
-        if (leader > n - 1)
-            leader = n - 1;
-        *begin = leader - (k - 1) > 0 ? leader - (k - 1) : 0;
-        *end = *g + 1;
-        return;
-    }
-    int64_t leader = block_begin + s / 2;
-    if (leader > n - 1)
-        leader = n - 1;
-    int64_t left = k / 2, right = k - 1 - left;
-    int64_t first = leader - left, last = leader + right;
-    /* At a border the window shifts inward. */
-    if (first < 0) {
-        last -= first;
-        first = 0;
-    }
-    if (last > n - 1) {
-        first -= last - (n - 1);
-        last = n - 1;
-    }
-    *begin = first;
-    *end = last + 1;
-}
+/* ---- the brute force ---- */
 
 /* Bit j of sees[i]: token i sees token j, on the whole grid. */
 static void see_by_words(const natten_axis *axis, uint32_t sees[MOST])
 {
     for (int32_t i = 0; i < axis->length; i++) {
-        int64_t g, begin, end;
-        window_by_words(axis, i, &g, &begin, &end);
         sees[i] = 0;
-        for (int64_t t = begin; t < end; t++)
-            sees[i] |= 1u << (i % axis->dilation + t * axis->dilation);
+        for (int32_t j = 0; j < axis->length; j++)
+            sees[i] |= (uint32_t)words_sees(axis, i, j) << j;
     }
 }
 
-/* ---- every axis up to MOST tokens
- * ------------------------------------------------------ */
+/* ---- every axis up to MOST tokens ---- */
 
 typedef void visit_axis(const natten_axis *axis);
 
@@ -117,7 +75,7 @@ static void check_windows(const natten_axis *axis)
         natten_class c = natten_axis_class(axis, i % axis->dilation);
         natten_span w = natten_class_window(&c, i / axis->dilation);
         int64_t g, begin, end;
-        window_by_words(axis, i, &g, &begin, &end);
+        words_window(axis, i, &g, &begin, &end);
         if (w.begin != begin || w.end != end)
             FAIL_AT(axis, "query %d: [%d, %d), not [%d, %d)", i, w.begin, w.end,
                     (int)begin, (int)end);
@@ -182,8 +140,7 @@ START_TEST(the_queries_of_a_key_are_the_transpose)
 }
 END_TEST
 
-/* ---- parts of a grid
- * ------------------------------------------------------------------ */
+/* ---- parts of a grid ---- */
 
 /* Tokens of the class positions in `span`. */
 static uint32_t bits_of(const natten_axis *axis, int32_t residue, natten_span span)
@@ -252,8 +209,7 @@ START_TEST(a_part_sees_what_the_grid_sees_of_it)
 }
 END_TEST
 
-/* ---- section 11
- * ------------------------------------------------------------------------ */
+/* ---- section 11 ---- */
 
 static natten_axis whole_axis(int32_t length, int32_t window, int32_t stride,
                               int32_t dilation, int causal)
@@ -375,8 +331,7 @@ START_TEST(checksum_of_visible_pairs)
 }
 END_TEST
 
-/* ---- the longest axis
- * --------------------------------------------------------------------- */
+/* ---- the longest axis ---- */
 
 /* Positions worth a look on a class of n: the ends and the middle, and around them. */
 static void check_long(const natten_axis *axis)
@@ -394,7 +349,7 @@ static void check_long(const natten_axis *axis)
             if (i < 0 || i >= length)
                 continue;
             int64_t g, begin, end;
-            window_by_words(axis, i, &g, &begin, &end);
+            words_window(axis, i, &g, &begin, &end);
             natten_class c = natten_axis_class(axis, (int32_t)(i % axis->dilation));
             natten_span keys = natten_class_keys(&c, (int32_t)g);
             if (keys.begin != begin || keys.end != end)

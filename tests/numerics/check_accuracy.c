@@ -73,8 +73,7 @@ START_TEST(every_element_is_within_its_bound)
 }
 END_TEST
 
-/* ---- medians
- * ------------------------------------------------------------------------------ */
+/* ---- medians ---- */
 
 static int by_value(const void *x, const void *y)
 {

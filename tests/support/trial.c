@@ -185,8 +185,7 @@ void trial_draw(trial *t, const trial_wish *wish, uint64_t seed)
     t->params = natten_problem_spec_params(&t->spec, NATTEN_BACKEND_AUTO);
 }
 
-/* ---- tensors
- * -------------------------------------------------------------------------- */
+/* ---- tensors ---- */
 
 void trial_allocate(trial *t, array_layout layout, randoms *r)
 {
@@ -242,8 +241,7 @@ natten_tensor *trial_tensor(trial *t, natten_role role)
     return t->given[role] ? &t->array[role].tensor : NULL;
 }
 
-/* ---- calling
- * ---------------------------------------------------------------------------- */
+/* ---- calling ---- */
 
 #define T(r) trial_tensor(t, NATTEN_##r)
 

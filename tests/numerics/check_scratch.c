@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * How much memory a call takes: per thread at most 1 MiB and 3 (D + Dv + 2)
+ * accumulators per token of a window, and for gradients one accumulator per query and
+ * head; never anything that grows with tokens times window.  Asked of
+ * natten_workspace_size() for shapes from one token to grids far larger than memory;
+ * trial_run() elsewhere holds the library to it. */
+#include "support/performers.h"
+#include "support/tap.h"
+#include "support/trial.h"
+
+#include <string.h>
+
+enum { PROBLEMS = 2000, THREADS = 5 };
+/* Room to start each thread's share and delta at a multiple of 64 bytes. */
+enum { ALIGNMENT = 64 * (THREADS + 2) };
+
+/* Tensors that have a shape and no memory. */
+static void shape_alone(array *a, const natten_problem_spec *spec, natten_role role)
+{
+    memset(a, 0, sizeof *a);
+    a->dtype = natten_problem_spec_dtype(spec, role);
+    a->tensor = (natten_tensor){
+        .device_type = NATTEN_CPU,
+        .ndim = natten_problem_spec_shape(spec, role, a->shape),
+        .dtype_code = a->dtype == NATTEN_BF16 ? NATTEN_BFLOAT : NATTEN_FLOAT,
+        .dtype_bits = (uint8_t)(8 * natten_dtype_bytes(a->dtype)),
+        .dtype_lanes = 1,
+        .shape = a->shape,
+    };
+}
+
+/* A problem with axes up to a hundred thousand tokens and windows up to thousands. */
+static void enlarge(natten_problem_spec *s, randoms *r)
+{
+    static const int64_t longest[] = {100000, 2000, 200};
+    for (int a = 0; a < s->rank; a++) {
+        int64_t length = random_int(r, 1, longest[s->rank - 1]);
+        int64_t window =
+            random_int(r, 1, random_once_in(r, 4) || length < 64 ? length : 64);
+        s->kernel_size[a] = window;
+        s->stride[a] = random_int(r, 1, window);
+        s->dilation[a] = random_int(r, 1, length / window);
+        s->queries[a] = s->keys[a] = s->grid_length[a] = length;
+        s->query_begin[a] = s->key_begin[a] = 0;
+    }
+    s->batch = random_int(r, 1, 8);
+    s->heads_kv = random_int(r, 1, 16);
+    s->heads = s->heads_kv * random_int(r, 1, 4);
+}
+
+static double limit_of(const natten_problem_spec *s, bool gradient)
+{
+    double window = 1, rows = (double)(s->batch * s->heads);
+    for (int a = 0; a < s->rank; a++) {
+        window *= (double)s->kernel_size[a];
+        rows *= (double)s->queries[a];
+    }
+    double each = s->dtype == NATTEN_FP64 ? 8 : 4;
+    double share = 1048576 + 3 * (double)(s->dim + s->dim_v + 2) * each * window;
+    return THREADS * share + ALIGNMENT + (gradient ? each * rows : 0);
+}
+
+START_TEST(scratch_is_bounded)
+{
+    performer list[MOST_PERFORMERS];
+    int count = performers_list(list);
+    natten_set_num_threads(THREADS);
+    for (int n = 0; n < test_effort(PROBLEMS); n++) {
+        static trial t;
+        trial_draw(&t, &TRIAL_ANY, (uint64_t)(30000000 + n));
+        randoms r = {(uint64_t)n};
+        if (n % 2 == 1)
+            enlarge(&t.spec, &r);
+        t.params = natten_problem_spec_params(&t.spec, NATTEN_BACKEND_AUTO);
+        for (natten_role role = 0; role < NATTEN_ROLES; role++) {
+            t.given[role] = natten_problem_spec_has(&t.spec, role);
+            if (t.given[role])
+                shape_alone(&t.array[role], &t.spec, role);
+        }
+        for (int p = 0; p < count; p++) {
+            performer_enter(&list[p]);
+            size_t bytes;
+            natten_status status = trial_workspace(&t, list[p].backend, &bytes);
+            ck_assert_msg(status == NATTEN_OK, "%s: %s: %s", list[p].name,
+                          natten_last_error(), trial_text(&t));
+            bool gradient = t.spec.operation == NATTEN_BACKWARD;
+            double limit = limit_of(&t.spec, gradient);
+            ck_assert_msg((double)bytes <= limit, "%s: %zu bytes, not %.0f: %s",
+                          list[p].name, bytes, limit, trial_text(&t));
+        }
+    }
+    performers_leave();
+}
+END_TEST
+
+int main(void)
+{
+    TCase *memory = tcase_create("memory");
+    tcase_add_test(memory, scratch_is_bounded);
+    Suite *suite = suite_create("scratch");
+    suite_add_tcase(suite, memory);
+    return tap_run(suite);
+}
