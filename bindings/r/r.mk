@@ -56,6 +56,7 @@ stage/r/natten/DESCRIPTION: $(r_sources) $(r_generated) core/include/natten.h \
 		| core/libnatten.la
 	$(AM_V_GEN)rm -rf stage/r/natten stage/r-source && \
 	$(MKDIR_P) stage/r && cp -R $(r_tree) stage/r-source && chmod -R u+w stage/r-source && \
+	(cd stage/r-source && sh ./cleanup) && \
 	env NATTEN_CFLAGS='-I$(abs_top_srcdir)/core/include' \
 	  NATTEN_LIBS='-L$(abs_top_builddir)/core/.libs -lnatten -Wl,-rpath,$(libdir)' \
 	  LD_LIBRARY_PATH="$(abs_top_builddir)/core/.libs$${LD_LIBRARY_PATH:+:$$LD_LIBRARY_PATH}" \

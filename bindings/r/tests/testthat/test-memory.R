@@ -48,6 +48,16 @@ for (call in c(calls, others)) {
   })
 }
 
+test_that("200 calls survive collections that come at any time", {
+  here <- environment()
+  before <- lapply(calls, eval, here)
+  for (round in 1:17) {
+    gctorture2(7, wait = round)
+    got <- tryCatch(lapply(calls, eval, here), finally = gctorture2(0))
+    expect_identical(got, before)
+  }
+})
+
 test_that("arguments keep their values, shared or not", {
   arguments <- list(x = x, row = row, lse = lse, attn = attn, bias = bias)
   shared <- arguments
