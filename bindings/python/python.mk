@@ -20,6 +20,7 @@ py_tests = %D%/tests/run.py %D%/tests/conftest.py %D%/tests/oracle.py \
 	%D%/tests/test_lifetime.py %D%/tests/test_surface.py %D%/tests/test_threads.py \
 	%D%/tests/test_torch.py
 
+dist_doc_DATA += docs/python.md
 EXTRA_DIST += $(py_glue) $(py_modules) $(py_tests) $(py_generated)
 MAINTAINERCLEANFILES += $(py_generated)
 CLEAN_DIRECTORIES += stage/python

@@ -88,6 +88,11 @@ def _like(make, array, name):
     return None if array is None else make(*describe(array, name))
 
 
+def _each_like(arrays, name):
+    """The same for each array of a sequence."""
+    return [_like(maker_like(x), x, f"{name}[{i}]") for i, x in enumerate(arrays)]
+
+
 def _forward(
     params, query, key, value, bias, additional_keys, additional_values, want_lse
 ):
@@ -247,11 +252,11 @@ def na_backward(
 
     Parameters
     ----------
-    grad_out : array of out's shape, the gradient with respect to out
+    grad_out : array [batch, axes..., heads, head_dim_v], the gradient by out
     out, lse : what forward returned, or the merged results of several parts of the keys
         Computed first when not given.
-    grad_lse : array of lse's shape, or None
-        Gradient with respect to lse; None means that lse was not used.
+    grad_lse : array [batch, axes..., heads], or None
+        The gradient by lse; None means that lse was not used.
 
     The others are those of :func:`na2d`.
 
@@ -422,11 +427,10 @@ def na_qk_backward(
     key_begin=None,
     backend=None,
 ):
-    """Gradients of :func:`na_qk`: grad_query, grad_key, and those of what else was
-    given.
+    """Gradients of :func:`na_qk` by query, key, bias and additional_keys.
 
     grad_attn has attn's shape; its empty slots are not read.  Of bias only the shape is
-    used.
+    used; a gradient is None for what was not given.
     """
     params = Params(
         _rank_of(query, "query"), kernel_size, stride, dilation, is_causal, scale,
@@ -507,9 +511,9 @@ def na_av_backward(
     key_begin=None,
     backend=None,
 ):
-    """Gradients of :func:`na_av`: grad_attn, grad_value, and grad_additional_values.
+    """Gradients of :func:`na_av` by attn, value and additional_values.
 
-    grad_attn is 0 in empty slots.
+    grad_attn is 0 in empty slots; a gradient is None for what was not given.
     """
     params = Params(
         _rank_of(attn, "attn"), kernel_size, stride, dilation, is_causal, None,
@@ -578,8 +582,8 @@ def merge_attentions_backward(
         computed_out, computed_lse = merge_attentions(outputs, lse_tensors)
         out = computed_out if out is None else out
         lse = computed_lse if lse is None else lse
-    grad_outputs = [_like(maker_like(o), o, "outputs") for o in outputs]
-    grad_lses = [_like(maker_like(x), x, "lse_tensors") for x in lse_tensors]
+    grad_outputs = _each_like(outputs, "outputs")
+    grad_lses = _each_like(lse_tensors, "lses")
     capi.natten_merge_backward(
         outputs, lse_tensors, out, lse, grad_out, grad_lse, grad_outputs, grad_lses,
         None,

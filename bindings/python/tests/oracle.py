@@ -246,10 +246,11 @@ class Attention:
         return results
 
     def _product(self, scale, weight, e_weight, vector, name):
-        """scale sum_j weight_ij vector_j, before heads of a group are added, and
-        errors.""" size = np.abs(scale) * (np.abs(weight) @ np.abs(vector)) terms =
-        weight.shape[-1] * self.group error = np.abs(scale) * (e_weight @
-        np.abs(vector)) + self.g(terms) * size both = scale * (weight @ vector), error
+        """scale sum_j weight_ij vector_j with its error, heads of a group apart."""
+        size = np.abs(scale) * (np.abs(weight) @ np.abs(vector))
+        terms = weight.shape[-1] * self.group
+        error = np.abs(scale) * (e_weight @ np.abs(vector)) + self.g(terms) * size
+        both = scale * (weight @ vector), error
         if name is None:
             return both
         value = unflat(both[0], self.shapes[name])
@@ -350,13 +351,17 @@ class Attention:
 
 
 def worst(result, expected):
-    """Largest error over bound; inf where NaN or an infinity is not where it should
-    be.""" value, bound = expected got = np.asarray(result).astype(REAL) if got.shape !=
-    value.shape:
+    """Largest error over bound; inf where NaN or an infinity is not in its place."""
+    value, bound = expected
+    got = np.asarray(result).astype(REAL)
+    if got.shape != value.shape:
         return np.inf
-    special = ~np.isfinite(value)
-    if (np.isfinite(got) == special).any() or (got[special] != value[special]).any():
+    finite = np.isfinite(value)
+    if (np.isfinite(got) != finite).any() or (got[~finite] != value[~finite]).any():
         return np.inf
-    if special.all():
+    if not finite.any():
         return 0.0
-    return float((np.abs(got - value) / bound)[~special].max())
+    error, bound = np.abs(got[finite] - value[finite]), bound[finite]
+    # Where the bound is 0 the value must be exact.
+    ratio = np.divide(error, bound, out=np.full_like(error, np.inf), where=bound > 0)
+    return float(np.where(error == 0, 0, ratio).max())

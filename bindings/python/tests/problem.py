@@ -46,8 +46,7 @@ def _numbers(text):
 
 
 class Problem:
-    """One line: its shapes, its data, and the keyword arguments of natten's
-    functions."""
+    """One line: its shapes, its data, and the arguments of natten's functions."""
 
     def __init__(self, text):
         words = text.split()

@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: MIT
+"""The face of the package: names, signatures, types, documentation."""
+
+import inspect
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import natten
+from natten import capi
+
+PACKAGE = Path(natten.__file__).parent
+SOURCE = Path(__file__).resolve().parents[3]
+FUNCTIONS = {
+    name: getattr(natten, name)
+    for name in natten.__all__
+    if inspect.isfunction(getattr(natten, name))
+}
+
+
+def test_the_signature_is_the_one_that_scripts_of_today_use():
+    wanted = (
+        "(query, key, value, kernel_size, stride=1, dilation=1, is_causal=False, "
+        "scale=None, additional_keys=None, additional_values=None, *, bias=None, "
+        "return_lse=False, grid_length=None, query_begin=None, key_begin=None, "
+        "backend=None)"
+    )
+    for function in (natten.na1d, natten.na2d, natten.na3d):
+        assert str(inspect.signature(function)) == wanted
+    assert list(inspect.signature(natten.merge_attentions).parameters) == [
+        "outputs",
+        "lse_tensors",
+    ]
+    assert list(inspect.signature(natten.attention).parameters)[:5] == [
+        "query",
+        "key",
+        "value",
+        "is_causal",
+        "scale",
+    ]
+
+
+def test_gradients_are_named_by_what_they_belong_to(random):
+    q = random.normal(size=(1, 5, 2, 3))
+    gradients = natten.na_backward(q, q, q, q, 3)
+    assert gradients._fields[:6] == (
+        "grad_query",
+        "grad_key",
+        "grad_value",
+        "grad_bias",
+        "grad_additional_keys",
+        "grad_additional_values",
+    )
+    assert gradients.grad_query.shape == q.shape and gradients.grad_bias is None
+
+
+def test_version_is_the_librarys():
+    assert re.fullmatch(r"\d+\.\d+\.\d+", natten.__version__)
+    assert natten.__version__ == capi.natten_version()
+    assert f"version {natten.__version__}" in natten.build_info()
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_every_function_says_what_it_does(name):
+    text = FUNCTIONS[name].__doc__
+    assert text and text.strip().splitlines()[0].endswith((".", ":"))
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["na1d", "na2d", "na3d", "na_backward", "na_qk", "na_av", "merge_attentions"],
+)
+def test_operations_document_shapes_errors_and_source(name):
+    text = FUNCTIONS[name].__doc__
+    for part in (
+        "Parameters",
+        "Returns",
+        "Raises",
+        "[batch, ",
+        "Source: definition.md",
+    ):
+        assert part in text
+
+
+@pytest.mark.parametrize(
+    "function, axes",
+    [
+        (natten.na1d, "length"),
+        (natten.na2d, "height, width"),
+        (natten.na3d, "depth, height, width"),
+    ],
+)
+def test_each_rank_names_its_axes(function, axes):
+    assert f"query : array [batch, {axes}, heads, head_dim]" in function.__doc__
+
+
+def test_the_table_of_axes_is_in_the_package_and_in_the_page():
+    page = (SOURCE / "docs" / "python.md").read_text()
+    for text in (natten.__doc__, page):
+        for row in (
+            "[batch, axes..., heads, head_dim]",
+            "[batch, axes..., heads]",
+            "[heads, 2 kernel_size - 1 per axis]",
+        ):
+            assert row in text
+
+
+def test_the_examples_of_the_page_run():
+    page = (SOURCE / "docs" / "python.md").read_text()
+    blocks = re.findall(r"```python\n(.*?)```", page, re.S)
+    assert blocks
+    names = {}
+    for block in blocks:
+        exec(compile(block, "docs/python.md", "exec"), names)
+
+
+def test_the_example_of_the_package_runs():
+    import doctest
+
+    assert doctest.testmod(natten).failed == 0
+
+
+def test_plan_says_how_a_call_would_be_made(random):
+    q = random.normal(size=(1, 13, 17, 2, 8))
+    text = natten.plan(q, q, q, (3, 5))
+    assert "fwd fp64 b1 h2 d8 13x17 w3x5" in text and "backend" in text
+    assert "reference" in natten.plan(q, q, q, 3, backend="reference")
+    assert "bwd fp64" in natten.plan(q, q, q, 3, operation="backward")
+    attn = natten.na_qk(q, q, 3)
+    assert "av fp64" in natten.plan(attn, q, kernel_size=3, operation="av")
+    with pytest.raises(ValueError, match="kernel_size"):
+        natten.plan(q, q, q, 14)
+
+
+def test_numbers_may_be_numpys(random):
+    q = random.normal(size=(1, 7, 11, 2, 3))
+    expected = natten.na2d(q, q, q, (3, 5), is_causal=(False, True), scale=0.5)
+    for window, causal, scale in (
+        ([3, 5], [0, 1], np.float32(0.5)),
+        (np.array([3, 5]), np.array([False, True]), np.float64(0.5)),
+        ((np.int32(3), np.int64(5)), (np.False_, np.True_), np.array(0.5)),
+        (range(3, 6, 2), (0, True), 0.5),
+    ):
+        got = natten.na2d(q, q, q, window, is_causal=causal, scale=scale)
+        assert got.tobytes() == expected.tobytes()
+    one = natten.na2d(q, q, q, 3, is_causal=True)
+    assert (
+        natten.na2d(q, q, q, np.array(3), is_causal=np.True_).tobytes() == one.tobytes()
+    )
+
+
+def test_natten_does_not_import_torch():
+    code = (
+        "import natten, sys, numpy as n; q = n.zeros((1, 5, 1, 2)); "
+        "natten.na1d(q, q, q, 3); print('torch' in sys.modules)"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True
+    )
+    assert answer.stdout == "False\n", answer.stderr
+
+
+# ---- types ---------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def mypy(tmp_path_factory):
+    """Run mypy in a folder of its own, on the package that is being tested."""
+    pytest.importorskip("mypy")
+    folder = tmp_path_factory.mktemp("mypy")
+    environment = {
+        **os.environ,
+        "MYPYPATH": str(PACKAGE.parent),
+        "MYPY_CACHE_DIR": str(folder / "cache"),
+    }
+
+    def run(*arguments, program=None):
+        if program:
+            (folder / "program.py").write_text(program)
+        return subprocess.run(
+            [sys.executable, "-m", *arguments],
+            capture_output=True,
+            text=True,
+            cwd=folder,
+            env=environment,
+        )
+
+    return run
+
+
+def test_the_package_is_typed(mypy):
+    assert (PACKAGE / "py.typed").exists()
+    result = mypy("mypy", "--strict", "-p", "natten")
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+GOOD = """import natten, numpy as np
+q = np.zeros((1, 5, 2, 3))
+out, lse = natten.na1d(q, q, q, 3, return_lse=True)
+g = natten.na_backward(q, q, q, out, kernel_size=(3,), lse=lse, out=out)
+shape = g.grad_query.shape, natten.na1d(q, q, q, 3).shape
+merged, _ = natten.merge_attentions([out], [lse])
+"""
+
+
+def test_a_users_program_is_checked(mypy):
+    result = mypy("mypy", "--strict", "program.py", program=GOOD)
+    assert result.returncode == 0, result.stdout + result.stderr
+    bad = GOOD + "natten.na1d(q, q, q, 'three')\n"
+    result = mypy("mypy", "--strict", "program.py", program=bad)
+    assert "program.py:7" in result.stdout and "incompatible type" in result.stdout
+
+
+def test_the_stubs_are_the_functions(mypy):
+    modules = ["natten._functional", "natten._runtime", "natten._arrays"]
+    result = mypy("mypy.stubtest", *modules, "--ignore-missing-stub")
+    assert result.returncode == 0, result.stdout + result.stderr
