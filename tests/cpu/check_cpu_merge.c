@@ -1,0 +1,295 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * natten_merge() and its gradient: within the bounds of docs/definition.md, sections 9
+ * and 12, for every type, any layout, empty partials and values that are not finite;
+ * the slopes of forward; the same bits for any number of threads. */
+#include "support/judge_merge.h"
+#include "support/performers.h"
+#include "support/tap.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { PROBLEMS = 300, MOST_PARTIALS = 6 };
+
+typedef struct merge_trial {
+    int count;
+    bool with_grad_lse;
+    array outputs[MOST_PARTIALS], lses[MOST_PARTIALS];
+    array grad_outputs[MOST_PARTIALS], grad_lses[MOST_PARTIALS];
+    array out, lse, grad_out, grad_lse;
+} merge_trial;
+
+/* The distribution of values: plain, far apart, with NaN and infinities. */
+enum { PLAIN, FAR_APART, NONFINITE, DISTRIBUTIONS };
+
+static void fill(array *a, double size, int bad_once_in, randoms *r)
+{
+    static const double bad[] = {NAN, HUGE_VAL, -HUGE_VAL};
+    for (int64_t i = 0; i < array_count(a); i++)
+        array_set(a, i, random_normal(r) * size);
+    for (int64_t i = 0; bad_once_in > 0 && i < array_count(a); i++)
+        if (random_once_in(r, bad_once_in))
+            array_set(a, i, bad[random_int(r, 0, 2)]);
+}
+
+/* Some partials saw nothing; of some queries, all did. */
+static void empty_some(merge_trial *t, randoms *r)
+{
+    for (int64_t row = 0; row < array_count(&t->lses[0]); row++) {
+        bool all = random_once_in(r, 9);
+        for (int n = 0; n < t->count; n++)
+            if (all || random_once_in(r, 5))
+                array_set(&t->lses[n], row, -HUGE_VAL);
+    }
+}
+
+static void make(merge_trial *t, natten_dtype dtype, int distribution, bool any,
+                 randoms *r)
+{
+    memset(t, 0, sizeof *t);
+    t->count = (int)random_int(r, 1, MOST_PARTIALS);
+    t->with_grad_lse = random_once_in(r, 2);
+    int rank = (int)random_int(r, 1, 3), ndim = 0;
+    int64_t shape[ARRAY_RANK];
+    shape[ndim++] = random_int(r, 1, 3);
+    for (int a = 0; a < rank; a++)
+        shape[ndim++] = random_int(r, 1, 5);
+    shape[ndim++] = random_int(r, 1, 3);
+    shape[ndim++] = random_once_in(r, 4) ? random_int(r, 60, 200) : random_int(r, 1, 9);
+    natten_dtype accumulator = natten_dtype_accumulator(dtype);
+    array_layout layout = any ? ARRAY_ANY : ARRAY_COMPACT;
+    array_layout input = any ? ARRAY_BROADCAST : ARRAY_COMPACT;
+    int bad = distribution == NONFINITE ? 40 : 0;
+    double size = distribution == FAR_APART ? 300 : 2;
+    for (int n = 0; n < t->count; n++) {
+        array_make(&t->outputs[n], dtype, ndim, shape, input, r);
+        array_make(&t->lses[n], accumulator, ndim - 1, shape, layout, r);
+        array_make(&t->grad_outputs[n], dtype, ndim, shape, layout, r);
+        array_make(&t->grad_lses[n], accumulator, ndim - 1, shape, layout, r);
+        fill(&t->outputs[n], 1, bad, r);
+        fill(&t->lses[n], size, bad, r);
+    }
+    array_make(&t->out, dtype, ndim, shape, layout, r);
+    array_make(&t->lse, accumulator, ndim - 1, shape, layout, r);
+    array_make(&t->grad_out, dtype, ndim, shape, input, r);
+    array_make(&t->grad_lse, accumulator, ndim - 1, shape, input, r);
+    fill(&t->grad_out, 1, bad, r);
+    fill(&t->grad_lse, 1, bad, r);
+    empty_some(t, r);
+}
+
+static void discard(merge_trial *t)
+{
+    for (int n = 0; n < t->count; n++) {
+        array_free(&t->outputs[n]);
+        array_free(&t->lses[n]);
+        array_free(&t->grad_outputs[n]);
+        array_free(&t->grad_lses[n]);
+    }
+    array_free(&t->out);
+    array_free(&t->lse);
+    array_free(&t->grad_out);
+    array_free(&t->grad_lse);
+}
+
+/* The tensors of several arrays, one after the other as the interface wants them. */
+static natten_tensor *tensors(const array *a, int count, natten_tensor *to)
+{
+    for (int n = 0; n < count; n++)
+        to[n] = a[n].tensor;
+    return to;
+}
+
+static void run_forward(merge_trial *t)
+{
+    natten_tensor outputs[MOST_PARTIALS], lses[MOST_PARTIALS];
+    array_poison(&t->out);
+    array_poison(&t->lse);
+    natten_status status = natten_merge(
+        t->count, tensors(t->outputs, t->count, outputs),
+        tensors(t->lses, t->count, lses), &t->out.tensor, &t->lse.tensor, NULL);
+    ck_assert_msg(status == NATTEN_OK, "%s", natten_last_error());
+}
+
+static void run_backward(merge_trial *t)
+{
+    natten_tensor outputs[MOST_PARTIALS], lses[MOST_PARTIALS];
+    natten_tensor grad_outputs[MOST_PARTIALS], grad_lses[MOST_PARTIALS];
+    for (int n = 0; n < t->count; n++) {
+        array_poison(&t->grad_outputs[n]);
+        array_poison(&t->grad_lses[n]);
+        array_watch(&t->outputs[n]);
+        array_watch(&t->lses[n]);
+    }
+    natten_status status = natten_merge_backward(
+        t->count, tensors(t->outputs, t->count, outputs),
+        tensors(t->lses, t->count, lses), &t->out.tensor, &t->lse.tensor,
+        &t->grad_out.tensor, t->with_grad_lse ? &t->grad_lse.tensor : NULL,
+        tensors(t->grad_outputs, t->count, grad_outputs),
+        tensors(t->grad_lses, t->count, grad_lses), NULL);
+    ck_assert_msg(status == NATTEN_OK, "%s", natten_last_error());
+    for (int n = 0; n < t->count; n++) {
+        ck_assert(array_gaps_are_untouched(&t->grad_outputs[n]));
+        ck_assert(array_gaps_are_untouched(&t->grad_lses[n]));
+        ck_assert(array_is_unchanged(&t->outputs[n]));
+        ck_assert(array_is_unchanged(&t->lses[n]));
+    }
+}
+
+static merge_inputs inputs_of(const merge_trial *t)
+{
+    return (merge_inputs){
+        .count = t->count,
+        .outputs = t->outputs,
+        .lses = t->lses,
+        .out = &t->out,
+        .lse = &t->lse,
+        .grad_out = &t->grad_out,
+        .grad_lse = t->with_grad_lse ? &t->grad_lse : NULL,
+    };
+}
+
+static void check(const verdict *v, const array *a, const char *what, int n)
+{
+    int64_t worst;
+    double ratio = judge_ratio(v, a, &worst);
+    ck_assert_msg(ratio <= 1,
+                  "problem %d: %s[%lld] is %.17g, not %.17Lg: %.3g times its bound", n,
+                  what, (long long)worst, array_get(a, worst), v->value[worst], ratio);
+}
+
+START_TEST(merge_is_within_its_bounds)
+{
+    for (int p = 0; p < test_effort(PROBLEMS); p++) {
+        randoms r = {(uint64_t)(p + 1000 * _i)};
+        static merge_trial t;
+        make(&t, (natten_dtype)_i, p % DISTRIBUTIONS, p % 2 == 1, &r);
+        merge_inputs in = inputs_of(&t);
+        verdict out, lse, grad_outputs[MOST_PARTIALS], grad_lses[MOST_PARTIALS];
+        run_forward(&t);
+        ck_assert(array_gaps_are_untouched(&t.out));
+        ck_assert(array_gaps_are_untouched(&t.lse));
+        judge_merge(&in, &out, &lse);
+        check(&out, &t.out, "out", p);
+        check(&lse, &t.lse, "lse", p);
+        judge_verdict_free(&out);
+        judge_verdict_free(&lse);
+        run_backward(&t);
+        judge_merge_backward(&in, grad_outputs, grad_lses);
+        for (int n = 0; n < t.count; n++) {
+            check(&grad_outputs[n], &t.grad_outputs[n], "grad_outputs", p);
+            check(&grad_lses[n], &t.grad_lses[n], "grad_lses", p);
+            judge_verdict_free(&grad_outputs[n]);
+            judge_verdict_free(&grad_lses[n]);
+        }
+        discard(&t);
+    }
+}
+END_TEST
+
+/* ---- slopes ---- */
+
+static double loss(merge_trial *t)
+{
+    run_forward(t);
+    double sum = 0;
+    for (int64_t i = 0; i < array_count(&t->out); i++)
+        sum += array_get(&t->out, i) * array_get(&t->grad_out, i);
+    for (int64_t i = 0; t->with_grad_lse && i < array_count(&t->lse); i++)
+        if (isfinite(array_get(&t->lse, i)))
+            sum += array_get(&t->lse, i) * array_get(&t->grad_lse, i);
+    return sum;
+}
+
+static void check_slope(merge_trial *t, array *a, const array *grad, int64_t i)
+{
+    const double step = 1e-5, at = array_get(a, i);
+    array_set(a, i, at + step);
+    double above = loss(t);
+    array_set(a, i, at - step);
+    double below = loss(t);
+    array_set(a, i, at);
+    double numeric = (above - below) / (2 * step), analytic = array_get(grad, i);
+    ck_assert_msg(fabs(numeric - analytic) <= 1e-6 + 1e-6 * fabs(numeric),
+                  "%.12g, differences say %.12g", analytic, numeric);
+}
+
+START_TEST(gradients_of_merge_are_its_slopes)
+{
+    for (int p = 0; p < test_effort(PROBLEMS); p++) {
+        randoms r = {(uint64_t)(p + 50000)};
+        static merge_trial t;
+        make(&t, NATTEN_FP64, PLAIN, false, &r);
+        run_forward(&t);
+        run_backward(&t);
+        int n = (int)random_int(&r, 0, t.count - 1);
+        int64_t last = array_count(&t.outputs[n]) - 1;
+        check_slope(&t, &t.outputs[n], &t.grad_outputs[n], random_int(&r, 0, last));
+        last = array_count(&t.lses[n]) - 1;
+        int64_t i = random_int(&r, 0, last);
+        if (isfinite(array_get(&t.lses[n], i)))
+            check_slope(&t, &t.lses[n], &t.grad_lses[n], i);
+        discard(&t);
+    }
+}
+END_TEST
+
+/* ---- bits ---- */
+
+START_TEST(threads_do_not_change_merge)
+{
+    randoms r = {77};
+    static merge_trial t;
+    array out, lse;
+    make(&t, (natten_dtype)_i, PLAIN, false, &r);
+    array_make(&out, t.out.dtype, t.out.tensor.ndim, t.out.shape, ARRAY_COMPACT, NULL);
+    array_make(&lse, t.lse.dtype, t.lse.tensor.ndim, t.lse.shape, ARRAY_COMPACT, NULL);
+    natten_set_num_threads(1);
+    run_forward(&t);
+    array_assign(&out, &t.out);
+    array_assign(&lse, &t.lse);
+    static const int32_t counts[] = {2, 3, 7};
+    for (int n = 0; n < 3; n++) {
+        natten_set_num_threads(counts[n]);
+        run_forward(&t);
+        ck_assert_int_eq(array_difference(&out, &t.out), -1);
+        ck_assert_int_eq(array_difference(&lse, &t.lse), -1);
+    }
+    natten_set_num_threads(0);
+    array_free(&out);
+    array_free(&lse);
+    discard(&t);
+}
+END_TEST
+
+START_TEST(one_partial_is_left_as_it_is)
+{
+    randoms r = {5};
+    static merge_trial t;
+    do {
+        discard(&t);
+        make(&t, (natten_dtype)_i, PLAIN, false, &r);
+    } while (t.count != 1);
+    run_forward(&t);
+    int64_t width = array_count(&t.out) / array_count(&t.lse);
+    for (int64_t i = 0; i < array_count(&t.out); i++) {
+        bool empty = array_get(&t.lses[0], i / width) == -HUGE_VAL;
+        ck_assert(array_get(&t.out, i) == (empty ? 0 : array_get(&t.outputs[0], i)));
+    }
+    ck_assert_int_eq(array_difference(&t.lse, &t.lses[0]), -1);
+    discard(&t);
+}
+END_TEST
+
+int main(void)
+{
+    TCase *merging = tcase_create("merging");
+    tcase_add_loop_test(merging, merge_is_within_its_bounds, 0, NATTEN_DTYPES);
+    tcase_add_test(merging, gradients_of_merge_are_its_slopes);
+    tcase_add_loop_test(merging, threads_do_not_change_merge, 0, NATTEN_DTYPES);
+    tcase_add_loop_test(merging, one_partial_is_left_as_it_is, 0, NATTEN_DTYPES);
+    Suite *suite = suite_create("merge");
+    suite_add_tcase(suite, merging);
+    return tap_run(suite);
+}
