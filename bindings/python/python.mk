@@ -52,8 +52,10 @@ nodist_%C%__capi_la_SOURCES = %D%/capi_wrap.c
 	-export-symbols-regex '^PyInit_' -Wl,-rpath,$(libdir)
 %C%__capi_la_LIBADD = core/libnatten.la
 
-# Installing links again, against the installed library: that one first.
-install-natten_pyexecLTLIBRARIES: install-libLTLIBRARIES
+# Installing links again, against the installed library: that one first.  (Named by a
+# variable, because automake leaves out its own rule for a target that it sees here.)
+py_install = install-natten_pyexecLTLIBRARIES
+$(py_install): install-libLTLIBRARIES
 
 stage/python/natten/_capi.so: %D%/_capi.la $(py_modules) $(py_capi)
 	$(AM_V_GEN)rm -rf stage/python/natten && $(MKDIR_P) stage/python/natten && \
