@@ -32,3 +32,35 @@ bin_PROGRAMS += %D%/natten
 	%D%/report.c %D%/report.h
 %C%_natten_CFLAGS = $(AM_CFLAGS) $(PNG_CFLAGS) $(JPEG_CFLAGS) $(JANSSON_CFLAGS)
 %C%_natten_LDADD = core/libnatten.la $(PNG_LIBS) $(JPEG_LIBS) $(JANSSON_LIBS)
+
+# ---- man pages ------------------------------------------------------------------------
+# Made from the command's own --help by make man, which needs help2man, and kept, so that
+# nobody else does.
+
+man_subcommands = forward backward qk av merge denoise gradcheck info
+dist_man_MANS += \
+	%D%/natten.1 \
+	%D%/natten-av.1 \
+	%D%/natten-backward.1 \
+	%D%/natten-denoise.1 \
+	%D%/natten-forward.1 \
+	%D%/natten-gradcheck.1 \
+	%D%/natten-info.1 \
+	%D%/natten-merge.1 \
+	%D%/natten-qk.1
+EXTRA_DIST += %D%/man-page
+
+man: %D%/natten
+	$(SHELL) '$(srcdir)/%D%/man-page' %D%/natten '$(srcdir)/%D%' $(man_subcommands)
+.PHONY: man
+
+# ---- tests ----------------------------------------------------------------------------
+
+command_tests = \
+	tests/command/arrays.sh \
+	tests/command/denoise.sh \
+	tests/command/gradcheck.sh \
+	tests/command/npy.sh \
+	tests/command/usage.sh
+COMMAND_TESTS += $(command_tests)
+EXTRA_DIST += $(command_tests) tests/command/support.sh

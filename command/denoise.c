@@ -12,10 +12,10 @@
 #include <math.h>
 #include <string.h>
 
-/* Weights decay over this many standard deviations of the noise: the best on
- * photographs at sigma 25, and within 0.1 dB of the best at 10 and 50
- * (docs/denoise.md). */
-static const double tuned_h = 0.65;
+/* Weights decay over this many standard deviations of the noise, with components and
+ * with whole patches: the best on photographs at sigma 25, and near the best at 10 and
+ * 50 (docs/denoise.md). */
+static const double tuned_h = 0.65, tuned_h_whole = 0.8;
 
 /* A picture's defaults, and those of a stack, where the frames bring more to find. */
 static const int64_t default_search[2][3] = {{1, 13, 13}, {5, 9, 9}};
@@ -52,7 +52,8 @@ static const struct argp_option table[] = {
      1},
     {"patch", KEY_PATCH, "P", 0,
      "odd width of the patches that are compared, likewise [7; a stack: 1,7,7]", 1},
-    {"h", KEY_H, "H", 0, "decay of the weights, on the 8-bit scale [0.65 sigma]", 1},
+    {"h", KEY_H, "H", 0,
+     "decay of the weights, on the 8-bit scale [0.65 sigma; whole patches: 0.8]", 1},
     {"components", KEY_COMPONENTS, "N", 0,
      "numbers that stand for a patch, the principal components of this picture's; 0: "
      "whole patches [7]",
@@ -102,7 +103,8 @@ static void check(struct argp_state *state, denoising *d)
     if (d->noise < 0 && d->noisy_out)
         argp_error(state, "--noisy-out: there is no --noise");
     d->sigma = d->sigma < 0 ? d->noise : d->sigma;
-    d->h = d->h < 0 ? tuned_h * d->sigma : d->h;
+    double tuned = d->components ? tuned_h : tuned_h_whole;
+    d->h = d->h < 0 ? tuned * d->sigma : d->h;
     d->seed = d->seed < 0 ? 1 : d->seed;
 }
 
