@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: MIT
+#
+# From keywords to natten_params.  Defaults are the library's own: a keyword that is not
+# given leaves what natten_params_init() wrote, and values go over unjudged.
+
+"""
+    options(rank; kernel_size, stride=1, dilation=1, is_causal=false, scale=nothing,
+            grid_length=nothing, query_begin=nothing, key_begin=nothing, backend=:auto)
+
+The `natten_params` of a call on a grid of `rank` axes.
+"""
+function options(rank; kernel_size, stride = 1, dilation = 1, is_causal = false,
+                 scale = nothing, grid_length = nothing, query_begin = nothing,
+                 key_begin = nothing, backend = :auto)
+    defaults = Ref{LibNATTEN.natten_params}()
+    check(LibNATTEN.natten_params_init(defaults, sizeof(LibNATTEN.natten_params), rank))
+    wanted = (
+        backend = Int32(member(LibNATTEN.natten_backend, "backend", backend)),
+        has_scale = Int32(scale !== nothing),
+        scale = scale === nothing ? defaults[].scale : Float64(scale),
+        kernel_size = per_axis("kernel_size", kernel_size, rank),
+        stride = per_axis("stride", stride, rank),
+        dilation = per_axis("dilation", dilation, rank),
+        is_causal = per_axis("is_causal", is_causal, rank),
+        grid_length = per_axis("grid_length", grid_length, rank),
+        query_begin = per_axis("query_begin", query_begin, rank),
+        key_begin = per_axis("key_begin", key_begin, rank),
+    )
+    return Ref(replace_fields(defaults[], wanted))
+end
+
+"Axes of a grid whose arrays have head_dim, heads and batch around them."
+rank(array::AbstractArray) = ndims(array) - 3
+rank(array) = throw(ArgumentError("an array is wanted, not a $(typeof(array))"))
+
+# A value per axis in C's order, padded to the three that the struct has room for.
+per_axis(name, ::Nothing, rank) = nothing
+per_axis(name, value::Integer, rank) = (Int64(value), Int64(value), Int64(value))
+function per_axis(name, values::Union{Tuple{Vararg{Integer}},AbstractVector{<:Integer}}, rank)
+    length(values) == rank || throw(DimensionMismatch(
+        "$name: $(length(values)) values for a grid of $rank axes"))
+    return ntuple(i -> i <= rank ? Int64(values[end-i+1]) : Int64(0), 3)
+end
+per_axis(name, value, rank) =
+    throw(ArgumentError("$name: an integer or one per axis is wanted, not $value"))
+
+# `old` with the fields that `new` names; nothing leaves a field as it was.
+function replace_fields(old::T, new::NamedTuple) where {T}
+    field(name) = something(get(new, name, nothing), getfield(old, name))
+    return T(map(field, fieldnames(T))...)
+end
+
+# :cpu and the like for a C enum's member: NATTEN_BACKEND_CPU, without the common prefix.
+function member(enum, name, symbol::Symbol)
+    prefix = "natten_$(name)_"
+    found = Dict(Symbol(chop_prefix(lowercase(string(m)), (prefix, "natten_"))) => m
+                 for m in instances(enum))
+    haskey(found, symbol) && return found[symbol]
+    known = join(sort!([repr(s) for s in keys(found)]), ", ")
+    throw(ArgumentError("$name=$(repr(symbol)) is none of $known"))
+end
+member(enum, name, other) = throw(ArgumentError("$name: a symbol is wanted, not $other"))
+
+function chop_prefix(text, prefixes)
+    for prefix in prefixes
+        startswith(text, prefix) && return text[length(prefix)+1:end]
+    end
+    return text
+end

@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: MIT
+#
+# Misuse: the exception, what its sentence names, and that outputs stay as they were.
+
+# One good call, of which each row below spoils something.
+good() = (query = randn(5, 4, 7, 11, 2), key = randn(5, 2, 7, 11, 2),
+          value = randn(3, 2, 7, 11, 2), out = fill(0.5, 3, 4, 7, 11, 2),
+          lse = fill(0.5, 4, 7, 11, 2), options = (kernel_size = (3, 5),))
+
+spoil(; arrays...) = merge(good(), arrays.data)
+with(; options...) = spoil(options = merge((kernel_size = (3, 5),), options.data))
+
+# (arguments, exception, what the sentence must say)
+const MISUSES = [
+    (with(kernel_size = (9, 5)), ArgumentError, "natten_forward: kernel_size[width]=9"),
+    (with(kernel_size = (3, 0)), ArgumentError, "kernel_size[height]=0"),
+    (with(kernel_size = (3, 12)), ArgumentError, "kernel_size[height]=12"),
+    (with(dilation = (3, 1)), ArgumentError, "kernel_size[width]=3"),
+    (with(dilation = (1, -1)), ArgumentError, "dilation[height]=-1"),
+    (with(stride = (4, 1)), ArgumentError, "stride[width]=4"),
+    (with(is_causal = (2, 0)), ArgumentError, "is_causal[width]=2"),
+    (with(grid_length = (6, 11)), ArgumentError, "grid_length[width]=6"),
+    (with(query_begin = (1, 0)), ArgumentError, "query_begin[width]=1"),
+    (with(key_begin = (0, 1)), ArgumentError, "key_begin[height]=1"),
+    (with(scale = Inf), ArgumentError, "scale=inf"),
+    (with(kernel_size = (3, 5, 3)), DimensionMismatch, "kernel_size: 3 values"),
+    (with(kernel_size = 3.0), ArgumentError, "kernel_size: an integer"),
+    (with(backend = :abacus), ArgumentError, "backend=:abacus is none of :auto, :cpu"),
+    (with(backend = "cpu"), ArgumentError, "backend: a symbol"),
+    (with(additional_keys = zeros(5, 2, 3, 2)), ArgumentError, "additional_values"),
+    (with(bias = zeros(9, 5, 4)), DimensionMismatch, "bias"),
+    (with(bias = zeros(Float32, 5, 9, 4)), ArgumentError, "bias is fp32, not fp64"),
+    (with(windows = 3), Union{MethodError,UndefKeywordError}, "windows"),
+    (spoil(key = randn(5, 3, 7, 11, 2)), DimensionMismatch, "heads"),
+    (spoil(key = randn(5, 2, 7, 10, 2)), DimensionMismatch, "value[height]=11 not in [10, 10] (as key)"),
+    (spoil(value = randn(3, 2, 6, 11, 2)), DimensionMismatch, "value[width]=6"),
+    (spoil(key = randn(6, 2, 7, 11, 2)), DimensionMismatch, "key[head_dim]=6"),
+    (spoil(key = randn(5, 2, 7, 2)), DimensionMismatch, "key"),
+    (spoil(out = fill(0.5, 5, 4, 7, 11, 2)), DimensionMismatch, "out[head_dim_v]=5"),
+    (spoil(lse = fill(0.5, 4, 7, 11)), DimensionMismatch, "lse"),
+    (spoil(lse = fill(0.5f0, 4, 7, 11, 2)), ArgumentError, "lse is fp32"),
+    (spoil(key = randn(Float32, 5, 2, 7, 11, 2)), ArgumentError, "key is fp32"),
+    (spoil(query = randn(5, 4)), ArgumentError, "rank=-1"),
+    (spoil(query = randn(5, 4, 2, 2, 2, 2, 2)), ArgumentError, "rank=4"),
+    (spoil(query = rand(Int, 5, 4, 7, 11, 2)), ArgumentError, "query: elements of type Int64"),
+    (spoil(query = 3), ArgumentError, "an array is wanted"),
+    (spoil(value = [1, 2]), ArgumentError, "value: elements of type Int64"),
+    (spoil(key = view(randn(5, 2, 7, 11, 2), :, :, [1:7;], :, :)), ArgumentError, "collect(key)"),
+    (spoil(key = view(randn(5, 2, 7, 11, 2), :, :, 7:-1:1, :, :)), ArgumentError,
+        "key has a negative stride"),
+    (spoil(query = Base.ReshapedArray(range(0.0, 1.0; length = 6160), (5, 4, 7, 11, 4), ())),
+        ArgumentError, "collect(query)"),
+]
+
+# Some types of the list name their type in a way that only their own printing does.
+said(problem) = sprint(showerror, problem)
+
+@testset "misuse raises the fitting exception, names its cause and writes nothing" begin
+    for (a, kind, words) in MISUSES
+        problem = try
+            neighborhood_attention!(a.out, a.lse, a.query, a.key, a.value; a.options...)
+        catch caught
+            caught
+        end
+        @test problem isa kind
+        @test occursin(words, said(problem))
+        @test all(==(0.5), a.out)
+        @test all(==(0.5), a.lse)
+    end
+end
+
+@testset "outputs may not lie on inputs or on themselves" begin
+    a = good()
+    shared = spoil(value = copy(a.key), out = a.query)
+    kept = copy(shared.out)
+    @test_throws ArgumentError neighborhood_attention!(shared.out, a.query, a.key, a.key;
+        a.options...)
+    @test shared.out == kept
+end
+
+@testset "the forms that allocate refuse before they allocate" begin
+    q = randn(5, 2, 7, 1)
+    for kernel_size in (10^15, 0, -3)
+        @test_throws ArgumentError neighborhood_qk(q, q; kernel_size = kernel_size)
+        @test_throws ArgumentError neighborhood_attention(q, q, q; kernel_size = kernel_size)
+        @test_throws ArgumentError neighborhood_av(q, q; kernel_size = kernel_size)
+    end
+    @test_throws ArgumentError neighborhood_attention(fill(1.0), q, q; kernel_size = 1)
+    @test_throws UndefKeywordError neighborhood_attention(q, q, q)
+end
+
+@testset "gradients are asked for by their names" begin
+    q = randn(5, 2, 7, 1)
+    out, lse = neighborhood_attention(q, q, q; kernel_size = 3, return_lse = true)
+    problem = try
+        ∇neighborhood_attention!((grad_queries = similar(q),), q, q, q, q, out, lse;
+            kernel_size = 3)
+    catch caught
+        caught
+    end
+    @test problem isa ArgumentError
+    @test occursin("grad_queries is none of grad_query, grad_key", said(problem))
+    @test_throws DimensionMismatch ∇neighborhood_attention!((grad_query = similar(q, 5, 2, 6, 1),),
+        q, q, q, q, out, lse; kernel_size = 3)
+    @test_throws ArgumentError ∇neighborhood_attention!((grad_bias = zeros(5, 2),),
+        q, q, q, q, out, lse; kernel_size = 3)
+end
+
+@testset "lists to merge have one length and are not empty" begin
+    a, lse = randn(3, 2, 5, 1), randn(2, 5, 1)
+    @test_throws ArgumentError merge_attentions([], [])
+    @test_throws DimensionMismatch merge_attentions([a, a], [lse])
+    @test_throws DimensionMismatch merge_attentions([a, randn(3, 2, 6, 1)], [lse, lse])
+    @test_throws ArgumentError merge_attentions([a], [Float32.(lse)])
+end
+
+@testset "each status has its exception" begin
+    said_by(status) = NATTEN.exception(status, "sentence")
+    @test said_by(L.NATTEN_ERR_ARGUMENT) == ArgumentError("sentence")
+    @test said_by(L.NATTEN_ERR_DTYPE) == ArgumentError("sentence")
+    @test said_by(L.NATTEN_ERR_LAYOUT) == ArgumentError("sentence")
+    @test said_by(L.NATTEN_ERR_SHAPE) == DimensionMismatch("sentence")
+    @test said_by(L.NATTEN_ERR_OVERFLOW) == OverflowError("sentence")
+    @test said_by(L.NATTEN_ERR_INTERRUPTED) isa InterruptException
+    for status in (L.NATTEN_ERR_MEMORY, L.NATTEN_ERR_UNSUPPORTED, L.NATTEN_ERR_DEVICE,
+                   L.NATTEN_ERR_ABI)
+        @test said_by(status) == NattenError(status, "sentence")
+    end
+    @test sprint(showerror, said_by(L.NATTEN_ERR_MEMORY)) ==
+        "NattenError(NATTEN_ERR_MEMORY): sentence"
+end
