@@ -13,6 +13,7 @@ check_LTLIBRARIES += %D%/libtests_support.la
 	%D%/support/court_fused.c \
 	%D%/support/court_unfused.c \
 	%D%/support/judge.c %D%/support/judge.h \
+	%D%/support/judge_merge.c %D%/support/judge_merge.h \
 	%D%/support/performers.c %D%/support/performers.h \
 	%D%/support/plain.c %D%/support/plain.h \
 	%D%/support/random.h \
@@ -29,16 +30,21 @@ check_ldadd = tests/libtests_support.la core/libnatten_core.la $(CHECK_LIBS)
 
 if HAVE_CHECK
 numerics_tests = \
+	%D%/cpu/check_cpu_merge \
 	%D%/geometry/check_axis \
 	%D%/numerics/check_accuracy \
 	%D%/numerics/check_gradients \
 	%D%/numerics/check_mask \
+	%D%/numerics/check_parts \
 	%D%/numerics/check_same_call \
 	%D%/numerics/check_scratch \
 	%D%/support/check_judge
 C_TESTS += $(numerics_tests)
 check_PROGRAMS += $(numerics_tests)
 
+%C%_cpu_check_cpu_merge_SOURCES = %D%/cpu/check_cpu_merge.c
+%C%_cpu_check_cpu_merge_CPPFLAGS = $(check_cppflags)
+%C%_cpu_check_cpu_merge_LDADD = $(check_ldadd)
 %C%_geometry_check_axis_SOURCES = %D%/geometry/check_axis.c
 %C%_geometry_check_axis_CPPFLAGS = $(check_cppflags)
 %C%_geometry_check_axis_LDADD = $(check_ldadd)
@@ -51,6 +57,9 @@ check_PROGRAMS += $(numerics_tests)
 %C%_numerics_check_mask_SOURCES = %D%/numerics/check_mask.c
 %C%_numerics_check_mask_CPPFLAGS = $(check_cppflags)
 %C%_numerics_check_mask_LDADD = $(check_ldadd)
+%C%_numerics_check_parts_SOURCES = %D%/numerics/check_parts.c
+%C%_numerics_check_parts_CPPFLAGS = $(check_cppflags)
+%C%_numerics_check_parts_LDADD = $(check_ldadd)
 %C%_numerics_check_same_call_SOURCES = %D%/numerics/check_same_call.c
 %C%_numerics_check_same_call_CPPFLAGS = $(check_cppflags)
 %C%_numerics_check_same_call_LDADD = $(check_ldadd)

@@ -125,6 +125,17 @@ static long double dot(const double *a, const double *b, int64_t count, double *
     return sum;
 }
 
+/* What E_i lacks where keys that lse was made of are not in the part: near the largest
+ * logit it is at least the error of subtracting lse, a rounding of lse and one of the
+ * difference. */
+static double missing_errors(const court *c, double lse)
+{
+    bool whole = true;
+    for (int a = 0; a < 3; a++)
+        whole = whole && c->axis[a].key_count == c->axis[a].length;
+    return whole ? 0 : 2 * c->u * fabs(lse);
+}
+
 static void backward_row(court *c, int64_t row, logit *l)
 {
     const trial *t = c->t;
@@ -133,7 +144,7 @@ static void backward_row(court *c, int64_t row, logit *l)
         return; /* the row saw nothing: zero gradients */
     court_see(c, row);
     weigh_logits(c, row, l);
-    double all = weigh_errors(c, l, lse), u = c->u, size;
+    double u = c->u, size, all = weigh_errors(c, l, lse) + missing_errors(c, lse);
     const double *q = c->in[NATTEN_QUERY] + row * t->spec.dim;
     const double *grad = c->in[NATTEN_GRAD_OUT] + row * t->spec.dim_v;
     long double delta =
