@@ -1,3 +1,18 @@
 # SPDX-License-Identifier: MIT
 #
-# Short programs, compiled and run by make check.
+# Short programs, compiled against the public header and run by make check.
+
+example_programs = %D%/forward %D%/smoothing %D%/stream
+check_PROGRAMS += $(example_programs)
+
+# They see what a user sees: the installed header and nothing else of core/.
+example_cppflags = -I$(top_srcdir)/core/include
+%C%_forward_CPPFLAGS = $(example_cppflags)
+%C%_forward_LDADD = core/libnatten.la
+%C%_smoothing_CPPFLAGS = $(example_cppflags)
+%C%_smoothing_LDADD = core/libnatten.la
+%C%_stream_CPPFLAGS = $(example_cppflags)
+%C%_stream_LDADD = core/libnatten.la
+
+COMMAND_TESTS += %D%/examples.sh
+EXTRA_DIST += %D%/examples.sh
