@@ -194,8 +194,10 @@ static void shares_add(share shares[NATTEN_ROLES], const trial *part,
         const array *a = &part->array[role];
         for (int64_t i = 0; shares[role].sum != NULL && i < j->of[role].count; i++) {
             int64_t at = in_whole(a, &whole->array[role], cut, begin_of(cut, role), i);
-            shares[role].sum[at] += array_get(a, i);
-            shares[role].bound[at] += j->of[role].bound[i];
+            double value = array_get(a, i);
+            bool overflowed = isinf(value) && isfinite(j->of[role].value[i]);
+            shares[role].sum[at] += value;
+            shares[role].bound[at] += overflowed ? HUGE_VAL : j->of[role].bound[i];
         }
     }
 }
@@ -208,9 +210,9 @@ static void shares_check(share shares[NATTEN_ROLES], const judgement *whole,
         const verdict *v = &whole->of[role];
         for (int64_t i = 0; shares[role].sum != NULL && i < v->count; i++) {
             double error = (double)fabsl(shares[role].sum[i] - v->value[i]);
-            bool fits = isfinite(v->value[i]) ? error <= shares[role].bound[i] ||
-                                                    isinf(shares[role].sum[i])
-                                              : !isfinite(shares[role].sum[i]);
+            bool fits = !isfinite(v->value[i]) ? !isfinite(shares[role].sum[i])
+                                               : error <= shares[role].bound[i] ||
+                                                     isinf(shares[role].bound[i]);
             ck_assert_msg(fits, "%s: parts of %s[%lld] sum to %.17Lg, not %.17Lg: %s",
                           p->name, role_name(role), (long long)i, shares[role].sum[i],
                           v->value[i], trial_text(t));
