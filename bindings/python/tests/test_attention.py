@@ -328,6 +328,51 @@ def test_attention_over_two_halves_of_the_keys_merges_to_the_whole(random):
         assert np.abs(got - wanted).max() < 5 * 3 * (15 + 8) * 2.0**-53
 
 
+def test_backward_of_each_part_of_the_keys_gives_its_share(random):
+    """With the merged out and lse, which are not those of the part itself."""
+    q, k, v, grad_out = (random.normal(size=(2, 7, 11, 2, 5)) for _ in range(4))
+    grad_lse = random.normal(size=(2, 7, 11, 2))
+    out, lse = natten.na2d(q, k, v, (5, 3), return_lse=True)
+    oracle = Attention(Grid((7, 11), (7, 11), (5, 3)), q, k, v, "float64")
+    given = dict(out=out, lse=lse, grad_lse=grad_lse, grid_length=(7, 11))
+    parts = [
+        natten.na_backward(
+            q,
+            k[:, rows],
+            v[:, rows],
+            grad_out,
+            (5, 3),
+            key_begin=(rows.start, 0),
+            **given,
+        )
+        for rows in (slice(0, 4), slice(4, 7))
+    ]
+    joined = {
+        "grad_query": parts[0].grad_query + parts[1].grad_query,
+        "grad_key": np.concatenate([g.grad_key for g in parts], axis=1),
+        "grad_value": np.concatenate([g.grad_value for g in parts], axis=1),
+    }
+    within_bounds(joined, oracle.backward(grad_out, grad_lse))
+
+
+def test_a_part_of_the_queries_has_the_wholes_rows(random):
+    q, k, v = (random.normal(size=(1, 13, 11, 2, 5)) for _ in range(3))
+    whole = natten.na2d(q, k, v, 5, stride=(2, 1), is_causal=(0, 1))
+    # Rows 4 to 8 see rows 2 to 10 at most, shifted by the stride's leader.
+    part = natten.na2d(
+        q[:, 4:9],
+        k[:, 1:12],
+        v[:, 1:12],
+        5,
+        stride=(2, 1),
+        is_causal=(0, 1),
+        grid_length=(13, 11),
+        query_begin=(4, 0),
+        key_begin=(1, 0),
+    )
+    assert part.tobytes() == whole[:, 4:9].tobytes()
+
+
 @pytest.mark.parametrize("rank", [1, 2, 3])
 def test_axes_are_not_mixed_up(random, rank):
     """An asymmetric window on an asymmetric grid, one hot key, by hand."""
