@@ -1,0 +1,55 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+#
+# The README's code runs as it stands there: each fenced block is cut out and given to its
+# language, so that the first thing a reader tries is never stale.
+
+set -eu
+# shellcheck disable=SC2154  # from natten-env.sh
+readme=$top_srcdir/README.md
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+trap 'exit 1' HUP INT TERM
+
+block() # LANGUAGE FILE: the block after ```LANGUAGE
+{
+    awk -v "open=\`\`\`$1" '$0 == "```" { on = 0 } on { print } $0 == open { on = 1 }' \
+        "$readme" > "$work/$2"
+    test -s "$work/$2"
+}
+
+number=0
+try() # LANGUAGE FILE REASON COMMAND...: skipped where REASON is not empty
+{
+    language=$1 file=$2 reason=$3
+    shift 3
+    number=$((number + 1))
+    sentence="the $language code of the README runs"
+    if test -n "$reason"; then
+        echo "ok $number - $sentence # SKIP $reason"
+    elif block "$language" "$file" && (cd "$work" && "$@") > "$work/log" 2>&1; then
+        echo "ok $number - $sentence"
+    else
+        sed 's/^/# /' "$work/log"
+        echo "not ok $number - $sentence"
+    fi
+}
+
+build_and_run()
+{
+    # shellcheck disable=SC2086,SC2154  # CC may carry options
+    $CC -I"$top_srcdir/core/include" -o a.out block.c "$NATTEN_LIBRARY" && ./a.out
+}
+
+missing() # STAGED-FILE LANGUAGE: why a language cannot run
+{
+    test -e "$1" || echo "$2 is off in this build"
+}
+
+cd "$top_builddir"
+echo 1..4
+try c block.c '' build_and_run
+try python block.py "$(missing stage/python/natten Python)" "${PYTHON:-:}" block.py
+try julia block.jl "$(missing "$top_srcdir/bindings/julia/src/LibNATTEN.jl" Julia; test "${JULIA:-:}" != : || echo 'no julia')" \
+    "${JULIA:-:}" --startup-file=no block.jl
+try r block.R "$(missing stage/r/natten R)" "${RSCRIPT:-:}" --vanilla block.R
