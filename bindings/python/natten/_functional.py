@@ -93,6 +93,14 @@ def _each_like(arrays, name):
     return [_like(maker_like(x), x, f"{name}[{i}]") for i, x in enumerate(arrays)]
 
 
+def _neither(out, lse):
+    """Whether they have to be computed.  One alone could be of another call than the
+    other that would be computed for it, merged from parts, say: that is refused."""
+    if (out is None) != (lse is None):
+        raise ValueError("out and lse: give both, or neither")
+    return out is None
+
+
 def _forward(
     params, query, key, value, bias, additional_keys, additional_values, want_lse
 ):
@@ -113,12 +121,10 @@ def _backward(
     params, query, key, value, grad_out, additional_keys, additional_values, bias, out,
     lse, grad_lse,
 ):
-    """All gradients; out and lse are computed where they are not given."""
-    if out is None or lse is None:
+    """All gradients; out and lse are computed when they are not given."""
+    if _neither(out, lse):
         inputs = query, key, value, bias, additional_keys, additional_values
-        computed_out, computed_lse = _forward(params, *inputs, True)
-        out = computed_out if out is None else out
-        lse = computed_lse if lse is None else lse
+        out, lse = _forward(params, *inputs, True)
     make = maker_like(query)
     gradients = Gradients(
         _like(make, query, "query"),
@@ -254,7 +260,7 @@ def na_backward(
     ----------
     grad_out : array [batch, axes..., heads, head_dim_v], the gradient by out
     out, lse : what forward returned, or the merged results of several parts of the keys
-        Computed first when not given.
+        Both or neither; computed first when not given.
     grad_lse : array [batch, axes..., heads], or None
         The gradient by lse; None means that lse was not used.
 
@@ -571,17 +577,15 @@ def merge_attentions_backward(
 ):
     """Gradients of :func:`merge_attentions`.
 
-    out and lse are what it returned, computed first when not given.
+    out and lse are what it returned: both or neither, computed first when not given.
 
     Returns
     -------
     (grad_outputs, grad_lse_tensors) : a list of arrays for each of the two sequences
     """
     outputs, lse_tensors = tuple(outputs), tuple(lse_tensors)
-    if out is None or lse is None:
-        computed_out, computed_lse = merge_attentions(outputs, lse_tensors)
-        out = computed_out if out is None else out
-        lse = computed_lse if lse is None else lse
+    if _neither(out, lse):
+        out, lse = merge_attentions(outputs, lse_tensors)
     grad_outputs = _each_like(outputs, "outputs")
     grad_lses = _each_like(lse_tensors, "lses")
     capi.natten_merge_backward(
