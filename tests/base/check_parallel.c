@@ -1,0 +1,463 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The thread pool: core/base/parallel.c.  The program is linked with a pthread_create()
+ * of its own in front of the system's, so that threads can be made to run out. */
+#include "base/parallel.h"
+
+#include "base/status.h"
+
+#include "support/tap.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fenv.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#if defined(__SANITIZE_THREAD__)
+enum { CAN_FORK = 0 }; /* TSan does not start threads in a forked child */
+#else
+enum { CAN_FORK = 1 };
+#endif
+
+enum { ITEMS = 1000 };
+
+static atomic_int creations_left = 1 << 30;
+
+int __real_pthread_create(pthread_t *thread, const pthread_attr_t *attributes,
+                          void *(*start)(void *), void *argument);
+int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attributes,
+                          void *(*start)(void *), void *argument);
+
+int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attributes,
+                          void *(*start)(void *), void *argument)
+{
+    if (atomic_fetch_sub(&creations_left, 1) <= 0)
+        return EAGAIN;
+    return __real_pthread_create(thread, attributes, start, argument);
+}
+
+static int64_t milliseconds(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+static void nap(int ms)
+{
+    struct timespec t = {ms / 1000, ms % 1000 * 1000000L};
+    nanosleep(&t, NULL);
+}
+
+/* Threads that this process has. */
+static int tasks(void)
+{
+    DIR *directory = opendir("/proc/self/task");
+    int count = 0;
+    for (struct dirent *entry; (entry = readdir(directory));)
+        count += entry->d_name[0] != '.';
+    closedir(directory);
+    return count;
+}
+
+/* ---- items ---- */
+
+typedef struct tally {
+    atomic_int done[ITEMS];
+    atomic_int by_thread[NATTEN_MAX_THREADS];
+    int nap_ms;
+} tally;
+
+static void count_item(void *context, int64_t item, int thread)
+{
+    tally *t = context;
+    atomic_fetch_add(&t->done[item], 1);
+    atomic_fetch_add(&t->by_thread[thread], 1);
+    if (t->nap_ms)
+        nap(t->nap_ms);
+}
+
+/* Did a run do each of `items` once, on threads below `threads`? */
+static bool complete(tally *t, int threads, int64_t items)
+{
+    for (int64_t i = 0; i < ITEMS; i++)
+        if (atomic_load(&t->done[i]) != (i < items))
+            return false;
+    for (int i = threads; i < NATTEN_MAX_THREADS; i++)
+        if (atomic_load(&t->by_thread[i]) != 0)
+            return false;
+    return true;
+}
+
+static bool run_is_complete(int threads, int64_t items)
+{
+    tally *t = calloc(1, sizeof *t);
+    bool good = natten_parallel_run(threads, items, count_item, t) == NATTEN_OK &&
+                complete(t, threads, items);
+    free(t);
+    return good;
+}
+
+START_TEST(a_run_of_one_thread_or_one_item_makes_no_pool)
+{
+    if (tasks() != 1) /* a sanitizer's own thread */
+        return;
+    ck_assert(run_is_complete(1, 100));
+    ck_assert(run_is_complete(64, 1));
+    ck_assert(run_is_complete(64, 0));
+    ck_assert_int_eq(tasks(), 1);
+}
+END_TEST
+
+START_TEST(without_threads_to_be_had_the_caller_does_everything)
+{
+    atomic_store(&creations_left, 0);
+    ck_assert(run_is_complete(7, 100));
+    atomic_store(&creations_left, 2);
+    ck_assert(run_is_complete(7, 100));
+    atomic_store(&creations_left, 1 << 30);
+    ck_assert(run_is_complete(7, 100));
+}
+END_TEST
+
+START_TEST(every_item_is_done_once)
+{
+    static const int threads[] = {1, 2, 3, 7, 64, 1000};
+    static const int items[] = {0, 1, 2, 5, 63, ITEMS};
+    for (int repeat = 0; repeat < 20; repeat++)
+        for (size_t t = 0; t < sizeof threads / sizeof threads[0]; t++)
+            for (size_t i = 0; i < sizeof items / sizeof items[0]; i++)
+                ck_assert(run_is_complete(threads[t], items[i]));
+}
+END_TEST
+
+START_TEST(workers_share_the_items)
+{
+    tally *t = calloc(1, sizeof *t);
+    t->nap_ms = 2;
+    ck_assert_int_eq(natten_parallel_run(4, 100, count_item, t), NATTEN_OK);
+    ck_assert(complete(t, 4, 100));
+    for (int i = 0; i < 4; i++)
+        ck_assert_int_gt(atomic_load(&t->by_thread[i]), 0);
+    free(t);
+}
+END_TEST
+
+static void run_inside(void *context, int64_t item, int thread)
+{
+    (void)item, (void)thread;
+    if (!run_is_complete(3, 20))
+        atomic_store((atomic_bool *)context, true);
+}
+
+START_TEST(a_run_inside_a_run_works)
+{
+    atomic_bool bad = false;
+    ck_assert_int_eq(natten_parallel_run(4, 50, run_inside, &bad), NATTEN_OK);
+    ck_assert(!atomic_load(&bad));
+}
+END_TEST
+
+static void *run_many(void *bad)
+{
+    for (int i = 0; i < 200; i++)
+        if (!run_is_complete(1 + i % 5, i % 40))
+            atomic_store((atomic_bool *)bad, true);
+    return NULL;
+}
+
+START_TEST(runs_of_many_threads_at_once_work)
+{
+    enum { CALLERS = 8 };
+    pthread_t caller[CALLERS];
+    atomic_bool bad = false;
+    for (int i = 0; i < CALLERS; i++)
+        ck_assert_int_eq(pthread_create(&caller[i], NULL, run_many, &bad), 0);
+    for (int i = 0; i < CALLERS; i++)
+        pthread_join(caller[i], NULL);
+    ck_assert(!atomic_load(&bad));
+}
+END_TEST
+
+/* ---- what a worker is ---- */
+
+static void look_at_signals(void *context, int64_t item, int thread)
+{
+    (void)item;
+    nap(2);
+    if (thread == 0)
+        return;
+    sigset_t blocked;
+    pthread_sigmask(SIG_SETMASK, NULL, &blocked);
+    for (int s = 1; s < 32; s++)
+        if (s != SIGKILL && s != SIGSTOP && !sigismember(&blocked, s))
+            atomic_store((atomic_int *)context, -s);
+    int none = 0;
+    atomic_compare_exchange_strong((atomic_int *)context, &none, 1);
+}
+
+START_TEST(workers_block_every_signal_and_the_caller_keeps_its_mask)
+{
+    atomic_int seen = 0; /* 1: a worker looked; negative: a signal it would take */
+    sigset_t before, after;
+    pthread_sigmask(SIG_SETMASK, NULL, &before);
+    ck_assert_int_eq(natten_parallel_run(3, 30, look_at_signals, &seen), NATTEN_OK);
+    pthread_sigmask(SIG_SETMASK, NULL, &after);
+    ck_assert_int_eq(atomic_load(&seen), 1);
+    for (int s = 1; s < 32; s++)
+        ck_assert_int_eq(sigismember(&before, s), sigismember(&after, s));
+}
+END_TEST
+
+/* ---- cancelling ---- */
+
+typedef struct clock_watch {
+    int64_t begin, stop_after; /* ms; stop_after -1: never */
+    int64_t last, longest_gap;
+    int polls;
+} clock_watch;
+
+static int32_t watch(void *user)
+{
+    clock_watch *w = user;
+    int64_t time = milliseconds();
+    if (w->polls > 0 && time - w->last > w->longest_gap)
+        w->longest_gap = time - w->last;
+    w->last = time;
+    w->polls++;
+    return w->stop_after >= 0 && time - w->begin >= w->stop_after;
+}
+
+START_TEST(a_callback_that_says_stop_ends_the_run_soon)
+{
+    tally *t = calloc(1, sizeof *t);
+    t->nap_ms = 5;
+    clock_watch w = {.begin = milliseconds(), .stop_after = 50};
+    natten_parallel_set_callback(watch, &w);
+    natten_parallel_enter();
+    natten_status status = natten_parallel_run(_i, ITEMS, count_item, t);
+    int64_t took = milliseconds() - w.begin;
+    ck_assert_int_eq(status, NATTEN_ERR_INTERRUPTED);
+    ck_assert_int_ge(took, 50);
+    ck_assert_int_le(took, 50 + 200);
+    ck_assert_int_ne(natten_parallel_cancelled(), 0);
+    natten_parallel_enter(); /* the next call is not stopped by the last one's answer */
+    w.stop_after = -1;
+    ck_assert(run_is_complete(_i, 20));
+    natten_parallel_set_callback(NULL, NULL);
+    free(t);
+}
+END_TEST
+
+static void only_workers_are_slow(void *context, int64_t item, int thread)
+{
+    (void)context, (void)item;
+    nap(thread == 0 ? 1 : 150);
+}
+
+START_TEST(the_callback_is_asked_while_the_caller_waits)
+{
+    clock_watch w = {.begin = milliseconds(), .stop_after = -1};
+    natten_parallel_set_callback(watch, &w);
+    ck_assert_int_eq(natten_parallel_run(2, 40, only_workers_are_slow, NULL),
+                     NATTEN_OK);
+    natten_parallel_set_callback(NULL, NULL);
+    ck_assert_int_ge(w.polls, 5);
+    ck_assert_int_le(w.longest_gap, 50 + 30); /* 30 ms for a loaded machine */
+}
+END_TEST
+
+START_TEST(the_callback_is_not_asked_more_often_than_every_ten_milliseconds)
+{
+    clock_watch w = {.begin = milliseconds(), .stop_after = -1};
+    natten_parallel_set_callback(watch, &w);
+    while (milliseconds() - w.begin < 100)
+        ck_assert_int_eq(natten_parallel_cancelled(), 0);
+    natten_parallel_set_callback(NULL, NULL);
+    ck_assert_int_le(w.polls, 11);
+    ck_assert_int_ge(w.polls, 2);
+}
+END_TEST
+
+/* ---- fork ---- */
+
+/* A child that tells its parent through a pipe how it went. */
+typedef struct child {
+    pid_t id; /* 0 in the child */
+    int pipe[2];
+} child;
+
+static child make_child(void)
+{
+    child c;
+    ck_assert_int_eq(pipe(c.pipe), 0);
+    c.id = fork();
+    return c;
+}
+
+/* End a child. Not by exit(): leak checkers would see the memory of threads that the
+ * fork left behind. */
+static void end_child(const child *c, bool good)
+{
+    char answer = good ? 'y' : 'n';
+    if (write(c->pipe[1], &answer, 1) == 1)
+        kill(getpid(), SIGKILL);
+    _exit(1);
+}
+
+/* Did it go well, within five seconds? */
+static bool child_is_good(const child *c)
+{
+    struct pollfd ready = {.fd = c->pipe[0], .events = POLLIN};
+    char answer = 'n';
+    if (poll(&ready, 1, 5000) != 1 || read(c->pipe[0], &answer, 1) != 1)
+        kill(c->id, SIGKILL);
+    waitpid(c->id, NULL, 0);
+    close(c->pipe[0]);
+    close(c->pipe[1]);
+    return answer == 'y';
+}
+
+START_TEST(a_hundred_children_of_a_used_pool_work)
+{
+    for (int i = 0; CAN_FORK && i < 100; i++) {
+        ck_assert(run_is_complete(4, 100));
+        child c = make_child();
+        if (c.id == 0)
+            end_child(&c, run_is_complete(4, 100) && run_is_complete(2, 3));
+        ck_assert(child_is_good(&c));
+    }
+}
+END_TEST
+
+static atomic_bool enough;
+
+static void *run_until_enough(void *bad)
+{
+    while (!atomic_load(&enough))
+        run_many(bad);
+    return NULL;
+}
+
+START_TEST(children_made_while_other_threads_are_in_runs_work)
+{
+    enum { CALLERS = 3 };
+    pthread_t caller[CALLERS];
+    atomic_bool bad = false;
+    atomic_store(&enough, false);
+    for (int i = 0; i < CALLERS; i++)
+        ck_assert_int_eq(pthread_create(&caller[i], NULL, run_until_enough, &bad), 0);
+    bool good = true;
+    for (int i = 0; CAN_FORK && i < 100 && good; i++) {
+        child c = make_child();
+        if (c.id == 0)
+            end_child(&c, run_is_complete(4, 100));
+        good = child_is_good(&c);
+    }
+    atomic_store(&enough, true);
+    for (int i = 0; i < CALLERS; i++)
+        pthread_join(caller[i], NULL);
+    ck_assert(good);
+    ck_assert(!atomic_load(&bad));
+}
+END_TEST
+
+static int32_t fork_once(void *user)
+{
+    child *c = user;
+    if (c->id == -1)
+        *c = make_child();
+    return 0;
+}
+
+START_TEST(a_child_made_by_the_callback_gets_its_run_interrupted)
+{
+    if (!CAN_FORK)
+        return;
+    tally *t = calloc(1, sizeof *t);
+    t->nap_ms = 5;
+    child c = {.id = -1};
+    natten_parallel_set_callback(fork_once, &c);
+    natten_status status = natten_parallel_run(3, 60, count_item, t);
+    natten_parallel_set_callback(NULL, NULL);
+    if (c.id == 0)
+        end_child(&c, status == NATTEN_ERR_INTERRUPTED && run_is_complete(3, 60));
+    ck_assert_int_eq(status, NATTEN_OK);
+    ck_assert(child_is_good(&c));
+    free(t);
+}
+END_TEST
+
+START_TEST(a_process_may_exit_while_workers_sleep)
+{
+    if (!CAN_FORK)
+        return;
+    pid_t id = fork(); /* before there is a pool: the child's is all its own */
+    if (id == 0) {
+        run_is_complete(4, 100);
+        exit(7);
+    }
+    int status;
+    ck_assert_int_eq(waitpid(id, &status, 0), id);
+    ck_assert(WIFEXITED(status) && WEXITSTATUS(status) == 7);
+}
+END_TEST
+
+static volatile double one = 1, three = 3;
+
+static void divide(void *context, int64_t item, int thread)
+{
+    (void)item;
+    nap(2);
+    if (thread > 0 && one / three != 1.0 / 3)
+        atomic_store((atomic_bool *)context, true);
+}
+
+START_TEST(workers_round_to_nearest_whoever_made_them)
+{
+    if (!CAN_FORK)
+        return;
+    child c = make_child(); /* where the pool has no threads yet */
+    if (c.id == 0) {
+        atomic_bool bad = false;
+        fesetround(FE_UPWARD);
+        natten_parallel_run(3, 30, divide, &bad);
+        end_child(&c, !atomic_load(&bad));
+    }
+    ck_assert(child_is_good(&c));
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("parallel");
+    TCase *tests = tcase_create("parallel");
+    /* These two come first, while there are no workers. */
+    tcase_add_test(tests, a_run_of_one_thread_or_one_item_makes_no_pool);
+    tcase_add_test(tests, a_process_may_exit_while_workers_sleep);
+    tcase_add_test(tests, without_threads_to_be_had_the_caller_does_everything);
+    tcase_add_test(tests, every_item_is_done_once);
+    tcase_add_test(tests, workers_share_the_items);
+    tcase_add_test(tests, a_run_inside_a_run_works);
+    tcase_add_test(tests, runs_of_many_threads_at_once_work);
+    tcase_add_test(tests, workers_block_every_signal_and_the_caller_keeps_its_mask);
+    tcase_add_loop_test(tests, a_callback_that_says_stop_ends_the_run_soon, 1, 4);
+    tcase_add_test(tests, the_callback_is_asked_while_the_caller_waits);
+    tcase_add_test(tests,
+                   the_callback_is_not_asked_more_often_than_every_ten_milliseconds);
+    tcase_add_test(tests, a_hundred_children_of_a_used_pool_work);
+    tcase_add_test(tests, children_made_while_other_threads_are_in_runs_work);
+    tcase_add_test(tests, a_child_made_by_the_callback_gets_its_run_interrupted);
+    tcase_add_test(tests, workers_round_to_nearest_whoever_made_them);
+    suite_add_tcase(suite, tests);
+    return tap_run(suite);
+}
