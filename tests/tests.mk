@@ -38,6 +38,7 @@ numerics_tests = \
 	%D%/numerics/check_parts \
 	%D%/numerics/check_same_call \
 	%D%/numerics/check_scratch \
+	%D%/reference/check_reference \
 	%D%/support/check_judge
 C_TESTS += $(numerics_tests)
 check_PROGRAMS += $(numerics_tests)
@@ -66,7 +67,46 @@ check_PROGRAMS += $(numerics_tests)
 %C%_numerics_check_scratch_SOURCES = %D%/numerics/check_scratch.c
 %C%_numerics_check_scratch_CPPFLAGS = $(check_cppflags)
 %C%_numerics_check_scratch_LDADD = $(check_ldadd)
+%C%_reference_check_reference_SOURCES = %D%/reference/check_reference.c
+%C%_reference_check_reference_CPPFLAGS = $(check_cppflags)
+%C%_reference_check_reference_LDADD = $(check_ldadd)
 %C%_support_check_judge_SOURCES = %D%/support/check_judge.c
 %C%_support_check_judge_CPPFLAGS = $(check_cppflags)
 %C%_support_check_judge_LDADD = $(check_ldadd)
+endif
+
+# ---- scripts/agree -------------------------------------------------------------------
+
+check_PROGRAMS += %D%/agree
+%C%_agree_SOURCES = %D%/agree.c
+%C%_agree_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/tests
+%C%_agree_LDADD = tests/libtests_support.la core/libnatten_core.la
+TESTS += %D%/check_agree.sh
+EXTRA_DIST += %D%/check_agree.sh
+
+# ---- the same bits from every language -----------------------------------------------
+# Each language's tests leave the results of the cases in $NATTEN_BITS; the comparison
+# runs when all have.
+
+AM_TESTS_ENVIRONMENT += NATTEN_BITS='$(abs_top_builddir)/stage/bits'; \
+	export NATTEN_BITS;
+CLEAN_DIRECTORIES += stage/bits
+
+C_TESTS += %D%/bits
+check_PROGRAMS += %D%/bits
+%C%_bits_SOURCES = %D%/bits.c
+%C%_bits_LDADD = core/libnatten_core.la
+EXTRA_DIST += %D%/cases/bits.txt
+
+TESTS += %D%/check_same_bits.sh
+EXTRA_DIST += %D%/check_same_bits.sh
+%D%/check_same_bits.log: %D%/bits.log
+if HAVE_PYTHON
+%D%/check_same_bits.log: bindings/python/tests/run.log
+endif
+if HAVE_JULIA
+%D%/check_same_bits.log: bindings/julia/test/tap.log
+endif
+if HAVE_R
+%D%/check_same_bits.log: bindings/r/tests/testthat.log
 endif
