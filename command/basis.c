@@ -53,8 +53,12 @@ void basis_make(const double *matrix, int64_t size, int64_t count, double *rows,
     for (int round = 0; round < ROUNDS; round++)
         for (int64_t r = 0; r < count; r++) {
             double *row = rows + r * size;
+            /* By columns, which are rows: sums side by side are what vectors are for.
+             */
+            memset(scratch, 0, (size_t)size * sizeof *scratch);
             for (int64_t i = 0; i < size; i++)
-                scratch[i] = product(matrix + i * size, row, size);
+                for (int64_t j = 0; j < size; j++)
+                    scratch[j] += row[i] * matrix[i * size + j];
             memcpy(row, scratch, (size_t)size * sizeof *row);
             make_orthonormal(rows, r, size);
         }

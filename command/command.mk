@@ -29,7 +29,8 @@ bin_PROGRAMS += %D%/natten
 	%D%/picture_png.c \
 	%D%/problem.c %D%/problem.h \
 	%D%/progress.c %D%/progress.h \
-	%D%/report.c %D%/report.h
+	%D%/report.c %D%/report.h \
+	%D%/rows.c %D%/rows.h
 %C%_natten_CFLAGS = $(AM_CFLAGS) $(PNG_CFLAGS) $(JPEG_CFLAGS) $(JANSSON_CFLAGS)
 %C%_natten_LDADD = core/libnatten.la $(PNG_LIBS) $(JPEG_LIBS) $(JANSSON_LIBS)
 
