@@ -55,7 +55,7 @@ SEXP natten_r_backward(SEXP frame)
     natten_tensor *out = input(&c, "out"), *lse = input(&c, "lse");
     natten_tensor *grad_out = input(&c, "grad_out"), *grad_lse = input(&c, "grad_lse");
     read_params(&c, query);
-    int needed = query && value && (!out || !lse);
+    int needed = query && value && !out && !lse;
     natten_tensor made_out, made_lse;
     SEXP scratch = PROTECT(Rf_allocVector(VECSXP, 2));
     if (needed) {
@@ -76,8 +76,8 @@ SEXP natten_r_backward(SEXP frame)
     if (needed) {
         status = natten_forward(&c.params, query, key, value, bias, keys, values,
                                 &made_out, &made_lse, NULL, 0, NULL);
-        out = out ? out : &made_out;
-        lse = lse ? lse : &made_lse;
+        out = &made_out;
+        lse = &made_lse;
     }
     if (status == NATTEN_OK)
         status =
@@ -265,7 +265,7 @@ SEXP natten_r_merge_backward(SEXP frame)
     natten_tensor *grad_out = input(&c, "grad_out"), *grad_lse = input(&c, "grad_lse");
     natten_tensor *grad_outputs = output_list(&c, 0, count, outputs);
     natten_tensor *grad_lses = output_list(&c, 1, count, lses);
-    int needed = count && (!out || !lse);
+    int needed = count && !out && !lse;
     if (needed) {
         SEXP x = new_array(&c, &made_out, outputs->ndim, outputs->shape);
         SET_VECTOR_ELT(scratch, 0, x);
@@ -276,8 +276,8 @@ SEXP natten_r_merge_backward(SEXP frame)
     natten_status status = NATTEN_OK;
     if (needed) {
         status = natten_merge(count, outputs, lses, &made_out, &made_lse, NULL);
-        out = out ? out : &made_out;
-        lse = lse ? lse : &made_lse;
+        out = &made_out;
+        lse = &made_lse;
     }
     if (status == NATTEN_OK)
         status = natten_merge_backward(count, outputs, lses, out, lse, grad_out,

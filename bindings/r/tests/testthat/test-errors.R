@@ -71,7 +71,15 @@ illegal <- list(
   refused("SHAPE", "bias", attend(bias = array(0, c(5, 4, 2)))),
   refused("SHAPE", "query", attend(query = array(0, c(0, 2, 7, 5, 1)))),
   refused("SHAPE", "grad_out", neighborhood_attention_backward(x, x, x, row, 3)),
-  refused("SHAPE", "lse", neighborhood_attention_backward(x, x, x, x, 3, lse = row)),
+  refused("SHAPE", "lse",
+    neighborhood_attention_backward(x, x, x, x, 3, out = x, lse = row)
+  ),
+  refused("ARGUMENT", "natten_backward: lse is NULL",
+    neighborhood_attention_backward(x, x, x, x, 3, out = x)
+  ),
+  refused("ARGUMENT", "natten_backward: out is NULL",
+    neighborhood_attention_backward(x, x, x, x, 3, lse = x[1, , , , ])
+  ),
   refused("ARGUMENT", "natten_qk: kernel_size\\[length\\]=9",
     neighborhood_qk(row, row, 9)
   ),
@@ -91,6 +99,9 @@ illegal <- list(
     merge_attentions(list(x, x), list(x))
   ),
   refused("SHAPE", "lse", merge_attentions(list(x), list(x))),
+  refused("ARGUMENT", "natten_merge_backward: lse is NULL",
+    merge_attentions_backward(list(row), list(row[1, , , , drop = FALSE]), row, out = row)
+  ),
   refused("ARGUMENT", "operation=\"sideways\"",
     natten_plan(x, x, x, 3, operation = "sideways")
   ),
