@@ -100,13 +100,14 @@ EXTRA_DIST += %D%/cases/bits.txt
 
 TESTS += %D%/check_same_bits.sh
 EXTRA_DIST += %D%/check_same_bits.sh
-%D%/check_same_bits.log: %D%/bits.log
+bits_logs = %D%/bits.log
 if HAVE_PYTHON
-%D%/check_same_bits.log: bindings/python/tests/run.log
+bits_logs += bindings/python/tests/run.log
 endif
 if HAVE_JULIA
-%D%/check_same_bits.log: bindings/julia/test/tap.log
+bits_logs += bindings/julia/test/tap.log
 endif
 if HAVE_R
-%D%/check_same_bits.log: bindings/r/tests/testthat.log
+bits_logs += bindings/r/tests/testthat.log
 endif
+%D%/check_same_bits.log: $(bits_logs)
