@@ -162,6 +162,24 @@ static int describe_buffer(const char *name, py_array *array)
     return 0;
 }
 
+/* The same for an array of bfloat16: its bytes as 16-bit integers.  The view, which the
+ * buffer holds, keeps the array alive. */
+static int borrow_bfloat16(PyObject *object, const char *name, int flags,
+                           py_array *array)
+{
+    PyObject *bits = PyObject_CallMethod(object, "view", "s", "uint16");
+    int lent = bits ? PyObject_GetBuffer(bits, &array->buffer, flags) : -1;
+    Py_XDECREF(bits);
+    if (lent < 0) {
+        array->buffer.obj = NULL;
+        name_the_error(name);
+        return -1;
+    }
+    array->tensor.dtype_code = NATTEN_BFLOAT;
+    array->tensor.dtype_bits = 16;
+    return describe_buffer(name, array);
+}
+
 /* Borrow through the buffer protocol: 0 done, 1 not offered, -1 refused. */
 static int borrow_buffer(PyObject *object, const char *name, int writable,
                          py_array *array)
@@ -169,31 +187,21 @@ static int borrow_buffer(PyObject *object, const char *name, int writable,
     int flags = PyBUF_STRIDES | PyBUF_FORMAT | (writable ? PyBUF_WRITABLE : 0);
     if (!PyObject_CheckBuffer(object))
         return 1;
-    if (is_bfloat16(object)) {
-        /* The same bytes as 16-bit integers; the view keeps the array alive. */
-        PyObject *bits = PyObject_CallMethod(object, "view", "s", "uint16");
-        if (!bits) {
-            PyErr_Clear();
-            return 1;
-        }
-        int lent = PyObject_GetBuffer(bits, &array->buffer, flags);
-        Py_DECREF(bits);
-        if (lent < 0) {
-            name_the_error(name);
-            return -1;
-        }
-        array->tensor.dtype_code = NATTEN_BFLOAT;
-        array->tensor.dtype_bits = 16;
-        return describe_buffer(name, array);
-    }
     if (PyObject_GetBuffer(object, &array->buffer, flags) < 0) {
         array->buffer.obj = NULL;
+        PyObject *type, *value, *trace;
+        PyErr_Fetch(&type, &value, &trace);
+        int bfloat16 = is_bfloat16(object);
+        PyErr_Restore(type, value, trace);
+        if (bfloat16) {
+            PyErr_Clear();
+            return borrow_bfloat16(object, name, flags, array);
+        }
         if (writable) {
             name_the_error(name);
             return -1;
         }
-        PyErr_Clear(); /* an element type without a letter; DLPack may have a number for
-                          it */
+        PyErr_Clear(); /* a type without a letter; DLPack may have a number for it */
         return 1;
     }
     const char *format = array->buffer.format ? array->buffer.format : "B";

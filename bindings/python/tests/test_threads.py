@@ -127,11 +127,13 @@ def interrupted(call, after=0.3):
 
     timer = threading.Timer(after, press)
     timer.start()
-    with pytest.raises(KeyboardInterrupt):
-        call()
-    ended = time.perf_counter()
-    timer.join()
-    return ended - sent[0]
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            call()
+        return time.perf_counter() - sent[0]
+    finally:
+        timer.cancel()  # a call that failed must not have the whole run interrupted
+        timer.join()
 
 
 @pytest.mark.parametrize("backend", ["reference", "cpu"])
