@@ -12,10 +12,15 @@
 #include <math.h>
 #include <string.h>
 
-/* Weights decay over this many standard deviations of the noise, with components and
- * with whole patches: the best on photographs at sigma 25, and near the best at 10 and
- * 50 (docs/denoise.md). */
-static const double tuned_h = 0.65, tuned_h_whole = 0.8;
+/* Tuned on photographs at sigma 10, 25 and 50 (docs/denoise.md).  Weights decay over
+ * this many standard deviations of the noise, with components and with whole patches...
+ */
+static const double tuned_h = 0.65, tuned_h_whole = 0.85;
+/* ...and patches are compared over a wider middle the more noise there is. */
+static double tuned_softness(double sigma)
+{
+    return 0.22 * pow(sigma / 25, 0.25);
+}
 
 /* A picture's defaults, and those of a stack, where the frames bring more to find. */
 static const int64_t default_search[2][3] = {{1, 13, 13}, {5, 9, 9}};
@@ -53,7 +58,7 @@ static const struct argp_option table[] = {
     {"patch", KEY_PATCH, "P", 0,
      "odd width of the patches that are compared, likewise [7; a stack: 1,7,7]", 1},
     {"h", KEY_H, "H", 0,
-     "decay of the weights, on the 8-bit scale [0.65 sigma; whole patches: 0.8]", 1},
+     "decay of the weights, on the 8-bit scale [0.65 sigma; whole patches: 0.85]", 1},
     {"components", KEY_COMPONENTS, "N", 0,
      "numbers that stand for a patch, the principal components of this picture's; 0: "
      "whole patches [7]",
@@ -300,7 +305,8 @@ static int denoise(denoising *d)
                                 .h = d->h,
                                 .backend = d->c.backend,
                                 .explain = d->c.explain,
-                                .features = {.components = d->components}};
+                                .features = {.components = d->components,
+                                             .softness = tuned_softness(d->sigma)}};
     int status = begin(d, files);
     if (!status)
         status = widths(d, &d->search, "--search", default_search, options.search);

@@ -13,10 +13,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Width of the Gaussian that weights a patch's samples, per width of the patch.  Tuned
- * on pictures at sigma 10, 25, 50: docs/denoise.md. */
-static const double softness = 0.22;
-
 /* Patches from which the directions are learnt: their error is far below what matters,
  * and the time small beside the attention. */
 enum { SAMPLES = 4096 };
@@ -107,8 +103,10 @@ static const float *locate(const plane *in, const tap *t, int64_t f, int64_t y)
     return in->samples + row * in->width + in->radius[2] + t->column;
 }
 
-static void make_taps(tap *taps, const int64_t patch[3], int64_t channels)
+static void make_taps(tap *taps, const feature_options *options, int64_t channels)
 {
+    const int64_t *patch = options->patch;
+    double softness = options->softness;
     tap *t = taps;
     double sum = 0;
     for (int64_t i = 0; i < patch[0] * patch[1] * patch[2] * channels; i++, t++) {
@@ -270,7 +268,7 @@ int features_make(features *made, const picture *pic, const feature_options *opt
     int64_t tokens = pic->frames * pic->height * pic->width;
     made->vectors = malloc((size_t)(tokens * made->count) * sizeof *made->vectors);
     plane in = {.samples = NULL};
-    make_taps(taps, options->patch, pic->channels);
+    make_taps(taps, options, pic->channels);
     bool fine = made->vectors && make_plane(&in, pic, options->patch) &&
                 reduce(made, &in, pic, taps, count);
     free(in.samples);

@@ -12,6 +12,7 @@
 
 typedef struct feature_options {
     int64_t patch[3];   /* frames, rows, columns: odd full widths */
+    double softness;    /* width of a patch's Gaussian weights, in patches */
     int64_t components; /* length of the vector; 0: the whole patch, exactly */
 } feature_options;
 
@@ -21,8 +22,7 @@ typedef struct features {
     double noise_share; /* part of the noise's variance that is left in a distance */
 } features;
 
-/* Samples of a patch: patch[0] patch[1] patch[2] channels; more than this are refused.
- */
+/* Most samples of a patch: patch[0] patch[1] patch[2] channels. */
 enum { FEATURES_MAX_TAPS = 1200 };
 
 /* Prints what is wrong and returns an exit status. */
