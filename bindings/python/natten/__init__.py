@@ -40,7 +40,9 @@ after Ctrl-C.
 
 from . import capi
 from ._functional import (
+    AVGradients,
     Gradients,
+    QKGradients,
     attention,
     attention_backward,
     merge_attentions,
@@ -72,7 +74,9 @@ if capi.natten_abi_version() != capi.NATTEN_ABI_VERSION:
 __version__: str = capi.natten_version()
 
 __all__ = [
+    "AVGradients",
     "Gradients",
+    "QKGradients",
     "__version__",
     "attention",
     "attention_backward",

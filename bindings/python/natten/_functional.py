@@ -13,7 +13,9 @@ from . import capi
 from ._arrays import describe, maker_like
 
 __all__ = [
+    "AVGradients",
     "Gradients",
+    "QKGradients",
     "attention",
     "attention_backward",
     "merge_attentions",
@@ -51,16 +53,31 @@ class Params(NamedTuple):
 
 
 class Gradients(NamedTuple):
-    """One gradient per argument, of its shape and type; None for an argument not
-    given."""
+    """One gradient per argument, of its shape and type; None for what was not given."""
 
-    grad_query: object = None
-    grad_key: object = None
-    grad_value: object = None
-    grad_bias: object = None
-    grad_additional_keys: object = None
-    grad_additional_values: object = None
-    grad_attn: object = None
+    grad_query: object
+    grad_key: object
+    grad_value: object
+    grad_bias: object
+    grad_additional_keys: object
+    grad_additional_values: object
+
+
+class QKGradients(NamedTuple):
+    """The same for :func:`na_qk`."""
+
+    grad_query: object
+    grad_key: object
+    grad_bias: object
+    grad_additional_keys: object
+
+
+class AVGradients(NamedTuple):
+    """The same for :func:`na_av`."""
+
+    grad_attn: object
+    grad_value: object
+    grad_additional_values: object
 
 
 _OPERATIONS = {
@@ -443,7 +460,7 @@ def na_qk_backward(
         grid_length, query_begin, key_begin, backend,
     )
     make = maker_like(query)
-    gradients = Gradients(
+    gradients = QKGradients(
         grad_query=_like(make, query, "query"),
         grad_key=_like(make, key, "key"),
         grad_bias=_like(make, bias, "bias"),
@@ -526,7 +543,7 @@ def na_av_backward(
         grid_length, query_begin, key_begin, backend,
     )
     make = maker_like(attn)
-    gradients = Gradients(
+    gradients = AVGradients(
         grad_attn=_like(make, attn, "attn"),
         grad_value=_like(make, value, "value"),
         grad_additional_values=_like(make, additional_values, "additional_values"),

@@ -13,7 +13,9 @@ _Array = Any
 _PerAxis = Union[int, Sequence[int]]
 
 __all__ = [
+    "AVGradients",
     "Gradients",
+    "QKGradients",
     "attention",
     "attention_backward",
     "merge_attentions",
@@ -43,13 +45,23 @@ class Params(NamedTuple):
     flags: int = ...
 
 class Gradients(NamedTuple):
-    grad_query: _Array = ...
-    grad_key: _Array = ...
-    grad_value: _Array = ...
-    grad_bias: _Array = ...
-    grad_additional_keys: _Array = ...
-    grad_additional_values: _Array = ...
-    grad_attn: _Array = ...
+    grad_query: _Array
+    grad_key: _Array
+    grad_value: _Array
+    grad_bias: _Array
+    grad_additional_keys: _Array
+    grad_additional_values: _Array
+
+class QKGradients(NamedTuple):
+    grad_query: _Array
+    grad_key: _Array
+    grad_bias: _Array
+    grad_additional_keys: _Array
+
+class AVGradients(NamedTuple):
+    grad_attn: _Array
+    grad_value: _Array
+    grad_additional_values: _Array
 
 @overload
 def na1d(
@@ -343,7 +355,7 @@ def na_qk_backward(
     query_begin: Optional[_PerAxis] = ...,
     key_begin: Optional[_PerAxis] = ...,
     backend: Optional[str] = ...,
-) -> Gradients: ...
+) -> QKGradients: ...
 def na_av(
     attn: _Array,
     value: _Array,
@@ -372,7 +384,7 @@ def na_av_backward(
     query_begin: Optional[_PerAxis] = ...,
     key_begin: Optional[_PerAxis] = ...,
     backend: Optional[str] = ...,
-) -> Gradients: ...
+) -> AVGradients: ...
 def merge_attentions(
     outputs: Sequence[_Array], lse_tensors: Sequence[_Array]
 ) -> Tuple[_Array, _Array]: ...

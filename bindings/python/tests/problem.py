@@ -197,7 +197,7 @@ class Problem:
         )
 
     def _avbwd(self, options):
-        g = natten.na_av_backward(
+        gradients = natten.na_av_backward(
             self.data("attn"),
             self.data("value"),
             self.data("grad_out"),
@@ -205,5 +205,4 @@ class Problem:
             additional_values=self.data("additional_values"),
             **options,
         )
-        wanted = g.grad_attn, g.grad_value, g.grad_additional_values
-        return tuple(x for x in wanted if x is not None)
+        return tuple(g for g in gradients if g is not None)

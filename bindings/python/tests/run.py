@@ -30,12 +30,15 @@ class Tap:
         for line in text.splitlines():
             self.line("# " + line)
 
+    def skip(self, report):
+        # A skip reports (file, line, reason), an expected failure a traceback.
+        whole = report.longrepr
+        reason = whole[2] if isinstance(whole, tuple) else "expected to fail"
+        self.result("ok", report.nodeid, f" # SKIP {reason.replace('Skipped: ', '')}")
+
     def pytest_runtest_logreport(self, report):
         if report.skipped:
-            reason = (
-                report.longrepr[2] if isinstance(report.longrepr, tuple) else "xfail"
-            )
-            self.result("ok", report.nodeid, f" # SKIP {reason}")
+            self.skip(report)
         elif report.failed:
             self.result("not ok", f"{report.nodeid} ({report.when})")
             self.comment(report.longreprtext)
@@ -44,7 +47,7 @@ class Tap:
 
     def pytest_collectreport(self, report):
         if report.skipped:
-            self.result("ok", report.nodeid, f" # SKIP {report.longrepr[2]}")
+            self.skip(report)
         elif report.failed:
             self.result("not ok", f"{report.nodeid} (collection)")
             self.comment(str(report.longrepr))

@@ -177,7 +177,7 @@ def test_backward_computes_out_and_lse_when_they_are_not_given(random):
     out, lse = p.na(p.query, p.key, p.value, return_lse=True, **options)
     given = natten.na_backward(*arrays, out=out, lse=lse, **options)
     computed = natten.na_backward(*arrays, **options)
-    assert all(a.tobytes() == b.tobytes() for a, b in zip(given[:6], computed[:6]))
+    assert all(a.tobytes() == b.tobytes() for a, b in zip(given, computed))
     for alone in ({"out": out}, {"lse": lse}):
         with pytest.raises(ValueError, match="out and lse: give both, or neither"):
             natten.na_backward(*arrays, **alone, **options)

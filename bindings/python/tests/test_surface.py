@@ -48,7 +48,7 @@ def test_the_signature_is_the_one_that_scripts_of_today_use():
 def test_gradients_are_named_by_what_they_belong_to(random):
     q = random.normal(size=(1, 5, 2, 3))
     gradients = natten.na_backward(q, q, q, q, 3)
-    assert gradients._fields[:6] == (
+    assert gradients._fields == (
         "grad_query",
         "grad_key",
         "grad_value",
