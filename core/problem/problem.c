@@ -136,30 +136,53 @@ static int64_t largest(natten_symbol symbol)
     return tokens ? INT32_MAX : INT64_MAX;
 }
 
-static natten_status bad_size(const call *c, natten_role role, natten_symbol symbol,
-                              int axis, int64_t value, int64_t want, const char *why)
+/* One size of one tensor and its range; `as`: whose size it has to be, `more`: what
+ * else there is to say; both may be NULL. */
+typedef struct size_value {
+    natten_role role;
+    natten_symbol symbol;
+    int axis;
+    int64_t value, low, high;
+    const char *as, *more;
+} size_value;
+
+static natten_status check_size(const call *c, size_value v)
 {
+    if (v.value >= v.low && v.value <= v.high)
+        return NATTEN_OK;
+    const char *name = natten_roles_size_name(v.symbol, c->params.rank, v.axis);
     return natten_status_fail(
-        NATTEN_ERR_SHAPE, "%s[%s]=%" PRId64 " not in [%" PRId64 ", %" PRId64 "] (%s%s)",
-        name_of(role), natten_roles_size_name(symbol, c->params.rank, axis), value,
-        want, want, *why ? "as " : "", why);
+        NATTEN_ERR_SHAPE,
+        "%s[%s]=%" PRId64 " not in [%" PRId64 ", %" PRId64 "]%s%s%s%s", name_of(v.role),
+        name, v.value, v.low, v.high, v.as ? " (as " : "", v.as ? v.as : "",
+        v.more ? v.more : "", v.as ? ")" : "");
+}
+
+/* Must key, seen for the first time, have query's length? Without grid_length both are
+ * the whole grid. */
+static bool must_be_whole(const call *c, natten_symbol symbol, int axis)
+{
+    return symbol == NATTEN_SIZE_KEYS && !c->from[symbol] &&
+           c->from[NATTEN_SIZE_QUERIES] && !is_part(c, axis);
 }
 
 /* One size of one tensor: in its range, and the same as before. */
 static natten_status bind(call *c, natten_role role, natten_symbol symbol, int axis,
                           int64_t value)
 {
-    int64_t low = smallest(c, symbol, axis), high = largest(symbol);
-    if (value < low || value > high)
-        return natten_status_fail(
-            NATTEN_ERR_SHAPE, "%s[%s]=%" PRId64 " not in [%" PRId64 ", %" PRId64 "]",
-            name_of(role), natten_roles_size_name(symbol, c->params.rank, axis), value,
-            low, high);
-    if (!c->from[symbol])
-        c->size[symbol][axis] = value;
-    else if (c->size[symbol][axis] != value)
-        return bad_size(c, role, symbol, axis, value, c->size[symbol][axis],
-                        c->from[symbol]);
+    size_value v = {.role = role, .symbol = symbol, .axis = axis, .value = value};
+    v.low = smallest(c, symbol, axis);
+    v.high = largest(symbol);
+    NATTEN_TRY(check_size(c, v));
+    bool whole = must_be_whole(c, symbol, axis);
+    natten_symbol as = whole ? NATTEN_SIZE_QUERIES : symbol;
+    if (c->from[as]) {
+        v.low = v.high = c->size[as][axis];
+        v.as = c->from[as];
+        v.more = whole ? "; parts of a grid need grid_length" : NULL;
+        NATTEN_TRY(check_size(c, v));
+    }
+    c->size[symbol][axis] = value;
     return NATTEN_OK;
 }
 
@@ -190,23 +213,6 @@ static natten_status check_shape(call *c, natten_role role, const natten_tensor 
     return NATTEN_OK;
 }
 
-/* Without grid_length query and key both are the whole grid. */
-static natten_status check_whole(const call *c)
-{
-    if (!c->from[NATTEN_SIZE_QUERIES] || !c->from[NATTEN_SIZE_KEYS])
-        return NATTEN_OK;
-    bool has_key = natten_roles_takes(c->problem->operation, NATTEN_KEY);
-    natten_role role = has_key ? NATTEN_KEY : NATTEN_VALUE;
-    for (int axis = 0; axis < c->params.rank; axis++) {
-        int64_t queries = c->size[NATTEN_SIZE_QUERIES][axis];
-        int64_t keys = c->size[NATTEN_SIZE_KEYS][axis];
-        if (!is_part(c, axis) && keys != queries)
-            return bad_size(c, role, NATTEN_SIZE_KEYS, axis, keys, queries,
-                            "query; parts of a grid need grid_length");
-    }
-    return NATTEN_OK;
-}
-
 static natten_status check_shapes(call *c)
 {
     for (int i = 0; i < c->info->uses; i++) {
@@ -214,7 +220,6 @@ static natten_status check_shapes(call *c)
         if (given(c, role))
             NATTEN_TRY(check_shape(c, role, given(c, role)));
     }
-    NATTEN_TRY(check_whole(c));
     int64_t heads = c->size[NATTEN_SIZE_HEADS][0],
             kv = c->size[NATTEN_SIZE_HEADS_KV][0];
     if (heads % kv != 0)
@@ -241,28 +246,27 @@ static natten_status check_axes(call *c)
     return NATTEN_OK;
 }
 
-/* The shapes that kernel_size decides: bias and attn. */
-static natten_status check_window_shapes(call *c)
+/* The sizes that kernel_size decides: those of bias and attn. */
+static natten_status check_window_sizes(call *c)
 {
     for (int a = 0; a < c->params.rank; a++) {
-        int64_t offsets = 2 * c->params.kernel_size[a] - 1;
-        if (c->from[NATTEN_SIZE_OFFSETS] &&
-            c->size[NATTEN_SIZE_OFFSETS][a] != offsets) {
-            bool input = given(c, NATTEN_BIAS);
-            return bad_size(c, input ? NATTEN_BIAS : NATTEN_GRAD_BIAS,
-                            NATTEN_SIZE_OFFSETS, a, c->size[NATTEN_SIZE_OFFSETS][a],
-                            offsets, "2 kernel_size - 1");
-        }
-        c->size[NATTEN_SIZE_OFFSETS][a] = offsets;
+        size_value v = {.symbol = NATTEN_SIZE_OFFSETS, .axis = a};
+        v.role = given(c, NATTEN_BIAS) ? NATTEN_BIAS : NATTEN_GRAD_BIAS;
+        v.value = c->size[NATTEN_SIZE_OFFSETS][a];
+        v.low = v.high = 2 * c->params.kernel_size[a] - 1;
+        v.as = "2 kernel_size - 1";
+        if (c->from[NATTEN_SIZE_OFFSETS])
+            NATTEN_TRY(check_size(c, v));
+        c->size[NATTEN_SIZE_OFFSETS][a] = v.low;
     }
-    int64_t slots = natten_task_slots(c->task);
-    if (c->from[NATTEN_SIZE_SLOTS] && c->size[NATTEN_SIZE_SLOTS][0] != slots) {
-        bool input = given(c, NATTEN_ATTN);
-        return bad_size(c, input ? NATTEN_ATTN : NATTEN_GRAD_ATTN, NATTEN_SIZE_SLOTS, 0,
-                        c->size[NATTEN_SIZE_SLOTS][0], slots,
-                        "the product of kernel_size, plus extras");
-    }
-    c->size[NATTEN_SIZE_SLOTS][0] = slots;
+    size_value v = {.symbol = NATTEN_SIZE_SLOTS};
+    v.role = given(c, NATTEN_ATTN) ? NATTEN_ATTN : NATTEN_GRAD_ATTN;
+    v.value = c->size[NATTEN_SIZE_SLOTS][0];
+    v.low = v.high = natten_task_slots(c->task);
+    v.as = "the product of kernel_size, plus extras";
+    if (c->from[NATTEN_SIZE_SLOTS])
+        NATTEN_TRY(check_size(c, v));
+    c->size[NATTEN_SIZE_SLOTS][0] = v.low;
     return NATTEN_OK;
 }
 
@@ -422,7 +426,7 @@ static natten_status check(const natten_problem *problem, bool sketch,
     task->dim_v = c.size[NATTEN_SIZE_DIM_V][0];
     task->extras = c.size[NATTEN_SIZE_EXTRAS][0];
     NATTEN_TRY(check_axes(&c));
-    NATTEN_TRY(check_window_shapes(&c));
+    NATTEN_TRY(check_window_sizes(&c));
     NATTEN_TRY(check_scale(&c));
     natten_extent extent[NATTEN_ROLES];
     NATTEN_TRY(check_memory(&c, extent));
