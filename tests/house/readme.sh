@@ -46,6 +46,7 @@ missing() # STAGED-FILE LANGUAGE: why a language cannot run
     test -e "$1" || echo "$2 is off in this build"
 }
 
+# shellcheck disable=SC2154  # from natten-env.sh
 cd "$top_builddir"
 echo 1..4
 try c block.c '' build_and_run
