@@ -65,3 +65,8 @@ command_tests = \
 	tests/command/usage.sh
 COMMAND_TESTS += $(command_tests)
 EXTRA_DIST += $(command_tests) tests/command/support.sh
+
+# ---- denoising: the comparison, its page, its pictures ----------------------------------
+
+EXTRA_DIST += bench/compare_denoise.py docs/denoise.md docs/pictures/denoise.png \
+	docs/decisions/command-libraries.md

@@ -7,10 +7,13 @@ check_PROGRAMS += $(example_programs)
 
 # They see what a user sees: the installed header and nothing else of core/.
 example_cppflags = -I$(top_srcdir)/core/include
+%C%_forward_SOURCES = %D%/forward.c
 %C%_forward_CPPFLAGS = $(example_cppflags)
 %C%_forward_LDADD = core/libnatten.la
+%C%_smoothing_SOURCES = %D%/smoothing.c
 %C%_smoothing_CPPFLAGS = $(example_cppflags)
 %C%_smoothing_LDADD = core/libnatten.la
+%C%_stream_SOURCES = %D%/stream.c
 %C%_stream_CPPFLAGS = $(example_cppflags)
 %C%_stream_LDADD = core/libnatten.la
 
