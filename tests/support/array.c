@@ -154,11 +154,18 @@ bool array_gaps_are_untouched(const array *a)
     return untouched;
 }
 
+bool array_same_bits(const array *a, int64_t i, const array *b, int64_t j)
+{
+    const void *x = array_at(a, i), *y = array_at(b, j);
+    return memcmp(x, y, natten_dtype_bytes(a->dtype)) == 0 ||
+           (isnan(natten_dtype_load(a->dtype, x, 0)) &&
+            isnan(natten_dtype_load(b->dtype, y, 0)));
+}
+
 int64_t array_difference(const array *a, const array *b)
 {
-    size_t each = natten_dtype_bytes(a->dtype);
     for (int64_t i = 0; i < array_count(a); i++)
-        if (memcmp(array_at(a, i), array_at(b, i), each) != 0)
+        if (!array_same_bits(a, i, b, i))
             return i;
     return -1;
 }

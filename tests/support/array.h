@@ -54,6 +54,9 @@ bool array_is_unchanged(const array *a);
  * results. */
 bool array_gaps_are_untouched(const array *a);
 
+/* Do element i of `a` and element j of `b`, of one type, have the same bits? Any NaN is
+ * the same as any other: which sign or payload comes out is the processor's choice. */
+bool array_same_bits(const array *a, int64_t i, const array *b, int64_t j);
 /* First element whose bits differ, or -1. */
 int64_t array_difference(const array *a, const array *b);
 
