@@ -2,12 +2,13 @@
 # SPDX-License-Identifier: MIT
 """Make a language's layer from natten.h.
 
-usage: generate.py LANGUAGE OUT --swig "SWIG COMMAND" --interface natten.i --header natten.h
-       generate.py LANGUAGE OUT --tree tree.xml --header natten.h
+usage: generate.py LANGUAGE OUT --swig "SWIG COMMAND" --interface natten.i
+       generate.py LANGUAGE OUT --tree tree.xml
 
-LANGUAGE is julia (the ccall module; --library names the shared library) or r (constants).
-Runs SWIG for the parse tree, unless --tree gives one, and writes OUT in one step at the
-end: a failure leaves an old OUT as it was.  The same header gives the same bytes.
+LANGUAGE is julia (the ccall module; --library names the shared library) or r
+(constants).  Runs SWIG for the parse tree, unless --tree gives one, and writes OUT in
+one step at the end: a failure leaves an old OUT as it was.  The same header gives the
+same bytes.
 """
 
 import argparse
@@ -46,7 +47,7 @@ def main() -> None:
     parser.add_argument("--interface", help="the interface file")
     parser.add_argument("--tree", help="a parse tree that SWIG wrote already")
     parser.add_argument("--header", default="natten.h", help="name of the header in it")
-    parser.add_argument("--module", default="LibNATTEN", help="name of the Julia module")
+    parser.add_argument("--module", default="LibNATTEN", help="for Julia")
     parser.add_argument("--library", default="libnatten.so.0", help="for Julia")
     options = parser.parse_args()
     if options.tree is None and (options.swig is None or options.interface is None):

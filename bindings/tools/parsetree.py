@@ -3,16 +3,17 @@
 
 What lives here: a small model of a header (constants, enums, structs, typedefs,
 functions, each with its comment) and the reader that fills it.  The writers beside this
-file (write_julia.py, write_r.py) turn the model into a language's layer.  One reading of the header
-serves all of them, so that no two languages can disagree about it.
+file (write_julia.py, write_r.py) turn the model into a language's layer.  One reading
+of the header serves all of them, so that no two languages can disagree about it.
 
-What may be assumed: the tree comes from SWIG 4.1 or newer reading plain C99, for a target
-without typemaps of its own, so that C types stand in it unchanged.  Anything else (a
-variadic function, a bit-field, a union, a qualifier that is not const, a value that is not
-a constant) is an error, never a guess.
+What may be assumed: the tree comes from SWIG 4.1 or newer reading plain C99, for a
+target without typemaps of its own, so that C types stand in it unchanged.  Anything
+else (a variadic function, a bit-field, a union, a qualifier that is not const, a value
+that is not a constant) is an error, never a guess.
 
 SWIG writes a type outermost first: "p.q(const).char" is a pointer to const char,
-"a(3).int64_t" an array, "f(int32_t).p." before a type a function that returns a pointer.
+"a(3).int64_t" an array, "f(int32_t).p." before a type a function that returns a
+pointer.
 """
 
 import ast
@@ -120,7 +121,7 @@ _COMMAND = re.compile(r"[@\\](\w+)")
 
 
 def read_comment(text: Optional[str]) -> Comment:
-    """Split a doxygen comment into blocks; a command that isn't known here is an error."""
+    """Split a doxygen comment into blocks; an unknown command is an error."""
     blocks: List[Tuple[Optional[str], List[str]]] = [(None, [])]
     for line in (text or "").splitlines():
         line = re.sub(r"^\s*\*? ?", "", line).strip().lstrip("<").strip()

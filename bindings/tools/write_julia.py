@@ -3,8 +3,8 @@
 
 What lives here: the image of each C thing in Julia.  Enums become @enum, structs isbits
 structs with the same fields, `const char *` a Cstring, `char *` a buffer of bytes, a
-callback a bare pointer; comments become docstrings.  `layout()` lists size and offsets of
-each struct as Julia sees them, for the package to hold against the loaded library.
+callback a bare pointer; comments become docstrings.  `layout()` lists size and offsets
+of each struct as Julia sees them, for the package to hold against the loaded library.
 
 A type without an exact image is an error.
 """
@@ -49,9 +49,9 @@ PRIMITIVE = {
 }
 
 RESERVED = frozenset(
-    "baremodule begin break catch const continue do else elseif end export false finally"
-    " for function global if import let local macro module quote return struct true try"
-    " using while".split()
+    "baremodule begin break catch const continue do else elseif end export false"
+    " finally for function global if import let local macro module quote return struct"
+    " true try using while".split()
 )
 
 PREAMBLE = '''\

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
 """Write a header's constants for R.
 
-SWIG's R target drops macros silently and turns enums into strings that a .Call looks up;
-here they are plain R: an integer per macro, a named integer vector per enum.  R's integers
-have 32 bits and no NA to spare at the bottom, so a value beyond is an error.
+SWIG's R target drops macros silently and turns enums into strings that a .Call looks
+up; here they are plain R: an integer per macro, a named integer vector per enum.  R's
+integers have 32 bits, the lowest of which is NA; a value beyond is an error.
 """
 
 from typing import List

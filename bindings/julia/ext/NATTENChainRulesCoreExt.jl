@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: MIT
 #
-# Reverse-mode rules for Zygote and whatever else reads ChainRulesCore (Julia 1.9 and newer
-# load this file when both packages are there).
+# Reverse-mode rules for Zygote and whatever else reads ChainRulesCore (Julia 1.9 and
+# newer load this file when both packages are there).
 #
-# Tested only against a stand-in with the five names that it uses (test/stand-in), because
-# the test suite needs no network: not against ChainRulesCore itself.
+# Tested only against a stand-in with the five names that it uses (test/stand-in),
+# because the test suite needs no network: not against ChainRulesCore itself.
 #
-# Keywords are constants to automatic differentiation.  A bias or additional tokens given as
-# a keyword would silently get no gradient, so they are refused there: as positional
-# arguments they are differentiated.
+# Keywords are constants to automatic differentiation.  A bias or additional tokens
+# given as a keyword would silently get no gradient, so they are refused there: as
+# positional arguments they are differentiated.
 module NATTENChainRulesCoreExt
 
 using NATTEN
@@ -24,12 +24,14 @@ function ChainRulesCore.rrule(::typeof(neighborhood_attention), query, key, valu
             "neighborhood_attention(query, key, value, $(join(TENSORS, ", ")); ...)"))
     end
     tensors = NamedTuple{TENSORS[1:N]}(rest)
-    out, lse = neighborhood_attention(query, key, value; return_lse = true, tensors..., kw...)
+    out, lse = neighborhood_attention(query, key, value;
+        return_lse = true, tensors..., kw...)
 
     function pullback(cotangent)
         d_out, d_lse = return_lse ? pair(unthunk(cotangent)) : (cotangent, nothing)
         grads = ∇neighborhood_attention(dense(d_out, out), query, key, value, out, lse;
-            grad_lse = d_lse === nothing ? nothing : dense(d_lse, lse), tensors..., kw...)
+            grad_lse = d_lse === nothing ? nothing : dense(d_lse, lse),
+            tensors..., kw...)
         return (NoTangent(), map(tangent, Tuple(grads)[1:3+N])...)
     end
     return (return_lse ? (out, lse) : out), pullback
@@ -51,8 +53,8 @@ end
 pair(cotangent) = (cotangent[1], cotangent[2])
 pair(zero::AbstractZero) = (zero, zero)
 
-# A cotangent as an array with memory, of the type of `primal`: it may be a thunk, a zero, or
-# an array that only pretends to have elements.
+# A cotangent as an array with memory, of the type of `primal`: it may be a thunk, a
+# zero, or an array that only pretends to have elements.
 dense(cotangent, primal) = dense_array(unthunk(cotangent), primal)
 dense_array(::Union{AbstractZero,Nothing}, primal) = fill!(similar(primal), 0)
 dense_array(a::DenseArray{T}, ::AbstractArray{T}) where {T} = a

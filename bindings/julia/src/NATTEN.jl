@@ -12,14 +12,16 @@ Neighborhood attention on 1-D, 2-D and 3-D grids, over libnatten.
 | additional keys, values | `(head_dim, heads_kv, tokens, batch)` |
 | attn | `(slots, heads, W, H, batch)` |
 
-with one grid axis less or more for 1-D and 3-D. Per-axis values (`kernel_size`, `stride`, ...)
-are one number for all axes or a tuple in the arrays' order, W first. This is the memory of
-the C library's row-major `[batch, H, W, heads, head_dim]`, so arrays cross without a copy.
+with one grid axis less or more for 1-D and 3-D. Per-axis values (`kernel_size`,
+`stride`, ...) are one number for all axes or a tuple in the arrays' order, W first.
+This is the memory of the C library's row-major `[batch, H, W, heads, head_dim]`, so
+arrays cross without a copy.
 
 Functions: [`neighborhood_attention`](@ref), [`neighborhood_qk`](@ref),
-[`neighborhood_av`](@ref), [`attention`](@ref) and [`merge_attentions`](@ref); each has an
-in-place form with `!`, a form with `∇` that gives the gradients, and a form with both.
-Not exported: `NATTEN.set_num_threads`, `NATTEN.plan_text` and other questions and settings.
+[`neighborhood_av`](@ref), [`attention`](@ref) and [`merge_attentions`](@ref); each has
+an in-place form with `!`, a form with `∇` that gives the gradients, and a form with
+both. Not exported: `NATTEN.set_num_threads`, `NATTEN.plan_text` and other questions and
+settings.
 """
 module NATTEN
 

@@ -3,11 +3,11 @@
 # Neighborhood attention and its gradients; plain attention is the same with one window.
 
 const OPTIONS_DOC = """
-Options: `kernel_size` (the window: `1 <= kernel_size`, `kernel_size * dilation <= length`),
-`stride=1` (`1 <= stride <= kernel_size`), `dilation=1`, `is_causal=false`: one value, or a
-tuple with one per axis, W first. `scale=nothing` is `head_dim^-1/2`. `grid_length`,
-`query_begin`, `key_begin`: the arrays are a part of a larger grid. `backend=:auto`, `:cpu` or
-`:reference`."""
+Options: `kernel_size` (the window: `1 <= kernel_size`, `kernel_size * dilation <=
+length`), `stride=1` (`1 <= stride <= kernel_size`), `dilation=1`, `is_causal=false`:
+one value, or a tuple with one per axis, W first. `scale=nothing` is `head_dim^-1/2`.
+`grid_length`, `query_begin`, `key_begin`: the arrays are a part of a larger grid.
+`backend=:auto`, `:cpu` or `:reference`."""
 
 """
     neighborhood_attention(query, key, value; kernel_size, stride=1, dilation=1,
@@ -15,20 +15,21 @@ tuple with one per axis, W first. `scale=nothing` is `head_dim^-1/2`. `grid_leng
         additional_values=nothing, return_lse=false, grid_length=nothing,
         query_begin=nothing, key_begin=nothing, backend=:auto)
 
-Each query attends to the window of keys around it: `out`, or `(out, lse)` with `return_lse`.
+Each query attends to the window of keys around it: `out`, or `(out, lse)` with
+`return_lse`.
 
 - `query`: `(head_dim, heads, W, H, batch)`, with one axis for 1-D, three for 3-D
-- `key`, `value`: `(head_dim, heads_kv, W, H, batch)`; `heads` is a multiple of `heads_kv`, and
-  the head dim of value may be another one
+- `key`, `value`: `(head_dim, heads_kv, W, H, batch)`; `heads` is a multiple of
+  `heads_kv`, and the head dim of value may be another one
 - `bias`: `(2kw - 1, 2kh - 1, heads)`, added to the logits by relative position
-- `additional_keys`, `additional_values`: `(head_dim, heads_kv, tokens, batch)`, tokens that
-  every query sees
+- `additional_keys`, `additional_values`: `(head_dim, heads_kv, tokens, batch)`, tokens
+  that every query sees
 - `out`: `(head_dim_v, heads, W, H, batch)`; `lse`: `(heads, W, H, batch)`, the natural
   log-sum-exp of the logits
 
-Arrays of `Float64`, `Float32`, `Float16` or bfloat16, all alike; bias and lse are `Float64` for
-`Float64` and `Float32` for the others. Anything with strides is used where it lies: arrays,
-views, `PermutedDimsArray`s.
+Arrays of `Float64`, `Float32`, `Float16` or bfloat16, all alike; bias and lse are
+`Float64` for `Float64` and `Float32` for the others. Anything with strides is used
+where it lies: arrays, views, `PermutedDimsArray`s.
 
 $OPTIONS_DOC
 
@@ -37,19 +38,21 @@ additional_values; ...)`, from the right with some left out, is for automatic
 differentiation, which sees positional arguments only.
 """
 function neighborhood_attention(query, key, value; bias = nothing,
-        additional_keys = nothing, additional_values = nothing, return_lse = false, kw...)
+        additional_keys = nothing, additional_values = nothing, return_lse = false,
+        kw...)
     params = options(rank(query); kw...)
     tokens = Base.tail(size(query))
     out = similar(query, size(value, 1), tokens...)
     lse = return_lse ? similar(query, accumulator(eltype(query)), tokens) : nothing
-    attend!(out, lse, params, query, key, value, bias, additional_keys, additional_values)
+    attend!(out, lse, params, query, key, value, bias, additional_keys,
+        additional_values)
     return return_lse ? (out, lse) : out
 end
 
 neighborhood_attention(query, key, value, bias, additional_keys = nothing,
                        additional_values = nothing; kw...) =
-    neighborhood_attention(query, key, value; bias = bias, additional_keys = additional_keys,
-                           additional_values = additional_values, kw...)
+    neighborhood_attention(query, key, value; bias = bias,
+        additional_keys = additional_keys, additional_values = additional_values, kw...)
 
 """
     neighborhood_attention!(out, query, key, value; kernel_size, ...) -> out
@@ -65,7 +68,8 @@ end
 function neighborhood_attention!(out, lse, query, key, value; bias = nothing,
         additional_keys = nothing, additional_values = nothing, kw...)
     params = options(rank(query); kw...)
-    attend!(out, lse, params, query, key, value, bias, additional_keys, additional_values)
+    attend!(out, lse, params, query, key, value, bias, additional_keys,
+        additional_values)
     return out, lse
 end
 
@@ -83,12 +87,13 @@ const ATTENTION_GRADIENTS = (:grad_query, :grad_key, :grad_value, :grad_bias,
 
 """
     ∇neighborhood_attention(grad_out, query, key, value, out, lse; kernel_size, ...,
-        bias=nothing, additional_keys=nothing, additional_values=nothing, grad_lse=nothing)
+        bias=nothing, additional_keys=nothing, additional_values=nothing,
+        grad_lse=nothing)
 
 Gradients of [`neighborhood_attention`](@ref), as a named tuple `(grad_query, grad_key,
-grad_value, grad_bias, grad_additional_keys, grad_additional_values)`; `nothing` for what was
-not given. `out` and `lse` are forward's, or the merged ones of several parts; options as in
-forward. The same call gives the same bits.
+grad_value, grad_bias, grad_additional_keys, grad_additional_values)`; `nothing` for
+what was not given. `out` and `lse` are forward's, or the merged ones of several parts;
+options as in forward. The same call gives the same bits.
 """
 function ∇neighborhood_attention(grad_out, query, key, value, out, lse; bias = nothing,
         additional_keys = nothing, additional_values = nothing, kw...)
@@ -100,14 +105,15 @@ function ∇neighborhood_attention(grad_out, query, key, value, out, lse; bias =
 end
 
 """
-    ∇neighborhood_attention!(gradients, grad_out, query, key, value, out, lse; kernel_size, ...)
+    ∇neighborhood_attention!(gradients, grad_out, query, key, value, out, lse;
+        kernel_size, ...)
 
-[`∇neighborhood_attention`](@ref) into arrays of yours: `gradients` is a named tuple with those
-that you want, such as `(grad_query = a, grad_key = b)`.
+[`∇neighborhood_attention`](@ref) into arrays of yours: `gradients` is a named tuple
+with those that you want, such as `(grad_query = a, grad_key = b)`.
 """
-function ∇neighborhood_attention!(gradients::NamedTuple, grad_out, query, key, value, out,
-        lse; bias = nothing, additional_keys = nothing, additional_values = nothing,
-        grad_lse = nothing, kw...)
+function ∇neighborhood_attention!(gradients::NamedTuple, grad_out, query, key, value,
+        out, lse; bias = nothing, additional_keys = nothing,
+        additional_values = nothing, grad_lse = nothing, kw...)
     check_gradients(gradients, ATTENTION_GRADIENTS)
     call(LibNATTEN.natten_backward, options(rank(query); kw...),
         argument("query", query), argument("key", key), argument("value", value),
@@ -119,25 +125,34 @@ function ∇neighborhood_attention!(gradients::NamedTuple, grad_out, query, key,
     return gradients
 end
 
-# ---- attention without windows --------------------------------------------------------
+# ---- attention without windows -------------------------------------------------------
 
 """
-    attention(query, key, value; is_causal=false, scale=nothing, additional_keys=nothing,
-        additional_values=nothing, return_lse=false, backend=:auto)
+    attention(query, key, value; is_causal=false, scale=nothing,
+        additional_keys=nothing, additional_values=nothing, return_lse=false,
+        backend=:auto)
 
-Every query `(head_dim, heads, queries, batch)` attends to every key `(head_dim, heads_kv, keys,
-batch)`; numbers of queries and keys may differ, and causal is aligned at their begin.
+Every query `(head_dim, heads, queries, batch)` attends to every key `(head_dim,
+heads_kv, keys, batch)`; numbers of queries and keys may differ, and causal is aligned
+at their begin.
 """
 attention(query, key, value; kw...) =
     neighborhood_attention(query, key, value; one_window(query, key)..., kw...)
 
-"`attention!(out[, lse], query, key, value; ...)`: [`attention`](@ref) into arrays of yours."
+"""
+`attention!(out[, lse], query, key, value; ...)`: [`attention`](@ref) into arrays of
+yours.
+"""
 attention!(out, query, key, value; kw...) =
     neighborhood_attention!(out, query, key, value; one_window(query, key)..., kw...)
 attention!(out, lse, query, key, value; kw...) =
-    neighborhood_attention!(out, lse, query, key, value; one_window(query, key)..., kw...)
+    neighborhood_attention!(out, lse, query, key, value;
+        one_window(query, key)..., kw...)
 
-"`∇attention(grad_out, query, key, value, out, lse; ...)`: gradients of [`attention`](@ref)."
+"""
+`∇attention(grad_out, query, key, value, out, lse; ...)`: gradients of
+[`attention`](@ref).
+"""
 ∇attention(grad_out, query, key, value, out, lse; kw...) =
     ∇neighborhood_attention(grad_out, query, key, value, out, lse;
         one_window(query, key)..., kw...)
@@ -147,6 +162,8 @@ attention!(out, lse, query, key, value; kw...) =
     ∇neighborhood_attention!(gradients, grad_out, query, key, value, out, lse;
         one_window(query, key)..., kw...)
 
-# docs/definition.md, section 8b: a grid as long as the longer of the two, all one window.
-one_window(query, key) =
-    (len = max(size(query, 3), size(key, 3)); (kernel_size = len, grid_length = len))
+# docs/definition.md, section 8b: a grid as long as the longer of the two, one window.
+function one_window(query, key)
+    len = max(size(query, 3), size(key, 3))
+    return (kernel_size = len, grid_length = len)
+end

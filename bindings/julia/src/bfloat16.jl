@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
 #
-# A storage type for bfloat16: Julia before 1.11 has none, and none does arithmetic without
-# a package.  Conversions through Float32 are all that is needed to fill and read arrays.
-# The library also takes arrays of any other 16-bit type called BFloat16 (dtype, in
-# tensors.jl), such as that of BFloat16s.jl.
+# A storage type for bfloat16: Julia before 1.11 has none, and none does arithmetic
+# without a package.  Conversions through Float32 are all that is needed to fill and
+# read arrays. The library also takes arrays of any other 16-bit type called BFloat16
+# (dtype, in tensors.jl), such as that of BFloat16s.jl.
 
 """
     NATTEN.BFloat16

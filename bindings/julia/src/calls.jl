@@ -2,17 +2,19 @@
 #
 # One call into the library: how Ctrl-C stops it and how a status becomes an exception.
 #
-# Julia's own Ctrl-C would unwind the stack from inside C code.  So it is put off for the
-# length of the call, and the library asks us at least every 50 ms, through the cancel
-# callback, whether one is waiting.  (Only Julia's first thread ever receives Ctrl-C.)
+# Julia's own Ctrl-C would unwind the stack from inside C code.  So it is put off for
+# the length of the call, and the library asks us at least every 50 ms, through the
+# cancel callback, whether one is waiting.  (Only Julia's first thread ever receives
+# Ctrl-C.)
 
 """
     NattenError(status, sentence)
 
-A failure that none of Julia's own exceptions fits: out of memory, an operation that this
-build can't do, a device, a library of another ABI. Wrong arguments raise `ArgumentError`,
-shapes that disagree `DimensionMismatch`, sizes beyond 64 bits `OverflowError`, Ctrl-C
-`InterruptException`; all carry the library's sentence where they can carry one.
+A failure that none of Julia's own exceptions fits: out of memory, an operation that
+this build can't do, a device, a library of another ABI. Wrong arguments raise
+`ArgumentError`, shapes that disagree `DimensionMismatch`, sizes beyond 64 bits
+`OverflowError`, Ctrl-C `InterruptException`; all carry the library's sentence where
+they can carry one.
 """
 struct NattenError <: Exception
     status::LibNATTEN.natten_status
@@ -39,7 +41,8 @@ function exception(status, sentence)
     return NattenError(status, sentence)
 end
 
-# stop() for C; set when the package is loaded, because addresses don't survive precompiling.
+# stop() for C; set when the package is loaded, because addresses don't survive
+# precompiling.
 const STOP = Ref{Ptr{Cvoid}}(C_NULL)
 
 # The cancel callback: nonzero when Ctrl-C is waiting.  It must not throw into C, so the

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 #
-# Finding the shared library and making sure that it is the one this package was made for.
+# Finding the shared library and making sure that it is the one this package was made
+# for.
 
 # `make install` writes libpath.jl, one string: where it put the library.
 const PATH_FILE = joinpath(@__DIR__, "libpath.jl")
@@ -8,8 +9,9 @@ include_dependency(PATH_FILE)
 const INSTALLED = isfile(PATH_FILE) ? include(PATH_FILE) : ""
 
 """
-Load libnatten from, in this order: the file that the environment variable `NATTEN_LIBRARY`
-names; the place where it was installed together with this package; the system's search path.
+Load libnatten from, in this order: the file that the environment variable
+`NATTEN_LIBRARY` names; the place where it was installed together with this package; the
+system's search path.
 """
 function load_library()
     path = get(ENV, "NATTEN_LIBRARY", "")

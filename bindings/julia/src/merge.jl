@@ -5,15 +5,19 @@
 """
     merge_attentions(outputs, lses) -> (out, lse)
 
-What one attention over all keys together would have given: `outputs` and `lses` are vectors
-(or tuples) of the results of the parts, a part without keys having lse `-Inf`.
+What one attention over all keys together would have given: `outputs` and `lses` are
+vectors (or tuples) of the results of the parts, a part without keys having lse `-Inf`.
 """
 function merge_attentions(outputs, lses)
     check_partials(outputs, lses)
-    return merge_attentions!(similar(first(outputs)), similar(first(lses)), outputs, lses)
+    return merge_attentions!(similar(first(outputs)), similar(first(lses)), outputs,
+        lses)
 end
 
-"`merge_attentions!(out, lse, outputs, lses)`: [`merge_attentions`](@ref) into arrays of yours."
+"""
+`merge_attentions!(out, lse, outputs, lses)`: [`merge_attentions`](@ref) into arrays of
+yours.
+"""
 function merge_attentions!(out, lse, outputs, lses)
     check_partials(outputs, lses)
     call(LibNATTEN.natten_merge, length(outputs), argument_list("outputs", outputs),
@@ -24,8 +28,8 @@ end
 """
     ∇merge_attentions(grad_out, outputs, lses, out, lse; grad_lse=nothing)
 
-Gradients of [`merge_attentions`](@ref), as a named tuple `(grad_outputs, grad_lses)` of vectors.
-`out` and `lse` are what merging gave.
+Gradients of [`merge_attentions`](@ref), as a named tuple `(grad_outputs, grad_lses)` of
+vectors. `out` and `lse` are what merging gave.
 """
 function ∇merge_attentions(grad_out, outputs, lses, out, lse; grad_lse = nothing)
     check_partials(outputs, lses)
@@ -38,8 +42,8 @@ end
 """
     ∇merge_attentions!(gradients, grad_out, outputs, lses, out, lse; grad_lse=nothing)
 
-[`∇merge_attentions`](@ref) into arrays of yours: `gradients` has both `grad_outputs` and
-`grad_lses`.
+[`∇merge_attentions`](@ref) into arrays of yours: `gradients` has both `grad_outputs`
+and `grad_lses`.
 """
 function ∇merge_attentions!(gradients::NamedTuple, grad_out, outputs, lses, out, lse;
                             grad_lse = nothing)
@@ -50,7 +54,8 @@ function ∇merge_attentions!(gradients::NamedTuple, grad_out, outputs, lses, ou
     call(LibNATTEN.natten_merge_backward, length(outputs),
         argument_list("outputs", outputs), argument_list("lses", lses),
         argument("out", out), argument("lse", lse), argument("grad_out", grad_out),
-        argument("grad_lse", grad_lse), argument_list("grad_outputs", gradients.grad_outputs),
+        argument("grad_lse", grad_lse),
+        argument_list("grad_outputs", gradients.grad_outputs),
         argument_list("grad_lses", gradients.grad_lses), C_NULL)
     return gradients
 end

@@ -36,7 +36,8 @@ rank(array) = throw(ArgumentError("an array is wanted, not a $(typeof(array))"))
 # A value per axis in C's order, padded to the three that the struct has room for.
 per_axis(name, ::Nothing, rank) = nothing
 per_axis(name, value::Integer, rank) = (Int64(value), Int64(value), Int64(value))
-function per_axis(name, values::Union{Tuple{Vararg{Integer}},AbstractVector{<:Integer}}, rank)
+const Integers = Union{Tuple{Vararg{Integer}},AbstractVector{<:Integer}}
+function per_axis(name, values::Integers, rank)
     length(values) == rank || throw(DimensionMismatch(
         "$name: $(length(values)) values for a grid of $rank axes"))
     return ntuple(i -> i <= rank ? Int64(values[end-i+1]) : Int64(0), 3)
@@ -50,7 +51,7 @@ function replace_fields(old::T, new::NamedTuple) where {T}
     return T(map(field, fieldnames(T))...)
 end
 
-# :cpu and the like for a C enum's member: NATTEN_BACKEND_CPU, without the common prefix.
+# :cpu and the like for a C enum's member: NATTEN_BACKEND_CPU without its prefix.
 function member(enum, name, symbol::Symbol)
     prefix = "natten_$(name)_"
     found = Dict(Symbol(chop_prefix(lowercase(string(m)), (prefix, "natten_"))) => m
@@ -59,7 +60,8 @@ function member(enum, name, symbol::Symbol)
     known = join(sort!([repr(s) for s in keys(found)]), ", ")
     throw(ArgumentError("$name=$(repr(symbol)) is none of $known"))
 end
-member(enum, name, other) = throw(ArgumentError("$name: a symbol is wanted, not $other"))
+member(enum, name, other) =
+    throw(ArgumentError("$name: a symbol is wanted, not $other"))
 
 function chop_prefix(text, prefixes)
     for prefix in prefixes

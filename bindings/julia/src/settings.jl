@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 #
-# Questions to the library and settings of it, none of them exported.
+# Questions to the library and settings of it; none of them is exported.
 
 "Version of the loaded library."
 version() = VersionNumber(unsafe_string(LibNATTEN.natten_version()))
@@ -14,8 +14,8 @@ device_count() = Int(LibNATTEN.natten_device_count())
 """
     NATTEN.set_num_threads(n)
 
-Threads of later calls, for the whole process; 0 is the default: the environment variable
-`NATTEN_NUM_THREADS`, else the CPUs that the process may use.
+Threads of later calls, for the whole process; 0 is the default: the environment
+variable `NATTEN_NUM_THREADS`, else the CPUs that the process may use.
 """
 set_num_threads(n::Integer) = check(LibNATTEN.natten_set_num_threads(n))
 
@@ -35,14 +35,16 @@ set_cpu_variant(name::AbstractString) =
 set_cpu_variant(::Nothing) = check(LibNATTEN.natten_set_cpu_variant(C_NULL))
 
 """
-    NATTEN.supported(operation, first, second, third=nothing; additional=nothing, kernel_size, ...)
+    NATTEN.supported(operation, first, second, third=nothing; additional=nothing,
+        kernel_size, ...)
 
-Whether a call could be made on this machine, and if not, why: `(true, "")` or
-`(false, sentence)`. `operation` is `:forward`, `:backward` (with query, key, value), `:qk`,
+Whether a call could be made on this machine, and if not, why: `(true, "")` or `(false,
+sentence)`. `operation` is `:forward`, `:backward` (with query, key, value), `:qk`,
 `:qk_backward` (query, key), `:av` or `:av_backward` (attn, value); `additional` are the
 additional keys (for av: values).
 """
-function supported(operation, first, second, third = nothing; additional = nothing, kw...)
+function supported(operation, first, second, third = nothing;
+        additional = nothing, kw...)
     status = LibNATTEN.natten_supported(
         question(operation, first, second, third, additional; kw...)...)
     status == LibNATTEN.NATTEN_OK && return (true, "")
@@ -50,11 +52,13 @@ function supported(operation, first, second, third = nothing; additional = nothi
 end
 
 """
-    NATTEN.plan_text(operation, first, second, third=nothing; additional=nothing, kernel_size, ...)
+    NATTEN.plan_text(operation, first, second, third=nothing; additional=nothing,
+        kernel_size, ...)
 
 How a call would be computed, in words. Arguments as for [`NATTEN.supported`](@ref).
 """
-function plan_text(operation, first, second, third = nothing; additional = nothing, kw...)
+function plan_text(operation, first, second, third = nothing;
+        additional = nothing, kw...)
     text = zeros(UInt8, 4096)
     check(LibNATTEN.natten_plan_text(
         question(operation, first, second, third, additional; kw...)...,

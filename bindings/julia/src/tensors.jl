@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 #
-# How an array crosses to C: as a natten_tensor that points to the array's own memory, with
-# size and strides reversed, because C names axes outermost first.  Nothing is copied; an
-# array without one memory and regular strides is refused.
+# How an array crosses to C: as a natten_tensor that points to the array's own memory,
+# with size and strides reversed, because C names axes outermost first.  Nothing is
+# copied; an array without one memory and regular strides is refused.
 
 """
     NATTEN.dtype(T) -> (code, bits)
@@ -22,9 +22,9 @@ end
 accumulator(::Type{Float64}) = Float64
 accumulator(::Type) = Float32
 
-# One argument of a call: the C struct and all that its pointers reach.  ccall keeps what
-# cconvert returns alive until the C function is back, so an Argument keeps its array, shape
-# and strides alive, too, with no GC.@preserve at any call.
+# One argument of a call: the C struct and all that its pointers reach.  ccall keeps
+# what cconvert returns alive until the C function is back, so an Argument keeps its
+# array, shape and strides alive, too, with no GC.@preserve at any call.
 mutable struct Argument
     tensor::LibNATTEN.natten_tensor # first: a pointer to the object points to it
     array::Any
@@ -36,7 +36,7 @@ end
 function argument(name, a::AbstractArray{T}) where {T}
     type = dtype(T)
     type === nothing && throw(ArgumentError(
-        "$name: elements of type $T; they can be Float64, Float32, Float16 or BFloat16"))
+        "$name: elements of type $T, not Float64, Float32, Float16 or BFloat16"))
     data, steps = memory(name, a)
     shape = Int64[size(a, i) for i in ndims(a):-1:1]
     strides = Int64[steps[i] for i in ndims(a):-1:1]
@@ -45,9 +45,11 @@ function argument(name, a::AbstractArray{T}) where {T}
     return Argument(tensor, a, shape, strides)
 end
 argument(name, ::Nothing) = C_NULL
-argument(name, a) = throw(ArgumentError("$name: an array is wanted, not a $(typeof(a))"))
+argument(name, a) =
+    throw(ArgumentError("$name: an array is wanted, not a $(typeof(a))"))
 
-# Address and strides, of anything that has them: Array, views, reshaped and permuted arrays.
+# Address and strides, of anything that has them: Array, views, reshaped and permuted
+# arrays.
 function memory(name, a::AbstractArray{T}) where {T}
     try
         return Ptr{Cvoid}(Base.unsafe_convert(Ptr{T}, a)), strides(a)

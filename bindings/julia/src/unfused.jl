@@ -1,22 +1,23 @@
 # SPDX-License-Identifier: MIT
 #
-# The unfused pair: logits of each window, and weights times values, with the gradients of
-# both.  For a softmax of one's own and for looking at attention maps.
+# The unfused pair: logits of each window, and weights times values, with the gradients
+# of both.  For a softmax of one's own and for looking at attention maps.
 
 """
     neighborhood_qk(query, key; kernel_size, stride=1, dilation=1, is_causal=false,
         scale=1, bias=nothing, additional_keys=nothing, grid_length=nothing,
         query_begin=nothing, key_begin=nothing, backend=:auto)
 
-Logits `attn` of each query's window, `(slots, heads, W, H, batch)`: a slot per key, W fastest,
-then the additional keys; a slot without a key holds `-Inf`. Arguments as for
+Logits `attn` of each query's window, `(slots, heads, W, H, batch)`: a slot per key, W
+fastest, then the additional keys; a slot without a key holds `-Inf`. Arguments as for
 [`neighborhood_attention`](@ref).
 """
 function neighborhood_qk(query, key; bias = nothing, additional_keys = nothing, kw...)
     params = options(rank(query); kw...)
     # Ask first: a wrong kernel_size must not become the size of an array.
-    check(LibNATTEN.natten_supported(params, LibNATTEN.NATTEN_QK, argument("query", query),
-        argument("key", key), C_NULL, argument("additional_keys", additional_keys)))
+    check(LibNATTEN.natten_supported(params, LibNATTEN.NATTEN_QK,
+        argument("query", query), argument("key", key), C_NULL,
+        argument("additional_keys", additional_keys)))
     extras = additional_keys === nothing ? 0 : size(additional_keys, 3)
     slots = prod(params[].kernel_size[1:rank(query)]) + extras
     attn = similar(query, slots, Base.tail(size(query))...)
@@ -24,8 +25,12 @@ function neighborhood_qk(query, key; bias = nothing, additional_keys = nothing, 
     return attn
 end
 
-"`neighborhood_qk!(attn, query, key; ...)`: [`neighborhood_qk`](@ref) into an array of yours."
-function neighborhood_qk!(attn, query, key; bias = nothing, additional_keys = nothing, kw...)
+"""
+`neighborhood_qk!(attn, query, key; ...)`: [`neighborhood_qk`](@ref) into an array of
+yours.
+"""
+function neighborhood_qk!(attn, query, key; bias = nothing, additional_keys = nothing,
+                          kw...)
     weigh!(attn, options(rank(query); kw...), query, key, bias, additional_keys)
     return attn
 end
@@ -42,12 +47,12 @@ const QK_GRADIENTS = (:grad_query, :grad_key, :grad_bias, :grad_additional_keys)
     ∇neighborhood_qk(grad_attn, query, key; kernel_size, ..., bias=nothing,
         additional_keys=nothing)
 
-Gradients of [`neighborhood_qk`](@ref), as a named tuple `(grad_query, grad_key, grad_bias,
-grad_additional_keys)`; `nothing` for what was not given. Of `bias` only the shape is used.
-Entries of `grad_attn` in empty slots are not read.
+Gradients of [`neighborhood_qk`](@ref), as a named tuple `(grad_query, grad_key,
+grad_bias, grad_additional_keys)`; `nothing` for what was not given. Of `bias` only the
+shape is used. Entries of `grad_attn` in empty slots are not read.
 """
-function ∇neighborhood_qk(grad_attn, query, key; bias = nothing, additional_keys = nothing,
-                          kw...)
+function ∇neighborhood_qk(grad_attn, query, key; bias = nothing,
+                          additional_keys = nothing, kw...)
     gradients =
         NamedTuple{QK_GRADIENTS}(map(like, (query, key, bias, additional_keys)))
     return ∇neighborhood_qk!(gradients, grad_attn, query, key;
@@ -73,8 +78,8 @@ end
     neighborhood_av(attn, value; kernel_size, ..., additional_values=nothing)
 
 Weights `attn`, `(slots, heads, W, H, batch)`, times the values of each query's window:
-`(head_dim_v, heads, W, H, batch)`. Weights in empty slots are not read. Arguments and options
-as for [`neighborhood_qk`](@ref).
+`(head_dim_v, heads, W, H, batch)`. Weights in empty slots are not read. Arguments and
+options as for [`neighborhood_qk`](@ref).
 """
 function neighborhood_av(attn, value; additional_values = nothing, kw...)
     params = options(rank(attn); kw...)
@@ -83,7 +88,10 @@ function neighborhood_av(attn, value; additional_values = nothing, kw...)
     return out
 end
 
-"`neighborhood_av!(out, attn, value; ...)`: [`neighborhood_av`](@ref) into an array of yours."
+"""
+`neighborhood_av!(out, attn, value; ...)`: [`neighborhood_av`](@ref) into an array of
+yours.
+"""
 function neighborhood_av!(out, attn, value; additional_values = nothing, kw...)
     gather!(out, options(rank(attn); kw...), attn, value, additional_values)
     return out
@@ -119,7 +127,8 @@ function ∇neighborhood_av!(gradients::NamedTuple, grad_out, attn, value;
     check_gradients(gradients, AV_GRADIENTS)
     call(LibNATTEN.natten_av_backward, options(rank(attn); kw...),
         argument("attn", attn), argument("value", value),
-        argument("additional_values", additional_values), argument("grad_out", grad_out),
+        argument("additional_values", additional_values),
+        argument("grad_out", grad_out),
         map(name -> gradient(gradients, name), AV_GRADIENTS)..., NO_WORKSPACE...)
     return gradients
 end

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 #
-# Every operation against the oracle, on small shapes whose sizes are all different, so that
-# no swapped pair of axes goes unseen.  (tests/cases has more; see cases.jl.)
+# Every operation against the oracle, on small shapes whose sizes are all different, so
+# that no swapped pair of axes goes unseen.  (tests/cases has more; see cases.jl.)
 
 const PROBLEMS = """
 fwd fp64 b2 h3 d5 13 w7
@@ -49,7 +49,8 @@ end
 
 @testset "one value means all axes, a tuple or vector has one for each" begin
     q, k, v = (randn(5, 2, 7, 11, 1) for _ in 1:3)
-    same = neighborhood_attention(q, k, v; kernel_size = 3, dilation = 2, is_causal = true)
+    same = neighborhood_attention(q, k, v;
+        kernel_size = 3, dilation = 2, is_causal = true)
     @test same == neighborhood_attention(q, k, v;
         kernel_size = (3, 3), dilation = [2, 2], is_causal = (true, true))
     @test same != neighborhood_attention(q, k, v;
@@ -64,7 +65,8 @@ end
 
 @testset "attention without windows sees every key" begin
     q, k, v = randn(5, 4, 7, 2), randn(5, 2, 11, 2), randn(3, 2, 11, 2)
-    for causal in (false, true), (a, b, c) in ((q, k, v), (k[:, [1, 1, 2, 2], :, :], q, q))
+    shorter_keys, longer_keys = (k[:, [1, 1, 2, 2], :, :], q, q), (q, k, v)
+    for causal in (false, true), (a, b, c) in (shorter_keys, longer_keys)
         axes = (Oracle.Axis(11, 11, 1, 1, causal, 0, 0, size(b, 3)),)
         want, want_lse = Oracle.forward(a, b, c, axes)
         out, lse = attention(a, b, c; is_causal = causal, return_lse = true)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 #
-# The text cases that all languages run, tests/cases/*.txt: against the oracle here, and,
-# where NATTEN_BITS names a folder, their bytes for comparing languages.
+# The text cases that all languages run, tests/cases/*.txt: against the oracle here,
+# and, where NATTEN_BITS names a folder, their bytes for comparing languages.
 
 const CASES = joinpath(get(ENV, "top_srcdir", joinpath(@__DIR__, "..", "..", "..")),
     "tests", "cases")

@@ -2,8 +2,9 @@
 #
 # Gradients against central differences in Float64, every element of every input.
 
-# d/dx of loss() by moving one element at a time.  With steps of 2^-14 the error is about
-# step^2 times a third derivative of order 1, or 4e-9, plus rounding of 1e-15 / step.
+# d/dx of loss() by moving one element at a time.  With steps of 2^-14 the error is
+# about step^2 times a third derivative of order 1, or 4e-9, plus rounding of 1e-15 /
+# step.
 function differences(loss, x)
     step = 2.0^-14
     return map(eachindex(x)) do i
@@ -18,7 +19,8 @@ function differences(loss, x)
 end
 
 agrees(gradient, loss, x) =
-    maximum(abs.(vec(gradient) .- differences(loss, x))) <= 1e-7 * max(1, maximum(abs, gradient))
+    maximum(abs.(vec(gradient) .- differences(loss, x))) <=
+    1e-7 * max(1, maximum(abs, gradient))
 
 @testset "gradients of attention are its derivatives ($(length(dims))-D)" for dims in
         ((5,), (5, 3), (3, 2, 4))
@@ -26,16 +28,19 @@ agrees(gradient, loss, x) =
     q, k, v = randn(3, 4, dims..., 1), randn(3, 2, dims..., 1), randn(2, 2, dims..., 1)
     window = min.(dims, 2 .+ (1:n...,) .% 2)
     tensors = (bias = randn((2 .* window .- 1)..., 4),
-               additional_keys = randn(3, 2, 2, 1), additional_values = randn(2, 2, 2, 1))
+               additional_keys = randn(3, 2, 2, 1),
+               additional_values = randn(2, 2, 2, 1))
     options = (kernel_size = window, is_causal = ntuple(i -> i == n, n))
     d_out, d_lse = randn(2, 4, dims..., 1), randn(4, dims..., 1)
     function loss()
-        out, lse = neighborhood_attention(q, k, v; return_lse = true, tensors..., options...)
+        out, lse = neighborhood_attention(q, k, v;
+            return_lse = true, tensors..., options...)
         return sum(out .* d_out) + sum(lse .* d_lse)
     end
-    out, lse = neighborhood_attention(q, k, v; return_lse = true, tensors..., options...)
-    grads = ∇neighborhood_attention(d_out, q, k, v, out, lse; grad_lse = d_lse, tensors...,
-        options...)
+    out, lse = neighborhood_attention(q, k, v;
+        return_lse = true, tensors..., options...)
+    grads = ∇neighborhood_attention(d_out, q, k, v, out, lse;
+        grad_lse = d_lse, tensors..., options...)
     @test keys(grads) == NATTEN.ATTENTION_GRADIENTS
     for (gradient, x) in zip(grads, (q, k, v, tensors...))
         @test agrees(gradient, loss, x)
@@ -48,7 +53,8 @@ end
     options = (kernel_size = (3, 2), dilation = (1, 1), scale = 0.7)
     logits() = neighborhood_qk(q, k; bias = bias, additional_keys = ak, options...)
     d_attn = randn(size(logits())...)
-    grads = ∇neighborhood_qk(d_attn, q, k; bias = bias, additional_keys = ak, options...)
+    grads = ∇neighborhood_qk(d_attn, q, k; bias = bias, additional_keys = ak,
+        options...)
     for (gradient, x) in zip(grads, (q, k, bias, ak))
         @test agrees(gradient, () -> sum(logits() .* d_attn), x)
     end

@@ -18,8 +18,10 @@ end
         wrong = [(name, size + 8, fields)]
         @test_throws NattenError NATTEN.check_layout(wrong, "the library")
         for i in eachindex(fields)
-            moved = [(f, offset + 4 * (j == i)) for (j, (f, offset)) in enumerate(fields)]
-            @test_throws NattenError NATTEN.check_layout([(name, size, moved)], "the library")
+            moved = collect(fields)
+            moved[i] = (moved[i][1], moved[i][2] + 4)
+            wrong = [(name, size, moved)]
+            @test_throws NattenError NATTEN.check_layout(wrong, "the library")
         end
         unknown = [(name, size, [("no_such_field", 0)])]
         @test_throws NattenError NATTEN.check_layout(unknown, "the library")

@@ -32,9 +32,11 @@ end
     whole = neighborhood_attention(q, k, v; options...)
     # Query tokens 0 to 4 see keys 0 to 6, query tokens 5 to 10 see keys 3 to 10.
     for (queries, keys) in ((1:5, 1:7), (6:11, 4:11))
-        part = neighborhood_attention(view(q, :, :, queries, :, :), view(k, :, :, keys, :, :),
+        part = neighborhood_attention(view(q, :, :, queries, :, :),
+            view(k, :, :, keys, :, :),
             view(v, :, :, keys, :, :); grid_length = (11, 7),
-            query_begin = (first(queries) - 1, 0), key_begin = (first(keys) - 1, 0), options...)
+            query_begin = (first(queries) - 1, 0), key_begin = (first(keys) - 1, 0),
+            options...)
         @test part == whole[:, :, queries, :, :]
     end
 end

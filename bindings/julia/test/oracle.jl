@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 #
-# Neighborhood attention written straight from docs/definition.md, pair by pair, in Float64
-# and in the arrays' own order: what the tests hold the package against.  Shares nothing with
-# the library but the definition.
+# Neighborhood attention written straight from docs/definition.md, pair by pair, in
+# Float64 and in the arrays' own order: what the tests hold the package against.  Shares
+# nothing with the library but the definition.
 module Oracle
 
 # One axis of the grid (definition, sections 3 and 13); tokens count from 0 as there.
@@ -46,7 +46,8 @@ function links(axes, x::CartesianIndex)
     for (number, slot) in enumerate(slots)
         tokens = [windows[i][slot[i]] for i in eachindex(windows)]
         any(tokens .< 0) && continue
-        key = CartesianIndex((tokens[i] - a.key_begin + 1 for (i, a) in enumerate(axes))...)
+        key = CartesianIndex((tokens[i] - a.key_begin + 1
+                              for (i, a) in enumerate(axes))...)
         entry = CartesianIndex(((tokens[i] - queries[i]) ÷ a.dilation + a.window
                                 for (i, a) in enumerate(axes))...)
         push!(found, (number, key, entry))
@@ -139,10 +140,11 @@ function ∇av(d_out, attn, v, axes; additional_values = nothing)
     return dattn, dv, dav
 end
 
-function forward(q, k, v, axes; scale = nothing, bias = nothing, additional_keys = nothing,
-                 additional_values = nothing)
+function forward(q, k, v, axes; scale = nothing, bias = nothing,
+                 additional_keys = nothing, additional_values = nothing)
     scale = something(scale, size(q, 1)^-0.5)
-    logits = qk(q, k, axes; scale = scale, bias = bias, additional_keys = additional_keys)
+    logits = qk(q, k, axes; scale = scale, bias = bias,
+        additional_keys = additional_keys)
     top = max.(maximum(logits; dims = 1), -floatmax())
     lse = top .+ log.(sum(exp.(logits .- top); dims = 1))
     out = av(weights(logits, lse), v, axes; additional_values = additional_values)
@@ -154,11 +156,13 @@ weights(logits, lse) = ifelse.(isinf.(lse), 0.0, exp.(logits .- lse))
 
 "Gradients of forward from `out` and `lse` as they are passed in (section 7)."
 function backward(d_out, q, k, v, out, lse, axes; d_lse = nothing, scale = nothing,
-                  bias = nothing, additional_keys = nothing, additional_values = nothing)
+                  bias = nothing, additional_keys = nothing,
+                  additional_values = nothing)
     scale = something(scale, size(q, 1)^-0.5)
     d_out, out = wide(d_out), wide(out)
     row(a) = reshape(a, 1, size(a)...)
-    logits = qk(q, k, axes; scale = scale, bias = bias, additional_keys = additional_keys)
+    logits = qk(q, k, axes; scale = scale, bias = bias,
+        additional_keys = additional_keys)
     p = weights(logits, row(wide(lse)))
     dp, dv, dav = ∇av(d_out, p, v, axes; additional_values = additional_values)
     delta = sum(d_out .* out; dims = 1)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 #
-# Problems as text (docs/problem-text.md): reading a line, making its data, computing it with
-# the package and with the oracle.  Four languages read the same lines; per-axis values stand
-# in C's order there and are reversed here once.
+# Problems as text (docs/problem-text.md): reading a line, making its data, computing it
+# with the package and with the oracle.  Four languages read the same lines; per-axis
+# values stand in C's order there and are reversed here once.
 module ProblemText
 
 using NATTEN
@@ -11,9 +11,9 @@ using ..Oracle
 const TYPES = Dict("fp64" => Float64, "fp32" => Float32, "fp16" => Float16,
                    "bf16" => NATTEN.BFloat16)
 # The order of natten_role.
-const ROLES = Dict(:query => 0, :key => 1, :value => 2, :bias => 3, :additional_keys => 4,
-                   :additional_values => 5, :attn => 6, :grad_attn => 9, :grad_out => 10,
-                   :grad_lse => 11)
+const ROLES = Dict(:query => 0, :key => 1, :value => 2, :bias => 3,
+    :additional_keys => 4, :additional_values => 5, :attn => 6, :grad_attn => 9,
+    :grad_out => 10, :grad_lse => 11)
 
 struct Problem
     operation::String
@@ -35,8 +35,8 @@ pair(text) = (p = parse.(Int, split(text, ':')); (first(p), last(p)))
 
 # Token patterns in the order in which they are tried: words before single letters.
 const TOKENS = [
-    r"^(causal)([01]+)$", r"^(scale)(.+)$", r"^(seed)(\d+)$", r"^(bias)()$", r"^(dlse)()$",
-    r"^([bhdwsemgqkn])([\dx:]+)$", r"^()(\d[\dx]*)$",
+    r"^(causal)([01]+)$", r"^(scale)(.+)$", r"^(seed)(\d+)$", r"^(bias)()$",
+    r"^(dlse)()$", r"^([bhdwsemgqkn])([\dx:]+)$", r"^()(\d[\dx]*)$",
 ]
 
 function parse_problem(line)
@@ -80,10 +80,13 @@ end
 query(p) = data(p, :query, p.head_dim[1], p.heads[1], p.queries..., p.batch)
 key(p) = data(p, :key, p.head_dim[1], p.heads[2], p.keys..., p.batch)
 value(p) = data(p, :value, p.head_dim[2], p.heads[2], p.keys..., p.batch)
-attn(p, role = :attn) =
-    data(p, role, prod(p.options.kernel_size) + p.extras, p.heads[1], p.queries..., p.batch)
+function attn(p, role = :attn)
+    slots = prod(p.options.kernel_size) + p.extras
+    return data(p, role, slots, p.heads[1], p.queries..., p.batch)
+end
 grad_out(p) = data(p, :grad_out, p.head_dim[2], p.heads[1], p.queries..., p.batch)
-grad_lse(p) = p.grad_lse ? data(p, :grad_lse, p.heads[1], p.queries..., p.batch) : nothing
+grad_lse(p) =
+    p.grad_lse ? data(p, :grad_lse, p.heads[1], p.queries..., p.batch) : nothing
 bias(p) =
     p.bias ? data(p, :bias, (2 .* p.options.kernel_size .- 1)..., p.heads[1]) : nothing
 additional_keys(p) = p.extras == 0 ? nothing :
@@ -131,16 +134,20 @@ function oracle_axes(p)
     each(x, i) = x isa Tuple ? x[i] : x
     return Tuple(Oracle.Axis(
         something(o.grid_length, p.queries)[i], o.kernel_size[i], each(o.stride, i),
-        each(o.dilation, i), each(o.is_causal, i), something(o.query_begin, zeros(Int, n))[i],
+        each(o.dilation, i), each(o.is_causal, i),
+        something(o.query_begin, zeros(Int, n))[i],
         something(o.key_begin, zeros(Int, n))[i], p.keys[i]) for i in 1:n)
 end
 
-"The same results from the oracle; backward from `given`, the package's own out and lse."
+"""
+The same results from the oracle; backward from `given`, the package's own out and lse.
+"""
 function expect(p::Problem, given)
     axes, o = oracle_axes(p), p.options
     logit_scale = something(o.scale, 1.0)
     results = if p.operation == "fwd"
-        Oracle.forward(query(p), key(p), value(p), axes; scale = o.scale, all_tensors(p)...)
+        Oracle.forward(query(p), key(p), value(p), axes; scale = o.scale,
+            all_tensors(p)...)
     elseif p.operation == "bwd"
         forward = Oracle.forward(query(p), key(p), value(p), axes;
             scale = o.scale, all_tensors(p)...)
@@ -167,10 +174,10 @@ roundoff(::Type{Float16}) = 2.0^-11
 roundoff(::Type{NATTEN.BFloat16}) = 2.0^-8
 
 """
-Whether `got` is `want` but for rounding. With data in [-2, 2) and at most a few thousand terms
-in a sum, 2000 roundoffs of the accumulator bound the work and one of the element type the
-storing. That is enough to see any wrong wiring; how exact the library is, the tests of the
-core judge.
+Whether `got` is `want` but for rounding. With data in [-2, 2) and at most a few
+thousand terms in a sum, 2000 roundoffs of the accumulator bound the work and one of the
+element type the storing. That is enough to see any wrong wiring; how exact the library
+is, the tests of the core judge.
 """
 function close(got::AbstractArray{T}, want) where {T}
     size(got) == size(want) || return false

@@ -2,11 +2,13 @@
 #
 # What needs a process of its own: Ctrl-C, other threads' garbage collection, loading.
 
-# Run Julia code in a child that sees the same package and library; its output and the ended
-# process.  `meanwhile` is given the process when the child has printed its first line.
+# Run Julia code in a child that sees the same package and library; its output and the
+# ended process.  `meanwhile` is given the process when the child has printed its first
+# line.
 function child(code; meanwhile = process -> nothing, settings = Dict{String,String}())
     output = Pipe()
-    command = setenv(`$(Base.julia_cmd()) --startup-file=no -e $code`, merge(Dict(ENV), settings))
+    command = setenv(`$(Base.julia_cmd()) --startup-file=no -e $code`,
+        merge(Dict(ENV), settings))
     process = run(pipeline(command; stdout = output, stderr = output); wait = false)
     close(output.in)
     # A child that hangs must not hang the tests; it is killed and so fails them.
@@ -76,7 +78,8 @@ end
             q = reshape(q, 5, 2, 7, 11, 1)
             out, lse = neighborhood_attention(view(q, :, :, :, :, :), copy(q), copy(q);
                 kernel_size = (3, 5), return_lse = true)
-            grads = ∇neighborhood_attention(copy(out), q, q, q, out, lse; kernel_size = (3, 5))
+            grads = ∇neighborhood_attention(copy(out), q, q, q, out, lse;
+                kernel_size = (3, 5))
             merged = merge_attentions([copy(out), copy(out)], [copy(lse), copy(lse)])
             (out, lse, grads.grad_query, grads.grad_key, grads.grad_value, merged...)
         end
@@ -122,7 +125,8 @@ end
 end
 
 @testset "a library that is not there is said so" begin
-    text, process = child("using NATTEN"; settings = Dict("NATTEN_LIBRARY" => "/no/such/file.so"))
+    text, process = child("using NATTEN";
+        settings = Dict("NATTEN_LIBRARY" => "/no/such/file.so"))
     @test !success(process)
     @test occursin("/no/such/file.so", text)
 end

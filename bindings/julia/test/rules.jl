@@ -12,11 +12,12 @@ end
 @testset "pulling back through a rule is ∇ of the function" begin
     q, k, v = (randn(5, 2, 7, 1) for _ in 1:3)
     tensors = (randn(5, 2), randn(5, 2, 3, 1), randn(5, 2, 3, 1))
-    out, lse = neighborhood_attention(q, k, v, tensors...; kernel_size = 3, return_lse = true)
+    out, lse = neighborhood_attention(q, k, v, tensors...; kernel_size = 3,
+        return_lse = true)
     d_out, d_lse = randn(size(out)...), randn(size(lse)...)
     names = NamedTuple{(:bias, :additional_keys, :additional_values)}(tensors)
-    want = ∇neighborhood_attention(d_out, q, k, v, out, lse; kernel_size = 3, grad_lse = d_lse,
-        names...)
+    want = ∇neighborhood_attention(d_out, q, k, v, out, lse; kernel_size = 3,
+        grad_lse = d_lse, names...)
 
     y, pullback = Rules.ChainRules.rrule(neighborhood_attention, q, k, v, tensors...;
         kernel_size = 3, return_lse = true)
@@ -25,7 +26,8 @@ end
     @test got[1] isa Rules.ChainRules.NoTangent
     @test got[2:end] == Tuple(want)
 
-    y, pullback = Rules.ChainRules.rrule(neighborhood_attention, q, k, v; kernel_size = 3)
+    y, pullback = Rules.ChainRules.rrule(neighborhood_attention, q, k, v;
+        kernel_size = 3)
     @test y == neighborhood_attention(q, k, v; kernel_size = 3)
     @test length(pullback(d_out)) == 4
     # Arrays without memory of their own, and none at all.

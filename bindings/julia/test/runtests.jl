@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 #
-# The tests of the package: `Pkg.test`, or `make check` through tap.jl.  Each file tests one
-# side of it; the name of a test set is the sentence that it proves.
+# The tests of the package: `Pkg.test`, or `make check` through tap.jl.  Each file tests
+# one side of it; the name of a test set is the sentence that it proves.
 
 using Test
 using NATTEN

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 #
-# Settings and questions.
+# Settings of the library and questions to it (src/settings.jl).
 
 @testset "the number of threads can be set and changes no bit" begin
     q, k, v = (randn(Float32, 5, 3, 17, 11, 2) for _ in 1:3)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 #
-# runtests.jl, telling automake's driver in TAP: a line for each innermost test set, and what
-# failed in it as comments.
+# runtests.jl, telling automake's driver in TAP: a line for each innermost test set, and
+# what failed in it as comments.
 
 using Test
 

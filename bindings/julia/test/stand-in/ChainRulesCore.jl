@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 #
-# A stand-in for the names of ChainRulesCore that the extension uses, so that its rules can be
-# tested without a network.
+# A stand-in for the names of ChainRulesCore that the extension uses, so that its rules
+# can be tested without a network.
 module ChainRulesCore
 
 abstract type AbstractZero end
