@@ -157,8 +157,7 @@ static void compare_bits(trial *part, const trial *whole, const piece *cut,
         const array *a = &part->array[role], *b = &whole->array[role];
         for (int64_t i = 0; i < array_count(a); i++) {
             int64_t j = in_whole(a, b, cut, begin_of(cut, role), i);
-            bool same = memcmp(array_at(a, i), array_at(b, j),
-                               natten_dtype_bytes(a->dtype)) == 0;
+            bool same = array_same_bits(a, i, b, j);
             ck_assert_msg(same,
                           "%s: %s[%lld] is %.17g, in the whole call %.17g: part %s",
                           p->name, role_name(role), (long long)i, array_get(a, i),

@@ -163,8 +163,9 @@ static void check_batch(trial *t, const performer *p)
                 continue;
             const array *a = &alone.array[role], *b = &t->array[role];
             int64_t count = array_count(a);
-            size_t bytes = (size_t)count * natten_dtype_bytes(a->dtype);
-            bool same = memcmp(array_at(a, 0), array_at(b, item * count), bytes) == 0;
+            bool same = true;
+            for (int64_t i = 0; i < count; i++)
+                same = same && array_same_bits(a, i, b, item * count + i);
             ck_assert_msg(same, "%s: item %lld alone has another %s: %s", p->name,
                           (long long)item, role_name(role), trial_text(t));
         }

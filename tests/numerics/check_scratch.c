@@ -58,7 +58,13 @@ static double limit_of(const natten_problem_spec *s, bool gradient)
     }
     double each = s->dtype == NATTEN_FP64 ? 8 : 4;
     double share = 1048576 + 3 * (double)(s->dim + s->dim_v + 2) * each * window;
-    return THREADS * share + ALIGNMENT + (gradient ? each * rows : 0);
+    if (!gradient)
+        return THREADS * share + ALIGNMENT;
+    double sums = (double)(s->batch * s->extras * s->heads_kv * (s->dim + s->dim_v));
+    double bias = s->has_bias ? (double)s->heads : 0;
+    for (int a = 0; a < s->rank; a++)
+        bias *= (double)(2 * s->kernel_size[a] - 1);
+    return THREADS * share + ALIGNMENT + each * (rows + sums + bias);
 }
 
 START_TEST(scratch_is_bounded)
