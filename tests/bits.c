@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * Computes every case of the files in tests/cases through the public interface and writes the
- * results as bytes (docs/problem-text.md), to $NATTEN_BITS/c.  check_same_bits.sh holds
- * those of the other languages against them.  A TAP line per case. */
+ * Computes every case of the files in tests/cases through the public interface and
+ * writes the results as bytes (docs/problem-text.md), to $NATTEN_BITS/c, where
+ * check_same_bits.sh holds those of the other languages against them.  A TAP line per
+ * case. */
 #include "problem/problem_spec.h"
 #include "problem/problem_text.h"
 

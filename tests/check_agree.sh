@@ -5,6 +5,7 @@
 # option, and refuses a wrong one with a sentence that names it.
 
 set -u
+: "${top_builddir:?}"
 agree=$top_builddir/tests/agree
 tests=0
 

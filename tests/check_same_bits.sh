@@ -2,11 +2,12 @@
 # SPDX-License-Identifier: MIT
 #
 # The same call on the same data gives the same bits from C, Python, Julia and R: compares
-# the files that the test suite of each language wrote for tests/cases/*.txt with those that
-# tests/bits wrote (docs/problem-text.md).  R has no 16-bit types, so those cases are not
-# for it.  A TAP line per case and language.
+# the files that each language's tests wrote for the cases in tests/cases with those
+# that tests/bits wrote (docs/problem-text.md).  R has no 16-bit types, so those cases are
+# not for it.  A TAP line per case and language.
 
 set -u
+: "${NATTEN_BITS:?}" "${top_srcdir:?}"
 tests=0
 
 tell () {
@@ -58,7 +59,6 @@ END
   done
 }
 
-: "${NATTEN_BITS:?}" "${top_srcdir:?}"
 compare_language python "${PYTHON-}"
 compare_language julia "${JULIA-}"
 compare_language r "${RSCRIPT-}"

@@ -3,7 +3,7 @@
  * The window rule of geometry/axis.h against a brute force of docs/definition.md,
  * sections 2, 3 and 13, that shares no code with it (support/words.h) and decides for
  * every pair of tokens whether the query sees the key.  Exhaustive for every axis up to
- * MOST tokens; the golden rows and checksums of section 11 guard the brute force itself. */
+ * MOST tokens; the golden rows and checksums of section 11 guard the brute force. */
 #include "geometry/axis.h"
 
 #include "support/tap.h"

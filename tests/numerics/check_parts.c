@@ -16,7 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PROBLEMS = 60, PAIRS = 4000 };
+enum { PROBLEMS = 40, PAIRS = 4000 };
 
 static performer performers[MOST_PERFORMERS];
 static int performer_count;

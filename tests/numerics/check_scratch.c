@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
  * How much memory a call takes: per thread at most 1 MiB and 3 (D + Dv + 2)
- * accumulators per token of a window, and for gradients one accumulator per query and
- * head; never anything that grows with tokens times window.  Asked of
+ * accumulators per token of a window; for backward also one accumulator per query and
+ * head, and one per element of grad_bias and of the extra tokens' gradients, which many
+ * queries add to; never anything that grows with tokens times window.  Asked of
  * natten_workspace_size() for shapes from one token to grids far larger than memory;
  * trial_run() elsewhere holds the library to it. */
 #include "support/performers.h"
