@@ -1,10 +1,10 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# The same call on the same data gives the same bits from C, Python, Julia and R: compares
-# the files that each language's tests wrote for the cases in tests/cases with those
-# that tests/bits wrote (docs/problem-text.md).  R has no 16-bit types, so those cases are
-# not for it.  A TAP line per case and language.
+# The same call on the same data gives the same bits from C, Python, Julia and R: holds
+# the files that each language's tests wrote for the cases in tests/cases against those
+# of tests/bits (docs/problem-text.md).  R has no 16-bit types, so those cases are not for
+# it.  A TAP line per case and language.
 
 set -u
 : "${NATTEN_BITS:?}" "${top_srcdir:?}"
