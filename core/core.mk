@@ -54,8 +54,13 @@ noinst_LTLIBRARIES += %D%/libnatten_core.la
 	%D%/reference/reference.c \
 	%D%/reference/reference.h \
 	%D%/reference/unfused.c \
+	%D%/cpu/cpu.c \
 	%D%/cpu/cpu.h \
 	%D%/cpu/cpu_merge.c \
+	%D%/cpu/cpu_pass.c \
+	%D%/cpu/cpu_pass.h \
+	%D%/cpu/cpu_tile.c \
+	%D%/cpu/cpu_tile.h \
 	%D%/plan/plan.c \
 	%D%/plan/plan.h \
 	%D%/registry/registry.c \
@@ -63,6 +68,9 @@ noinst_LTLIBRARIES += %D%/libnatten_core.la
 	%D%/api/natten.c \
 	%D%/api/settings.c
 %C%_libnatten_core_la_LIBADD =
+
+# The kernels of the CPU backend, once per instruction set.
+include core/cpu/cpu.mk
 
 %C%_libnatten_la_SOURCES =
 %C%_libnatten_la_LIBADD = %D%/libnatten_core.la

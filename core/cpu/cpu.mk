@@ -1,15 +1,20 @@
 # SPDX-License-Identifier: MIT
 #
-# cpu_variant.c, once per instruction set that configure found the compiler able to make.
-# Each is a convenience library, because automake gives flags to a library and not to a
-# file.  NATTEN_VARIANT becomes the suffix of the variant's table, NATTEN_VARIANT_WORDS is
+# cpu_single.c and cpu_double.c, once per instruction set that configure found the compiler
+# able to make.  Each is a convenience library, because automake gives flags to a library and
+# not to a file.  NATTEN_VARIANT becomes the suffix of the variant's table, NATTEN_VARIANT_WORDS is
 # the page of simd/ that defines the vector vocabulary for it.
 #
 # Nothing but the kernels may be compiled here: a function that the linker shares between
 # objects, made with AVX, would crash an older processor.
 
 # The variants' headers are listed too, or a release lacks them.
-variant_sources = %D%/cpu_variant.c
+variant_sources = %D%/cpu_single.c %D%/cpu_double.c \
+	%D%/cpu_backward.h %D%/cpu_bias.h %D%/cpu_extra.h %D%/cpu_forward.h \
+	%D%/cpu_group.h %D%/cpu_kernel.h %D%/cpu_math.h %D%/cpu_pack.h %D%/cpu_pass.h \
+	%D%/cpu_unfused.h %D%/cpu_variant.h %D%/cpu_walk.h \
+	%D%/simd/avx2.h %D%/simd/avx512.h %D%/simd/narrow.h %D%/simd/neon.h \
+	%D%/simd/scalar.h %D%/simd/sse2.h
 variant_flags = $(AM_CPPFLAGS) -DNATTEN_VARIANT=$(1) \
 	-DNATTEN_VARIANT_WORDS='"cpu/simd/$(1).h"'
 

@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Backward: scores come out of the products as logit - lse and dP - delta, so P = exp(score)
+ * and dS = P (dP - delta) are all that is left.  The same for the three passes; only the
+ * products that follow differ.                                                           */
+#ifndef NATTEN_CPU_BACKWARD_H
+#define NATTEN_CPU_BACKWARD_H
+
+/* delta = <grad_out, out> - grad_lse of owner q, a query: to the workspace, for the passes
+ * that have queries as partners, and as one more row to the panel of grad_out. */
+static void make_delta(group *g, int q)
+{
+    const natten_cpu_pass *p = g->pass;
+    const run *r = g->own_run[q];
+    int64_t dim = p->own[1].dim;
+    real *grad = g->a[1][q], *out = g->c[0][q], delta[LANES];
+    tokens t = {at(&g->out, g->z[q], g->y, r->x), g->out.step[2], p->out.item, dim,
+                dtype_of(g), r->n};
+    pack(out, LANES, &t, 1);
+    vec sum = v_zero();
+    for (int64_t d = 0; d < dim; d++)
+        sum = v_fma(v_load(grad + d * LANES), v_load(out + d * LANES), sum);
+    v_store(delta, sum);
+    for (int i = 0; i < r->n; i++) {
+        if (g->grad_lse.data)
+            delta[i] -= *(real *)(void *)at(&g->grad_lse, g->z[q], g->y, r->x + i);
+        *(real *)(void *)at(&g->delta, g->z[q], g->y, r->x + i) = delta[i];
+    }
+    v_store(grad + dim * LANES, v_sub(v_zero(), v_load(delta)));
+}
+
+/* Does lane i, or the partner at element b that it sees, have lse = -inf? */
+static bool is_hollow(const group *g, int q, ptrdiff_t b, int i)
+{
+    const natten_cpu_pass *p = g->pass;
+    const real *row = g->a[0][q] + p->own[0].dim * LANES + i;
+    if (p->owner_is_key)
+        row = g->b[0] + p->other[0].dim * g->pitch + b + g->run->idx[i];
+    return *row == (real)INFINITY;
+}
+
+/* Queries that saw nothing: logit - lse becomes -inf, dP - delta 0. */
+static void silence(group *g)
+{
+    for (int k = 0; k < g->ns; k++) {
+        const segment *s = &g->list[k];
+        for (int q = s->lo; q < s->hi; q++)
+            for (int r = 0; r < s->n; r++)
+                for (int i = 0; i < LANES; i++)
+                    if (is_hollow(g, q, s->b + r, i)) {
+                        g->s[q][(s->slot[q] + r) * LANES + i] = -INFINITY;
+                        g->t[q][(s->slot[q] + r) * LANES + i] = 0;
+                    }
+    }
+}
+
+/* Scores become P and dS. */
+static void weigh(group *g)
+{
+    for (int q = 0; q < g->nq; q++)
+        for (int i = 0; i < g->used[q] * LANES; i += LANES) {
+            vec e = v_exp(v_load(g->s[q] + i));
+            v_store(g->s[q] + i, e);
+            v_store(g->t[q] + i, v_mul(e, v_load(g->t[q] + i)));
+        }
+}
+
+static void flush_backward(group *g)
+{
+    const natten_cpu_pass *p = g->pass;
+    bool biased = p->bias.data && !g->in_extras && p->kind != NATTEN_CPU_GRAD_EXTRA;
+    if (biased)
+        start_from_bias(g);
+    logits(g, 0, g->s, biased, -INFINITY);
+    logits(g, 1, g->t, false, 0);
+    if (g->hollow)
+        silence(g);
+    weigh(g);
+    if (p->kind == NATTEN_CPU_GRAD_QUERY && p->partial && !g->in_extras)
+        add_to_bias(g);
+    if (p->wants[0])
+        values(g, g->t, 0, g->c[0]);
+    if (p->wants[1])
+        values(g, g->s, 1, g->c[1]);
+}
+
+static void flush(group *g)
+{
+    if (g->ns == 0)
+        return;
+    if (g->pass->kind == NATTEN_CPU_FORWARD)
+        flush_forward(g);
+    else
+        flush_backward(g);
+    g->ns = 0;
+    g->first = false;
+    g->epoch++;
+    for (int q = 0; q < g->nq; q++)
+        g->used[q] = 0;
+}
+
+/* The gradients of owner q. */
+static void finish_backward(group *g, int q)
+{
+    const natten_cpu_pass *p = g->pass;
+    const run *r = g->own_run[q];
+    if (g->hollow && !p->owner_is_key)
+        for (int i = 0; i < r->n; i++)
+            if (g->a[0][q][p->own[0].dim * LANES + i] == (real)INFINITY)
+                for (int64_t d = 0; d < p->own[0].dim; d++)
+                    g->c[0][q][d * LANES + i] = 0;
+    for (int i = 0; i < 2; i++) {
+        if (!p->wants[i])
+            continue;
+        tokens t = {.step = g->result[i].step[2], .item = p->result[i].item,
+                    .dim = p->own[i].dim, .dtype = dtype_of(g), .n = r->n};
+        unpack(&t, at(&g->result[i], g->z[q], g->y, r->x), g->c[i][q],
+               v_all((real)p->result_factor[i]));
+    }
+}
+
+#endif

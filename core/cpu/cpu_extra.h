@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Gradients of the extra tokens: lanes are extra tokens, partners are all queries of all
+ * heads of the group.  An item is a piece of a row of queries; what it adds goes to the
+ * partial sum of its slice, kept as the panels [owner vector][D + Dv][LANES] that the kernel
+ * works on.                                                                              */
+#ifndef NATTEN_CPU_EXTRA_H
+#define NATTEN_CPU_EXTRA_H
+
+/* Queries as they lie in the tensor: every extra token sees all of them, so residue classes
+ * play no part. */
+static void place_queries(group *g, int64_t combo, int at_token[3])
+{
+    const natten_cpu_pass *p = g->pass;
+    int64_t pieces = p->tiles[2];
+    for (int a = 2; a >= 0; a--) {
+        int64_t count = a == 2 ? pieces : p->axis[a].query_count;
+        at_token[a] = (int)(combo % count) * (a == 2 ? NATTEN_CPU_SLOTS : 1);
+        combo /= count;
+        g->axis[a] = (natten_class){.queries = {0, p->axis[a].query_count}};
+    }
+    g->batch = combo;
+    g->origin = at_token[2];
+    g->width = natten_min(NATTEN_CPU_SLOTS, p->axis[2].query_count - at_token[2]);
+    size_t bytes = natten_dtype_bytes(dtype_of(g));
+    for (int i = 0; i < 2; i++) {
+        g->other[i] = make_cursor(g, &p->other[i].view, bytes, g->head * p->fan, false);
+        g->other_row[i] =
+            make_cursor(g, &p->other[i].row, sizeof(real), g->head * p->fan, false);
+        /* Token by token, not by positions of a class. */
+        for (int a = 0; a < 3; a++) {
+            g->other[i].step[a] = p->other[i].view.axis[a] * (int64_t)bytes;
+            g->other_row[i].step[a] = p->other[i].row.axis[a] * (int64_t)sizeof(real);
+        }
+    }
+}
+
+/* Extra tokens m .. m + LANES - 1 as owner q. */
+static void pack_extra_owner(group *g, int q, int64_t m)
+{
+    const natten_cpu_pass *p = g->pass;
+    int64_t bytes = (int64_t)natten_dtype_bytes(dtype_of(g)), left = p->task->extras - m;
+    int n = (int)(left < LANES ? left : LANES);
+    for (int i = 0; i < 2; i++) {
+        const natten_cpu_operand *o = &p->own[i];
+        const natten_view *v = &o->view;
+        int64_t offset = g->batch * v->batch + m * v->axis[2] + g->head * v->head;
+        tokens t = {(const char *)v->data + offset * bytes, v->axis[2] * bytes, v->item,
+                    o->dim, dtype_of(g), n};
+        pack(g->a[i][q], LANES, &t, (real)o->factor);
+        v_store(g->a[i][q] + o->dim * LANES, v_all(1));
+    }
+}
+
+static void extra(const natten_cpu_pass *p, const natten_cpu_item *item, void *scratch)
+{
+    group g;
+    int token[3];
+    g.pass = p;
+    g.head = item->head;
+    g.slice = item->slice;
+    g.hollow = false;
+    place_queries(&g, item->combo, token);
+    find_memory(&g, scratch);
+    g.everyone = (run){.most = INT_MAX, .least = INT_MAX};
+    g.run = &g.everyone;
+    g.b[0] = g.strips;
+    g.b[1] = g.strips + natten_cpu_rows(&p->other[0]) * p->strips.pitch;
+    g.pitch = p->strips.pitch;
+    g.in_extras = true;
+    g.first = false;
+    g.ns = 0;
+    int64_t extras = p->task->extras, rows = p->own[0].dim + p->own[1].dim;
+    real *sums = (real *)p->partial +
+                 ((g.batch * p->heads + g.head) * p->slices + g.slice) * p->slice_elements;
+    for (int f = 0; f < p->fan; f++) {
+        pack_strip(&g, g.strips, token[0], token[1], f);
+        for (int64_t m = 0; m < extras; m += (int64_t)p->owners * LANES) {
+            for (g.nq = 0; g.nq < p->owners && m + g.nq * LANES < extras; g.nq++) {
+                g.own_run[g.nq] = &g.everyone;
+                pack_extra_owner(&g, g.nq, m + g.nq * LANES);
+                g.c[0][g.nq] = sums + (m + g.nq * LANES) * rows;
+                g.c[1][g.nq] = g.c[0][g.nq] + p->own[0].dim * LANES;
+                g.used[g.nq] = g.width;
+            }
+            g.list[g.ns++] = (segment){.n = g.width, .hi = g.nq};
+            flush(&g);
+        }
+    }
+}
+
+#endif

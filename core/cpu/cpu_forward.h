@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Forward: a chunk of scores becomes weights by one step of the online softmax, lane by lane;
+ * then the sums are rescaled and the weighted values added.
+ *
+ * The largest score starts at -inf.  While it is -inf, every score so far was exactly -inf
+ * (or there was none) and 0 is subtracted instead: exp(-inf) = 0 and no NaN.  A NaN score
+ * makes its weight, and so the sum and all of the row, NaN.                              */
+#ifndef NATTEN_CPU_FORWARD_H
+#define NATTEN_CPU_FORWARD_H
+
+static vec largest(const real *s, int n, vec top)
+{
+    vec m0 = top, m1 = top, m2 = top, m3 = top;
+    int i = 0;
+    for (; i + 4 <= n; i += 4) {
+        m0 = v_max(v_load(s + i * LANES), m0);
+        m1 = v_max(v_load(s + (i + 1) * LANES), m1);
+        m2 = v_max(v_load(s + (i + 2) * LANES), m2);
+        m3 = v_max(v_load(s + (i + 3) * LANES), m3);
+    }
+    for (; i < n; i++)
+        m0 = v_max(v_load(s + i * LANES), m0);
+    return v_max(v_max(m0, m1), v_max(m2, m3));
+}
+
+/* One step of the softmax of owner q over the scores listed. The weights are summed in one
+ * chain: a masked slot adds 0 and leaves no trace, however the row shares its run. */
+static void softmax(group *g, int q)
+{
+    real *s = g->s[q];
+    int n = g->used[q];
+    if (n == 0)
+        return;
+    vec none = v_all(-INFINITY), m = largest(s, n, g->top[q]), sum = v_zero();
+    vec shift = v_if_more(m, none, m, v_zero());
+    vec old = v_exp_down(v_sub(g->top[q], shift));
+    for (int i = 0; i < n; i++) {
+        vec e = v_exp_down(v_sub(v_load(s + i * LANES), shift));
+        v_store(s + i * LANES, e);
+        sum = v_add(sum, e);
+    }
+    g->sum[q] = v_fma(g->sum[q], old, sum);
+    g->top[q] = m;
+    if (g->first)
+        return;
+    real *c = g->c[0][q];
+    for (int64_t d = 0; d < g->pass->other[1].dim; d++)
+        v_store(c + d * LANES, v_mul(old, v_load(c + d * LANES)));
+}
+
+static void flush_forward(group *g)
+{
+    bool biased = g->pass->bias.data && !g->in_extras;
+    if (biased)
+        start_from_bias(g);
+    logits(g, 0, g->s, biased, -INFINITY);
+    for (int q = 0; q < g->nq; q++)
+        softmax(g, q);
+    values(g, g->s, 1, g->c[0]);
+}
+
+/* out and lse of owner q. */
+static void finish_forward(group *g, int q)
+{
+    const natten_cpu_pass *p = g->pass;
+    const run *r = g->own_run[q];
+    natten_dtype dtype = dtype_of(g);
+    real sum[LANES], lse[LANES], *c = g->c[0][q];
+    vec one = v_all(1), l = v_max(one, g->sum[q]); /* NaN stays, 0 becomes 1 */
+    v_store(sum, g->sum[q]);
+    v_store(lse, v_add(g->top[q], v_log(l)));
+    for (int i = 0; i < r->n; i++)
+        if (sum[i] == 0) { /* every logit was -inf: even infinite values give 0 */
+            lse[i] = -INFINITY;
+            for (int64_t d = 0; d < p->other[1].dim; d++)
+                c[d * LANES + i] = 0;
+        }
+    tokens t = {.step = g->result[0].step[2], .item = p->result[0].item,
+                .dim = p->other[1].dim, .dtype = dtype, .n = r->n};
+    unpack(&t, at(&g->result[0], g->z[q], g->y, r->x), c, v_div(one, l));
+    if (g->lse.data)
+        for (int i = 0; i < r->n; i++)
+            *(real *)(void *)at(&g->lse, g->z[q], g->y, r->x + i) = lse[i];
+}
+
+#endif

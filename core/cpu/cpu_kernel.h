@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The one kernel that does every product of forward and backward:
+ *
+ *     C[q][b] (+)= sum_r A[q][r] * B[r, b]        A: LANES owners; B: shifted or picked partners
+ *
+ *     logits:  r = head dim, b = partner positions      (B moves along x with b)
+ *     values:  r = partner positions, b = head dim      (B moves along x with r)
+ *
+ * Lane i of a run of owners sees partners base + idx[i] + t, t < count[i].  In the interior
+ * idx[i] = i: its partners are a plain, shifted load from a strip packed [head dim][x].  At a
+ * border or with a stride the loaded vector is permuted (pick); lanes whose window is shorter
+ * than the run's longest are masked, the partner too, since 0 * NaN is NaN.
+ *
+ * q counts up to OWNERS owner vectors that share partners, b up to BLOCK; q b sums, q owners
+ * and one partner fill the registers.  Each sum is one chain over r in the order of the
+ * owner's own window, so its bits do not depend on who shares the kernel with it.        */
+#ifndef NATTEN_CPU_KERNEL_H
+#define NATTEN_CPU_KERNEL_H
+
+enum { BLOCK = 8 };
+
+/* Up to LANES owners side by side whose windows begin within LANES of each other. */
+typedef struct run {
+    int x, n;        /* positions x .. x + n - 1 of the class */
+    int base;        /* where the first window begins, from the origin of the strips */
+    int most, least; /* longest and shortest window */
+    bool plain;      /* idx[i] = i and all windows alike */
+    bool ragged;     /* windows differ in length */
+    bool even;       /* shift is the same for all lanes */
+    ireal idx[LANES];
+    real count[LANES];
+    int shift[LANES]; /* begin of the window minus own position */
+} run;
+
+/* Owners lo .. hi - 1 of the group see n partners from element b of the strips on. */
+typedef struct segment {
+    ptrdiff_t b;
+    int n, lo, hi;
+    int x;            /* of the first partner, from the origin of the strips */
+    int z, y, f;      /* of the partner row */
+    int slot[OWNERS]; /* where each owner's scores of it are */
+} segment;
+
+typedef struct operands {
+    const segment *list;
+    int count;
+    const real *const *a;
+    const real *b;
+    ptrdiff_t pitch;
+    real *const *c;
+    bool add; /* to what C holds */
+    const run *run;
+} operands;
+
+typedef void kernel(const operands *o);
+
+enum mode { PLAIN, PICK, MASK };
+
+typedef struct steps_range {
+    int begin, end, t; /* of r; t is the window offset of r = 0 */
+} steps_range;
+
+/* The products of one segment for owners lo .. hi - 1 and nb columns. */
+INLINE void steps(const int lo, const int hi, const int nb, const bool along,
+                  const enum mode mode, vec acc[OWNERS][BLOCK], const operands *o,
+                  const segment *s, steps_range range)
+{
+    const real *p[OWNERS];
+    const real *b = o->b + s->b + (along ? o->pitch : 1) * (ptrdiff_t)range.begin;
+    UNROLL for (int q = lo; q < hi; q++)
+        p[q] = o->a[q] + (ptrdiff_t)s->slot[q] * LANES;
+    vidx pick = v_index(o->run->idx);
+    vec count = v_load(o->run->count);
+    for (int r = range.begin; r < range.end; r++) {
+        vec v[OWNERS];
+        UNROLL for (int q = lo; q < hi; q++)
+        {
+            v[q] = v_load(p[q] + (ptrdiff_t)r * LANES);
+            v_pin(v[q]);
+        }
+        UNROLL for (int i = 0; i < nb; i++)
+        {
+            vec x = v_load(b + (along ? i : i * o->pitch));
+            if (mode != PLAIN)
+                x = v_pick(x, pick);
+            if (mode == MASK)
+                x = v_keep_more(count, v_all((real)(range.t + r)), x);
+            v_pin(x);
+            UNROLL for (int q = lo; q < hi; q++)
+                acc[q][i] = v_fma(v[q], x, acc[q][i]);
+        }
+        b += along ? o->pitch : 1;
+    }
+}
+
+/* A segment; where windows differ in length, first the part that all lanes see. */
+INLINE void one_segment(const int lo, const int hi, const int nb, const bool along,
+                        const enum mode mode, vec acc[OWNERS][BLOCK], const operands *o,
+                        const segment *s)
+{
+    int t = s->x - o->run->base;
+    int all = mode == MASK ? natten_clamp(o->run->least - t, 0, s->n) : s->n;
+    steps(lo, hi, nb, along, mode == MASK ? PICK : mode, acc, o, s,
+          (steps_range){0, all, t});
+    if (mode == MASK)
+        steps(lo, hi, nb, along, mode, acc, o, s, (steps_range){all, s->n, t});
+}
+
+INLINE void product(const int nq, const int nb, const bool along, const enum mode mode,
+                    const operands *o)
+{
+    vec acc[OWNERS][BLOCK];
+    if (nq * nb > BUDGET)
+        return; /* there is no such instance */
+    UNROLL for (int q = 0; q < nq; q++)
+        UNROLL for (int i = 0; i < nb; i++)
+            acc[q][i] = o->add ? v_load(o->c[q] + i * LANES) : v_zero();
+    for (int k = 0; k < o->count; k++) {
+        const segment *s = o->list + k;
+        /* Which owners take part is fixed within a case, so that sums stay in registers. */
+#define CASE(l, h)                                          \
+    case l * 8 + h:                                         \
+        if (h <= nq && (!along || h - l == nq))             \
+            one_segment(l, h, nb, along, mode, acc, o, s);  \
+        break;
+        switch (s->lo * 8 + s->hi) {
+            CASE(0, 1)
+            CASE(0, 2)
+            CASE(0, 3)
+            CASE(1, 2)
+            CASE(1, 3)
+            CASE(2, 3)
+#if OWNERS == 4
+            CASE(0, 4)
+            CASE(1, 4)
+            CASE(2, 4)
+            CASE(3, 4)
+#endif
+        }
+#undef CASE
+    }
+    UNROLL for (int q = 0; q < nq; q++)
+        UNROLL for (int i = 0; i < nb; i++)
+            v_store(o->c[q] + i * LANES, acc[q][i]);
+}
+
+/* The instances: a table [owners - 1][columns - 1] per direction and mode. */
+#define DEFINE(name, nq, nb, along, mode)             \
+    static void name##nq##_##nb(const operands *o)    \
+    {                                                 \
+        product(nq, nb, along, mode, o);              \
+    }
+#define DEFINE_ROW(name, q, along, mode)                                          \
+    DEFINE(name, q, 1, along, mode)                                               \
+    DEFINE(name, q, 2, along, mode)                                               \
+    DEFINE(name, q, 3, along, mode)                                               \
+    DEFINE(name, q, 4, along, mode)                                               \
+    DEFINE(name, q, 5, along, mode)                                               \
+    DEFINE(name, q, 6, along, mode)                                               \
+    DEFINE(name, q, 7, along, mode)                                               \
+    DEFINE(name, q, 8, along, mode)
+#define LIST_ROW(n)                                                               \
+    {                                                                             \
+        n##1, n##2, n##3, n##4, n##5, n##6, n##7, n##8                            \
+    }
+#if OWNERS == 4
+#define TABLE(name, along, mode)                                                  \
+    DEFINE_ROW(name, 1, along, mode)                                              \
+    DEFINE_ROW(name, 2, along, mode)                                              \
+    DEFINE_ROW(name, 3, along, mode)                                              \
+    DEFINE_ROW(name, 4, along, mode)                                              \
+    static kernel *const name##table[OWNERS][BLOCK] = {                           \
+        LIST_ROW(name##1_), LIST_ROW(name##2_), LIST_ROW(name##3_),               \
+        LIST_ROW(name##4_)};
+#else
+#define TABLE(name, along, mode)                                                  \
+    DEFINE_ROW(name, 1, along, mode)                                              \
+    DEFINE_ROW(name, 2, along, mode)                                              \
+    DEFINE_ROW(name, 3, along, mode)                                              \
+    static kernel *const name##table[OWNERS][BLOCK] = {                           \
+        LIST_ROW(name##1_), LIST_ROW(name##2_), LIST_ROW(name##3_)};
+#endif
+TABLE(logits_plain_, true, PLAIN)
+TABLE(logits_pick_, true, PICK)
+TABLE(values_plain_, false, PLAIN)
+TABLE(values_pick_, false, PICK)
+TABLE(values_mask_, false, MASK)
+
+/* Columns at a time: n cut into equal parts of at most what nq owners leave of BUDGET. */
+static inline int block_columns(int64_t n, int nq)
+{
+    int64_t limit = natten_min(BLOCK, BUDGET / nq), parts = (n + limit - 1) / limit;
+    return (int)((n + parts - 1) / parts);
+}
+
+#endif

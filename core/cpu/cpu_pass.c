@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * From a task to a pass: which tensors are panels, strips and results.                   */
+#include "cpu/cpu_pass.h"
+
+#include "cpu/cpu_tile.h"
+
+/* Walking order of the task's axes. Owners are grouped along the first: a grid of two axes
+ * walks its rows there. Decided by the whole grid, so that a part walks alike. */
+static void choose_order(const natten_task *task, int order[3])
+{
+    bool flat = task->axis[0].length == 1;
+    order[0] = flat ? 1 : 0;
+    order[1] = flat ? 0 : 1;
+    order[2] = 2;
+}
+
+static natten_view walking(const natten_task *task, natten_role role, const int order[3])
+{
+    natten_view v = task->view[role];
+    for (int a = 0; a < 3; a++)
+        v.axis[a] = task->view[role].axis[order[a]];
+    return v;
+}
+
+/* delta lies compactly: [b, z, y, x, h]. */
+static natten_view delta_view(const natten_cpu_pass *p, void *delta)
+{
+    natten_view v = {.data = delta, .head = 1};
+    v.axis[2] = p->task->heads;
+    v.axis[1] = v.axis[2] * p->axis[2].query_count;
+    v.axis[0] = v.axis[1] * p->axis[1].query_count;
+    v.batch = v.axis[0] * p->axis[0].query_count;
+    return v;
+}
+
+/* The operands of the products, query's and key's side, with what is scaled. */
+typedef struct sides {
+    natten_cpu_operand query[2], key[2], extra[2];
+} sides;
+
+static sides make_sides(const natten_cpu_pass *p, const int order[3])
+{
+    const natten_task *t = p->task;
+    bool back = p->kind != NATTEN_CPU_FORWARD;
+    sides s = {
+        .query = {{.dim = t->dim, .factor = 1, .has_row = back},
+                  {.dim = t->dim_v, .factor = 1, .has_row = back}},
+        .key = {{.dim = t->dim, .factor = 1, .has_row = back},
+                {.dim = t->dim_v, .factor = 1, .has_row = back}},
+    };
+    s.extra[0] = s.key[0];
+    s.extra[1] = s.key[1];
+    s.query[0].view = walking(t, NATTEN_QUERY, order);
+    s.query[1].view = walking(t, NATTEN_GRAD_OUT, order);
+    s.key[0].view = walking(t, NATTEN_KEY, order);
+    s.key[1].view = walking(t, NATTEN_VALUE, order);
+    s.extra[0].view = t->view[NATTEN_ADDITIONAL_KEYS];
+    s.extra[1].view = t->view[NATTEN_ADDITIONAL_VALUES];
+    if (back) {
+        s.query[0].row = p->lse;
+        s.query[1].row = p->delta;
+    }
+    return s;
+}
+
+/* Owner's side on the left, and the scale with it: the partner enters the second products
+ * unscaled, their sums are scaled at the end. */
+static void take_sides(natten_cpu_pass *p, const sides *s)
+{
+    for (int i = 0; i < 2; i++) {
+        p->own[i] = p->kind == NATTEN_CPU_GRAD_EXTRA ? s->extra[i]
+                    : p->owner_is_key               ? s->key[i]
+                                                    : s->query[i];
+        p->other[i] = p->owner_is_key ? s->query[i] : s->key[i];
+        p->extra[i] = s->extra[i];
+    }
+    p->own[0].factor = p->task->scale;
+}
+
+static void take_results(natten_cpu_pass *p, const int order[3])
+{
+    static const natten_role roles[][2] = {
+        [NATTEN_CPU_FORWARD] = {NATTEN_OUT, NATTEN_ROLES},
+        [NATTEN_CPU_GRAD_QUERY] = {NATTEN_GRAD_QUERY, NATTEN_ROLES},
+        [NATTEN_CPU_GRAD_KEY] = {NATTEN_GRAD_KEY, NATTEN_GRAD_VALUE},
+        [NATTEN_CPU_GRAD_EXTRA] = {NATTEN_GRAD_ADDITIONAL_KEYS,
+                                   NATTEN_GRAD_ADDITIONAL_VALUES},
+    };
+    for (int i = 0; i < 2; i++) {
+        natten_role role = roles[p->kind][i];
+        if (role == NATTEN_ROLES)
+            continue;
+        p->result[i] = p->kind == NATTEN_CPU_GRAD_EXTRA ? p->task->view[role]
+                                                        : walking(p->task, role, order);
+        p->wants[i] = p->result[i].data;
+        p->result_factor[i] = i == 0 && p->kind != NATTEN_CPU_FORWARD ? p->task->scale : 1;
+    }
+}
+
+void natten_cpu_pass_make(natten_cpu_pass *p, const natten_task *task, natten_cpu_kind kind,
+                          const natten_cpu_kernels *kernels, void *delta)
+{
+    int order[3];
+    choose_order(task, order);
+    *p = (natten_cpu_pass){.task = task, .kind = kind};
+    for (int a = 0; a < 3; a++)
+        p->axis[a] = task->axis[order[a]];
+    p->owner_is_key = kind == NATTEN_CPU_GRAD_KEY || kind == NATTEN_CPU_GRAD_EXTRA;
+    int64_t group = task->heads / task->heads_kv;
+    p->heads = p->owner_is_key ? task->heads_kv : task->heads;
+    p->share = p->owner_is_key ? 1 : group;
+    p->fan = p->owner_is_key ? group : 1;
+    p->out = walking(task, NATTEN_OUT, order);
+    p->lse = walking(task, NATTEN_LSE, order);
+    p->grad_lse = walking(task, NATTEN_GRAD_LSE, order);
+    p->delta = delta_view(p, delta);
+    p->bias = walking(task, NATTEN_BIAS, order);
+    sides s = make_sides(p, order);
+    take_sides(p, &s);
+    take_results(p, order);
+    natten_cpu_tile_choose(p, kernels);
+}

@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What cpu.c and the variants tell each other.  An operation is one or more passes over the
+ * same walk; a pass says who owns the lanes, who the partners are, what is multiplied and how
+ * the work is cut.  It is plain data, made anew from the task for every call.
+ *
+ *     pass        owners  partners  panels (owners)   strips (partners)  result
+ *     FORWARD     query   key       q                 k, v               out
+ *     GRAD_QUERY  query   key       q|-lse, g|-delta  k|1, v|1           grad_query
+ *     GRAD_KEY    key     query     k|1, v|1          q|-lse, g|-delta   grad_key, -value
+ *     GRAD_EXTRA  extra   query     k|1, v|1          q|-lse, g|-delta   the same of extras
+ *
+ * "|e" is one more row of the head dim, so that a product of panel and strip is a logit minus
+ * lse, or dP minus delta.  Axes are in walking order: owners are grouped along axis 0, lie
+ * side by side in lanes along axis 2.                                                    */
+#ifndef NATTEN_CPU_PASS_H
+#define NATTEN_CPU_PASS_H
+
+#include "machine/machine.h"
+#include "problem/task.h"
+
+enum {
+    NATTEN_CPU_SLOTS = 256,    /* scores that an owner vector holds at a time */
+    NATTEN_CPU_SEGMENTS = 512, /* pieces of partner rows that a group lists at a time */
+    NATTEN_CPU_SEGMENT_BYTES = 72
+};
+
+typedef enum natten_cpu_kind {
+    NATTEN_CPU_FORWARD,
+    NATTEN_CPU_GRAD_QUERY,
+    NATTEN_CPU_GRAD_KEY,
+    NATTEN_CPU_GRAD_EXTRA
+} natten_cpu_kind;
+
+/* A tensor that becomes panels or strips. */
+typedef struct natten_cpu_operand {
+    natten_view view; /* axes in walking order */
+    int64_t dim;
+    double factor;   /* multiplied in while packing */
+    bool has_row;    /* one more row: minus the scalar of the token, or 1 */
+    natten_view row; /* data NULL: 1 */
+} natten_cpu_operand;
+
+/* The partners' strips that a thread keeps: a cache with direct mapping. The strip of
+ * partner row (z, y) and head f lies in slot (z % depth, y % high, f % fan). */
+typedef struct natten_cpu_strips {
+    int32_t depth, high, fan;
+    int64_t width; /* most partners of a strip */
+    int64_t pitch; /* elements from one row of the head dim to the next */
+} natten_cpu_strips;
+
+/* Where things lie in a thread's scratch, in bytes. */
+typedef struct natten_cpu_layout {
+    size_t strips, tags, extra_strips, panels, scores, sums, runs, segments, bytes;
+} natten_cpu_layout;
+
+/* Where the online softmax of a row breaks: facts of the window, D and the variant alone, in
+ * coordinates of the whole grid, so that a row has the same bits in every tile and part. */
+typedef struct natten_cpu_chunk {
+    int32_t planes; /* a break where z is a multiple of this; 0: none */
+    int32_t rows;   /* a break after so many rows of a plane, and after each plane; 0: none */
+    int32_t piece;  /* a break after so many partners of a row; 0: none */
+} natten_cpu_chunk;
+
+typedef struct natten_cpu_pass {
+    const natten_task *task;
+    natten_cpu_kind kind;
+    natten_axis axis[3];
+    bool owner_is_key;
+    bool wants[2];    /* which of the results */
+    bool only_delta;  /* GRAD_QUERY that computes delta for the other passes, no more */
+    int64_t heads;    /* of owners */
+    int64_t share;    /* owner heads that read one partner head (GRAD_KEY: 1) */
+    int64_t fan;      /* partner heads that an owner head reads (GRAD_KEY: H / Hkv) */
+    natten_cpu_operand own[2], other[2], extra[2];
+    natten_view out, lse, grad_lse, delta; /* delta: [b, z, y, x, h] in the workspace */
+    natten_view result[2];
+    double result_factor[2];
+    natten_view bias;
+
+    int32_t owners; /* most owner vectors of a group */
+    int32_t tile[3], tiles[3], classes[3];
+    int64_t combos; /* batch, classes and tiles: items of one head */
+    natten_cpu_chunk chunk;
+    natten_cpu_strips strips;
+    int64_t extra_chunk, extra_pitch; /* extra tokens packed at a time; 0: none */
+    natten_cpu_layout layout;
+
+    /* Sums that many items add to are kept in `slices` partial sums, each with its fixed
+     * share of the items in fixed order, and merged in order at the end: gradients of the
+     * bias, and of the extra tokens (GRAD_EXTRA), in the workspace. */
+    int64_t slices, slice_elements;
+    void *partial;
+} natten_cpu_pass;
+
+/* What an item is asked: `combo` counts batch, classes and tiles (GRAD_EXTRA: batch and
+ * pieces of query rows); `slice` is the partial sum to add to. */
+typedef struct natten_cpu_item {
+    int64_t head, combo, slice;
+} natten_cpu_item;
+
+/* The steps of the unfused operations, by what has one row of a result each. */
+typedef enum natten_cpu_step {
+    NATTEN_CPU_STEP_QUERY,
+    NATTEN_CPU_STEP_KEY,
+    NATTEN_CPU_STEP_EXTRA,
+    NATTEN_CPU_STEP_BIAS,
+    NATTEN_CPU_STEPS
+} natten_cpu_step;
+
+/* A variant's kernels for one element type. */
+typedef struct natten_cpu_kernels {
+    int lanes, owners;
+    size_t real_bytes, run_bytes;
+    void (*walk)(const natten_cpu_pass *pass, const natten_cpu_item *item, void *scratch);
+    void (*extra)(const natten_cpu_pass *pass, const natten_cpu_item *item, void *scratch);
+    /* The unfused pair: rows [begin, end) of what the operation's step computes; scratch of
+     * three head dims. */
+    void (*unfused)(const natten_task *task, natten_cpu_step step, int64_t begin, int64_t end,
+                    void *scratch);
+} natten_cpu_kernels;
+
+/* Make a pass and cut it; `delta` is where the workspace keeps delta, NULL when only the plan
+ * is wanted. */
+void natten_cpu_pass_make(natten_cpu_pass *pass, const natten_task *task,
+                          natten_cpu_kind kind, const natten_cpu_kernels *kernels,
+                          void *delta);
+
+static inline int64_t natten_cpu_rows(const natten_cpu_operand *o)
+{
+    return o->dim + (o->has_row ? 1 : 0);
+}
+
+#endif

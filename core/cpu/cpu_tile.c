@@ -1,0 +1,346 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Tiles by counting.  A tile costs the partners that it packs, per owner: the box of
+ * positions that its owners see, over the tile.  Among the tiles whose strips fit, the
+ * cheapest is taken; strips beyond the cache are penalised, and so are too few items for a
+ * machine with many cores.  Items are kept short enough to cancel between them.          */
+#include "cpu/cpu_tile.h"
+
+enum {
+    CACHE_BYTES = 400 << 10, /* of strips: what the second level of most processors holds */
+    FEW_ITEMS = 16,
+    MOST_ROWS = 64,    /* partner rows in a chunk */
+    EXTRA_BYTES = 128 << 10
+};
+
+/* Multiply-adds of an item per lane, about 20 ms at the rate of the plainest variant. */
+static const double most_item_work = 1.6e7;
+
+static int64_t least(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+static int64_t most(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+
+static int64_t up(int64_t n, int64_t unit)
+{
+    return (n + unit - 1) / unit * unit;
+}
+
+static int64_t parts_of(int64_t n, int64_t part)
+{
+    return (n + part - 1) / part;
+}
+
+static double volume(const natten_cpu_pass *p)
+{
+    return (double)p->axis[0].window * p->axis[1].window * p->axis[2].window;
+}
+
+/* Most owners, and most partners, that one residue class has along an axis. */
+static int64_t owners_along(const natten_cpu_pass *p, int a)
+{
+    const natten_axis *x = &p->axis[a];
+    return parts_of(p->owner_is_key ? x->key_count : x->query_count, x->dilation);
+}
+
+static int64_t partners_along(const natten_cpu_pass *p, int a)
+{
+    const natten_axis *x = &p->axis[a];
+    return parts_of(p->owner_is_key ? x->query_count : x->key_count, x->dilation);
+}
+
+/* Most positions that `count` neighbouring owners see along an axis. Queries see their
+ * window, which moves by up to a stride at a time. Keys are seen by as many queries, but
+ * for those near a border, which the windows of all queries up to it shift onto; on a short
+ * axis one tile has keys at both. */
+static int64_t box(const natten_cpu_pass *p, int a, int64_t count)
+{
+    const natten_axis *x = &p->axis[a];
+    int64_t window = x->window;
+    if (p->owner_is_key && !x->causal) {
+        if (parts_of(x->length, x->dilation) < 2 * window + count)
+            return partners_along(p, a);
+        window += window / 2 + x->stride;
+    }
+    return least(partners_along(p, a), count - 1 + x->stride - 1 + window);
+}
+
+/* The same away from borders: what a group's strips should hold at a time. */
+static int64_t inner_box(const natten_cpu_pass *p, int a, int64_t count)
+{
+    return least(box(p, a, count), count - 1 + 2 * (p->axis[a].stride - 1) + p->axis[a].window);
+}
+
+static int64_t strip_rows(const natten_cpu_pass *p)
+{
+    return natten_cpu_rows(&p->other[0]) + natten_cpu_rows(&p->other[1]);
+}
+
+/* A row of strips is an odd number of vectors, which spreads over the sets of the cache; a
+ * vector load may begin at its last partner. */
+static int64_t pitch_of(int64_t width, int lanes)
+{
+    return (parts_of(width + lanes - 1, lanes) | 1) * lanes;
+}
+
+size_t natten_cpu_tile_promise(const natten_task *task)
+{
+    size_t cells = (size_t)(task->dim + task->dim_v + 2);
+    for (int a = 0; a < 3; a++)
+        cells *= (size_t)task->axis[a].window;
+    return (1u << 20) + 3 * cells * natten_dtype_bytes(task->accumulator);
+}
+
+/* ---- chunks of the softmax ----------------------------------------------------------- */
+
+/* As many rows as scores and strips have room for; the same for every part of a grid. */
+static natten_cpu_chunk choose_chunk(const natten_cpu_pass *p, const natten_cpu_kernels *k)
+{
+    int64_t w[3] = {p->axis[0].window, p->axis[1].window, p->axis[2].window};
+    natten_cpu_chunk chunk = {0, 0, 0};
+    if (p->kind != NATTEN_CPU_FORWARD)
+        return chunk;
+    size_t row_bytes = (size_t)(strip_rows(p) * pitch_of(w[2], k->lanes)) * k->real_bytes;
+    int64_t rows = (int64_t)(natten_cpu_tile_promise(p->task) / 2 / row_bytes);
+    rows = most(1, least(rows, least(MOST_ROWS, NATTEN_CPU_SLOTS / w[2])));
+    if (w[2] > NATTEN_CPU_SLOTS)
+        chunk.piece = (int32_t)parts_of(w[2], parts_of(w[2], NATTEN_CPU_SLOTS));
+    if (rows < w[1])
+        chunk.rows = (int32_t)parts_of(w[1], parts_of(w[1], rows));
+    else if (rows < w[0] * w[1])
+        chunk.planes = (int32_t)(rows / w[1]);
+    return chunk;
+}
+
+/* Planes and rows of partners that a chunk of `owners` has listed at a time. */
+static void chunk_extent(const natten_cpu_pass *p, int owners, int64_t *planes, int64_t *rows)
+{
+    *planes = *rows = 1;
+    if (p->kind != NATTEN_CPU_FORWARD)
+        return;
+    *rows = p->chunk.rows ? p->chunk.rows : p->axis[1].window;
+    if (!p->chunk.rows)
+        *planes = p->chunk.planes ? p->chunk.planes : box(p, 0, owners);
+}
+
+/* ---- scratch ------------------------------------------------------------------------- */
+
+static size_t place(size_t *end, int64_t bytes)
+{
+    size_t at = *end;
+    *end += (size_t)up(bytes, 64);
+    return at;
+}
+
+static natten_cpu_layout make_layout(const natten_cpu_pass *p, const natten_cpu_kernels *k)
+{
+    const natten_cpu_strips *s = &p->strips;
+    int64_t real = (int64_t)k->real_bytes, vector = k->lanes * real, owners = p->owners;
+    int64_t slots = (int64_t)s->depth * s->high * s->fan;
+    int64_t rows[2] = {natten_cpu_rows(&p->own[0]), natten_cpu_rows(&p->own[1])};
+    int64_t dims = p->other[0].dim + p->other[1].dim;
+    int64_t scores = p->kind == NATTEN_CPU_FORWARD ? 1 : 2;
+    int64_t runs = least(p->tile[2], p->tile[2] / k->lanes + s->width / k->lanes + 2);
+    natten_cpu_layout l = {0};
+    l.strips = place(&l.bytes, slots * strip_rows(p) * s->pitch * real);
+    l.extra_strips = place(&l.bytes, strip_rows(p) * p->extra_pitch * real);
+    l.panels = place(&l.bytes, owners * (rows[0] + rows[1]) * vector);
+    l.scores = place(&l.bytes, owners * scores * NATTEN_CPU_SLOTS * vector);
+    l.sums = place(&l.bytes, owners * dims * vector);
+    l.tags = place(&l.bytes, slots * 16);
+    l.runs = place(&l.bytes, runs * (int64_t)k->run_bytes);
+    l.segments = place(&l.bytes, NATTEN_CPU_SEGMENTS * NATTEN_CPU_SEGMENT_BYTES);
+    return l;
+}
+
+/* ---- tiles --------------------------------------------------------------------------- */
+
+/* How much of the partners the strips hold at a time, most first. */
+typedef enum keep {
+    KEEP_ALL,   /* what a group sees, of all heads: each partner is packed once per tile */
+    KEEP_HEAD,  /* of one head */
+    KEEP_CHUNK, /* what is listed at a time, for one owner vector */
+    KEEPS
+} keep;
+
+static natten_cpu_strips make_strips(const natten_cpu_pass *p, const natten_cpu_kernels *k,
+                                     keep level)
+{
+    natten_cpu_strips s = {.width = box(p, 2, p->tile[2])};
+    int64_t planes, rows;
+    chunk_extent(p, p->owners, &planes, &rows);
+    if (level != KEEP_CHUNK) {
+        planes = most(planes, inner_box(p, 0, least(p->owners, p->tile[0])));
+        rows = most(rows, box(p, 1, p->tile[1]));
+    }
+    s.depth = (int32_t)most(1, planes);
+    s.high = (int32_t)most(1, rows);
+    s.fan = level == KEEP_ALL ? (int32_t)p->fan : 1;
+    s.pitch = pitch_of(s.width, k->lanes);
+    return s;
+}
+
+/* What a tile costs, per owner. */
+static double cost_of(const natten_cpu_pass *p, const natten_cpu_kernels *k)
+{
+    double cells = 1, items = (double)p->task->batch * (double)p->heads;
+    for (int a = 0; a < 3; a++) {
+        double n = (double)owners_along(p, a), tile = p->tile[a];
+        double seen = (double)least(partners_along(p, a), p->tile[a] + p->axis[a].window - 1);
+        cells *= seen / tile;
+        items *= (double)parts_of((int64_t)n, p->tile[a]) * p->axis[a].dilation;
+    }
+    const natten_cpu_strips *s = &p->strips;
+    double slots = (double)s->depth * s->high * s->fan;
+    double bytes = slots * (double)(strip_rows(p) * s->pitch) * (double)k->real_bytes;
+    double lanes = (double)up(p->tile[2], k->lanes) / p->tile[2];
+    return cells * (bytes > CACHE_BYTES ? bytes / CACHE_BYTES : 1) +
+           (items < FEW_ITEMS ? FEW_ITEMS / items : 0) + 4 * (lanes - 1) +
+           0.01 * (double)owners_along(p, 2) / p->tile[2];
+}
+
+static bool is_short(const natten_cpu_pass *p, const natten_cpu_kernels *k)
+{
+    double owners = (double)p->tile[0] * p->tile[1] * p->tile[2] * (double)p->fan;
+    double work = owners * volume(p) * (double)(p->task->dim + p->task->dim_v);
+    return work <= most_item_work * k->lanes;
+}
+
+/* The next longer tile along x: by vectors at first, then by a quarter. */
+static int64_t longer(int64_t tile, int lanes)
+{
+    return tile + up(most(1, tile / 4), lanes);
+}
+
+/* Try all tiles at one level of keeping; false if none fits. */
+static bool search(natten_cpu_pass *p, const natten_cpu_kernels *k, keep level,
+                   size_t room)
+{
+    int64_t n[3] = {owners_along(p, 0), owners_along(p, 1), owners_along(p, 2)};
+    double low = 0;
+    natten_cpu_pass best = *p;
+    bool found = false;
+    for (int64_t z = n[0];; z = (z + 1) / 2) {
+        for (int64_t y = n[1];; y = (y + 1) / 2) {
+            for (int64_t x = k->lanes; x < n[2] + k->lanes; x = longer(x, k->lanes)) {
+                p->tile[0] = (int32_t)z;
+                p->tile[1] = (int32_t)y;
+                p->tile[2] = (int32_t)least(x, n[2]);
+                p->strips = make_strips(p, k, level);
+                p->layout = make_layout(p, k);
+                if (p->layout.bytes > room)
+                    break;
+                double cost = cost_of(p, k) * (is_short(p, k) ? 1 : 1000);
+                if (!found || cost < low) {
+                    low = cost;
+                    best = *p;
+                    found = true;
+                }
+            }
+            if (y == 1)
+                break;
+        }
+        if (z == 1)
+            break;
+    }
+    *p = best;
+    return found;
+}
+
+/* The smallest tile there is, whether it fits or not: one owner vector, strips of a chunk. */
+static void smallest(natten_cpu_pass *p, const natten_cpu_kernels *k)
+{
+    p->owners = 1;
+    p->tile[0] = p->tile[1] = 1;
+    p->tile[2] = (int32_t)least(k->lanes, owners_along(p, 2));
+    p->strips = make_strips(p, k, KEEP_CHUNK);
+    p->layout = make_layout(p, k);
+}
+
+static void choose_tile(natten_cpu_pass *p, const natten_cpu_kernels *k)
+{
+    size_t room = natten_cpu_tile_promise(p->task);
+    for (int level = 0; level < KEEPS; level++)
+        for (p->owners = k->owners; p->owners > 0; p->owners--)
+            if (search(p, k, (keep)level, room))
+                return;
+    smallest(p, k);
+}
+
+/* GRAD_EXTRA walks pieces of query rows as they lie in the tensor. */
+static void cut_rows(natten_cpu_pass *p, const natten_cpu_kernels *k)
+{
+    p->owners = k->owners;
+    p->combos = p->task->batch;
+    for (int a = 0; a < 3; a++) {
+        p->classes[a] = 1;
+        p->tile[a] = a == 2 ? NATTEN_CPU_SLOTS : 1;
+        p->tiles[a] = (int32_t)parts_of(p->axis[a].query_count, p->tile[a]);
+        p->combos *= p->tiles[a];
+    }
+    p->strips = (natten_cpu_strips){1, 1, 1, NATTEN_CPU_SLOTS, 0};
+    p->strips.pitch = pitch_of(NATTEN_CPU_SLOTS, k->lanes);
+    for (;; p->owners--) {
+        p->layout = make_layout(p, k);
+        if (p->owners == 1 || p->layout.bytes <= natten_cpu_tile_promise(p->task))
+            break;
+    }
+}
+
+/* Extra tokens packed at a time: all, as long as they stay small. */
+static void choose_extras(natten_cpu_pass *p, const natten_cpu_kernels *k)
+{
+    int64_t token = strip_rows(p) * (int64_t)k->real_bytes;
+    int64_t chunk = most(k->lanes, least(NATTEN_CPU_SLOTS, EXTRA_BYTES / token));
+    p->extra_chunk = least(p->task->extras, chunk);
+    p->extra_pitch = p->extra_chunk ? pitch_of(p->extra_chunk, k->lanes) : 0;
+}
+
+void natten_cpu_tile_choose(natten_cpu_pass *p, const natten_cpu_kernels *k)
+{
+    if (p->kind == NATTEN_CPU_GRAD_EXTRA) {
+        cut_rows(p, k);
+        return;
+    }
+    if (p->kind != NATTEN_CPU_GRAD_KEY)
+        choose_extras(p, k);
+    p->chunk = choose_chunk(p, k);
+    choose_tile(p, k);
+    p->combos = p->task->batch;
+    for (int a = 0; a < 3; a++) {
+        p->classes[a] = p->axis[a].dilation;
+        p->tiles[a] = (int32_t)parts_of(owners_along(p, a), p->tile[a]);
+        p->combos *= (int64_t)p->classes[a] * p->tiles[a];
+    }
+}
+
+double natten_cpu_tile_work(const natten_cpu_pass *p, const natten_cpu_kernels *k)
+{
+    enum { LONG = 1024 }; /* beyond, lanes lost at the ends do not count */
+    const natten_axis *x = &p->axis[2];
+    natten_class c = natten_axis_class(x, 0);
+    natten_span owners = p->owner_is_key ? c.keys : c.queries;
+    int64_t computed = 0, wanted = 0;
+    if (owners.end - owners.begin > LONG)
+        owners.end = owners.begin + LONG;
+    for (int32_t i = owners.begin; i < owners.end;) {
+        int32_t longest = 0, first = 0, n = 0;
+        for (; n < k->lanes && i + n < owners.end; n++) {
+            natten_span s = p->owner_is_key ? natten_class_queries(&c, i + n)
+                                            : natten_class_keys(&c, i + n);
+            first = n ? first : s.begin;
+            if (s.begin - first >= k->lanes)
+                break;
+            longest = natten_max(longest, s.end - s.begin);
+            wanted += s.end - s.begin;
+        }
+        computed += (int64_t)k->lanes * longest;
+        i += n;
+    }
+    return wanted ? (double)computed / (double)wanted : 1;
+}

@@ -1,0 +1,301 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * One item: a head, a residue class of each axis, a tile of owners.  The walk goes through
+ * the tile group by group (axis 0 outermost, so that strips are reused), through each group's
+ * windows in row-major order, then through the extra tokens.
+ *
+ * What must hold for equal bits: the order in which a row meets its partners, and the breaks
+ * of its softmax, depend on its own window alone (natten_cpu_chunk), never on the tile, on
+ * the group or on the lanes beside it.                                                    */
+#ifndef NATTEN_CPU_WALK_H
+#define NATTEN_CPU_WALK_H
+
+/* Batch item, classes and owners of the tile; false if there are none. */
+static bool find_place(group *g, int64_t combo)
+{
+    const natten_cpu_pass *p = g->pass;
+    for (int a = 2; a >= 0; a--) {
+        int tile = (int)(combo % p->tiles[a]);
+        combo /= p->tiles[a];
+        g->axis[a] = natten_axis_class(&p->axis[a], (int)(combo % p->classes[a]));
+        combo /= p->classes[a];
+        natten_span owners = p->owner_is_key ? g->axis[a].keys : g->axis[a].queries;
+        int64_t lo = owners.begin + (int64_t)tile * p->tile[a];
+        if (lo >= owners.end)
+            return false;
+        g->lo[a] = (int)lo;
+        g->hi[a] = (int)(lo + p->tile[a] < owners.end ? lo + p->tile[a] : owners.end);
+    }
+    g->batch = combo;
+    g->origin = span_of(g, 2, g->lo[2]).begin;
+    g->width = span_of(g, 2, g->hi[2] - 1).end - g->origin;
+    return true;
+}
+
+static void find_tensors(group *g)
+{
+    const natten_cpu_pass *p = g->pass;
+    size_t bytes = natten_dtype_bytes(dtype_of(g));
+    bool keys = p->owner_is_key;
+    for (int i = 0; i < 2; i++) {
+        int64_t other = g->head / p->share * p->fan;
+        g->own[i] = make_cursor(g, &p->own[i].view, bytes, g->head, keys);
+        g->own_row[i] = make_cursor(g, &p->own[i].row, sizeof(real), g->head, keys);
+        g->other[i] = make_cursor(g, &p->other[i].view, bytes, other, !keys);
+        g->other_row[i] = make_cursor(g, &p->other[i].row, sizeof(real), other, !keys);
+        g->result[i] = make_cursor(g, &p->result[i], bytes, g->head, keys);
+    }
+    g->out = make_cursor(g, &p->out, bytes, g->head, false);
+    g->lse = make_cursor(g, &p->lse, sizeof(real), g->head, false);
+    g->grad_lse = make_cursor(g, &p->grad_lse, sizeof(real), g->head, false);
+    g->delta = make_cursor(g, &p->delta, sizeof(real), g->head, false);
+}
+
+/* Where everything lies in the thread's scratch. */
+static void find_memory(group *g, char *scratch)
+{
+    const natten_cpu_pass *p = g->pass;
+    const natten_cpu_layout *l = &p->layout;
+    int64_t rows[2] = {natten_cpu_rows(&p->own[0]), natten_cpu_rows(&p->own[1])};
+    real *panel = (real *)(void *)(scratch + l->panels);
+    real *score = (real *)(void *)(scratch + l->scores);
+    real *sum = (real *)(void *)(scratch + l->sums);
+    for (int q = 0; q < p->owners; q++) {
+        g->a[0][q] = panel;
+        g->a[1][q] = panel + rows[0] * LANES;
+        panel += (rows[0] + rows[1]) * LANES;
+        g->s[q] = score;
+        g->t[q] = score + NATTEN_CPU_SLOTS * LANES;
+        score += (p->kind == NATTEN_CPU_FORWARD ? 1 : 2) * NATTEN_CPU_SLOTS * LANES;
+        g->c[0][q] = sum;
+        g->c[1][q] = sum + p->other[0].dim * LANES;
+        sum += (p->other[0].dim + p->other[1].dim) * LANES;
+    }
+    g->strips = (real *)(void *)(scratch + l->strips);
+    g->extra_strips = (real *)(void *)(scratch + l->extra_strips);
+    g->tags = (tag *)(void *)(scratch + l->tags);
+    g->runs = (run *)(void *)(scratch + l->runs);
+    g->list = (segment *)(void *)(scratch + l->segments);
+    g->strip_elements =
+        (natten_cpu_rows(&p->other[0]) + natten_cpu_rows(&p->other[1])) * p->strips.pitch;
+    for (int i = p->strips.depth * p->strips.high * p->strips.fan - 1; i >= 0; i--)
+        g->tags[i] = (tag){-1, -1, -1, 0};
+    g->epoch = 1;
+}
+
+/* The run that begins with the owner at x. */
+static run make_run(const group *g, int x)
+{
+    natten_span first = span_of(g, 2, x);
+    run r = {.x = x, .base = first.begin - g->origin, .least = INT_MAX, .plain = true,
+             .even = true};
+    for (; r.n < LANES && x + r.n < g->hi[2]; r.n++) {
+        natten_span s = span_of(g, 2, x + r.n);
+        int i = r.n, length = s.end - s.begin;
+        if (s.begin - first.begin >= LANES)
+            break;
+        r.idx[i] = s.begin - first.begin;
+        r.count[i] = (real)length;
+        r.shift[i] = s.begin - (x + i);
+        r.plain = r.plain && r.idx[i] == i;
+        r.even = r.even && r.shift[i] == r.shift[0];
+        r.most = natten_max(r.most, length);
+        r.least = natten_min(r.least, length);
+    }
+    int last = natten_max(0, r.n - 1);
+    for (int i = r.n; i < LANES; i++) { /* idle lanes do what the last one does */
+        r.idx[i] = r.idx[last];
+        r.count[i] = r.count[last];
+        r.shift[i] = r.shift[last];
+    }
+    r.ragged = r.most != r.least;
+    r.plain = r.plain && !r.ragged;
+    return r;
+}
+
+static void make_runs(group *g)
+{
+    g->run_count = 0;
+    for (int x = g->lo[2]; x < g->hi[2]; g->run_count++) {
+        g->runs[g->run_count] = make_run(g, x);
+        x += g->runs[g->run_count].n;
+    }
+    g->everyone = (run){.most = INT_MAX, .least = INT_MAX};
+}
+
+/* ---- one group ----------------------------------------------------------------------- */
+
+/* Can run b go through the kernels with a's idx? */
+static bool same_shape(const run *a, const run *b)
+{
+    if (a->ragged || b->ragged)
+        return false;
+    return a->plain ? b->plain : memcmp(a->idx, b->idx, sizeof a->idx) == 0;
+}
+
+/* Owners along axis 0 with the run `r`, or where there is one only, the next runs of the same
+ * shape. Gives how many runs it took. */
+static int choose_owners(group *g, int z, int nz, int y, int r)
+{
+    int runs = 1;
+    g->y = y;
+    g->run = &g->runs[r];
+    g->nq = nz;
+    if (nz == 1) {
+        while (runs < g->pass->owners && r + runs < g->run_count &&
+               same_shape(g->run, &g->runs[r + runs]))
+            runs++;
+        g->nq = runs;
+    }
+    for (int q = 0; q < g->nq; q++) {
+        g->z[q] = nz > 1 ? z + q : z;
+        g->own_run[q] = nz > 1 ? g->run : g->run + q;
+    }
+    return runs;
+}
+
+static void pack_owner(group *g, int q)
+{
+    const natten_cpu_pass *p = g->pass;
+    const run *r = g->own_run[q];
+    int panels = p->kind == NATTEN_CPU_FORWARD ? 1 : 2;
+    for (int i = 0; i < panels; i++) {
+        const natten_cpu_operand *o = &p->own[i];
+        tokens t = {at(&g->own[i], g->z[q], g->y, r->x), g->own[i].step[2], o->view.item,
+                    o->dim, dtype_of(g), r->n};
+        pack(g->a[i][q], LANES, &t, (real)o->factor);
+        real *row = g->a[i][q] + o->dim * LANES;
+        if (o->has_row)
+            v_store(row, v_zero()); /* idle lanes */
+        pack_extra_row(row, o, o->row.data ? at(&g->own_row[i], g->z[q], g->y, r->x) : NULL,
+                       g->own_row[i].step[2], r->n);
+    }
+    if (p->kind == NATTEN_CPU_GRAD_QUERY) {
+        make_delta(g, q);
+        hollow_out(g, g->a[0][q], LANES, r->n);
+    }
+}
+
+static void begin_group(group *g)
+{
+    g->first = true;
+    g->in_extras = false;
+    g->ns = 0;
+    g->b[0] = g->strips;
+    g->b[1] = g->strips + natten_cpu_rows(&g->pass->other[0]) * g->pass->strips.pitch;
+    g->pitch = g->pass->strips.pitch;
+    for (int q = 0; q < g->nq; q++) {
+        pack_owner(g, q);
+        g->used[q] = 0;
+        g->top[q] = v_all(-INFINITY);
+        g->sum[q] = v_zero();
+    }
+}
+
+/* Row (z, y) of all heads; the owners that see it, by their spans along axis 0. */
+static void sweep_row(group *g, int z, int y, const natten_span *spans)
+{
+    const natten_cpu_pass *p = g->pass;
+    int most = 0;
+    for (int q = 0; q < g->nq; q++)
+        most = natten_max(most, g->own_run[q]->most);
+    int piece = p->chunk.piece ? p->chunk.piece : most;
+    for (int f = 0; f < p->fan; f++)
+        for (int t = 0; t < most; t += piece) {
+            int from[OWNERS], end[OWNERS];
+            for (int q = 0; q < g->nq; q++) {
+                const run *r = g->own_run[q];
+                bool sees = spans[q].begin <= z && z < spans[q].end;
+                from[q] = r->base + t;
+                end[q] = sees ? r->base + natten_min(t + piece, r->most) : 0;
+            }
+            list_row(g, z, y, f, from, end);
+            if (p->chunk.piece)
+                flush(g);
+        }
+}
+
+static void sweep_windows(group *g)
+{
+    const natten_cpu_chunk *chunk = &g->pass->chunk;
+    natten_span spans[OWNERS], ys = span_of(g, 1, g->y);
+    for (int q = 0; q < g->nq; q++)
+        spans[q] = span_of(g, 0, g->z[q]);
+    for (int z = spans[0].begin; z < spans[g->nq - 1].end; z++) {
+        if (chunk->planes && z % chunk->planes == 0)
+            flush(g);
+        for (int y = ys.begin; y < ys.end; y++) {
+            if (chunk->rows && (y - ys.begin) % chunk->rows == 0)
+                flush(g);
+            sweep_row(g, z, y, spans);
+        }
+    }
+    flush(g);
+}
+
+static void sweep_extras(group *g)
+{
+    const natten_cpu_pass *p = g->pass;
+    int64_t extras = p->task->extras;
+    if (p->extra_chunk == 0)
+        return;
+    g->in_extras = true;
+    g->run = &g->everyone;
+    g->b[0] = g->extra_strips;
+    g->b[1] = g->extra_strips + natten_cpu_rows(&p->extra[0]) * p->extra_pitch;
+    g->pitch = p->extra_pitch;
+    for (int64_t m = 0; m < extras; m += p->extra_chunk) {
+        int n = (int)(extras - m < p->extra_chunk ? extras - m : p->extra_chunk);
+        if (!g->extras_packed)
+            pack_extras(g, m, n);
+        g->extras_packed = extras <= p->extra_chunk;
+        g->list[g->ns++] = (segment){.n = n, .hi = g->nq};
+        for (int q = 0; q < g->nq; q++)
+            g->used[q] = n;
+        flush(g);
+    }
+}
+
+static void finish_group(group *g)
+{
+    const natten_cpu_pass *p = g->pass;
+    if (g->first) /* no partner at all */
+        for (int q = 0; q < g->nq; q++)
+            for (int64_t d = 0; d < p->other[0].dim + p->other[1].dim; d++)
+                v_store(g->c[0][q] + d * LANES, v_zero());
+    for (int q = 0; q < g->nq; q++)
+        if (p->kind == NATTEN_CPU_FORWARD)
+            finish_forward(g, q);
+        else
+            finish_backward(g, q);
+}
+
+static void walk(const natten_cpu_pass *p, const natten_cpu_item *item, void *scratch)
+{
+    group g;
+    g.pass = p;
+    g.head = item->head;
+    g.slice = item->slice;
+    g.hollow = false;
+    g.extras_packed = false;
+    if (!find_place(&g, item->combo))
+        return;
+    find_tensors(&g);
+    find_memory(&g, scratch);
+    make_runs(&g);
+    for (int z = g.lo[0]; z < g.hi[0]; z += p->owners) {
+        int nz = natten_min(p->owners, g.hi[0] - z);
+        for (int y = g.lo[1]; y < g.hi[1]; y++)
+            for (int r = 0; r < g.run_count;) {
+                r += choose_owners(&g, z, nz, y, r);
+                begin_group(&g);
+                if (!p->only_delta) {
+                    sweep_windows(&g);
+                    sweep_extras(&g);
+                }
+                finish_group(&g);
+            }
+    }
+}
+
+#endif
