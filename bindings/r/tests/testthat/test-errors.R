@@ -100,7 +100,7 @@ illegal <- list(
   ),
   refused("SHAPE", "lse", merge_attentions(list(x), list(x))),
   refused("ARGUMENT", "natten_merge_backward: lse is NULL",
-    merge_attentions_backward(list(row), list(row[1, , , , drop = FALSE]), row, out = row)
+    merge_attentions_backward(list(row), list(row[1, , , ]), row, out = row)
   ),
   refused("ARGUMENT", "operation=\"sideways\"",
     natten_plan(x, x, x, 3, operation = "sideways")
