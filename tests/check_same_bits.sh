@@ -3,7 +3,7 @@
 #
 # The same call on the same data gives the same bits from C, Python, Julia and R: holds
 # the files that each language's tests wrote for the cases in tests/cases against those
-# of tests/bits (docs/problem-text.md).  R has no 16-bit types, so those cases are not for
+# of tests/bits (docs/problem-text.md).  R has no 16-bit types, so those are not for
 # it.  A TAP line per case and language.
 
 set -u
