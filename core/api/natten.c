@@ -41,8 +41,8 @@ static natten_status fit_workspace(const natten_problem *problem, void *workspac
     return natten_problem_check_workspace(problem, workspace, bytes);
 }
 
-static natten_status run(const natten_problem *problem, void *workspace, size_t bytes,
-                         void *stream)
+static natten_status run_plainly(const natten_problem *problem, void *workspace,
+                                 size_t bytes, void *stream)
 {
     natten_plan plan;
     natten_task task;
@@ -62,10 +62,18 @@ static natten_status run(const natten_problem *problem, void *workspace, size_t 
                                       "no memory for a workspace of %zu bytes", wanted);
         scratch = own;
     }
-    natten_floatmode mode = natten_floatmode_enter();
     natten_status status = plan.backend->run(&plan, scratch, stream);
-    natten_floatmode_leave(mode);
     free(own);
+    return status;
+}
+
+/* All of it, the default scale included, in the standard floating-point mode. */
+static natten_status run(const natten_problem *problem, void *workspace, size_t bytes,
+                         void *stream)
+{
+    natten_floatmode mode = natten_floatmode_enter();
+    natten_status status = run_plainly(problem, workspace, bytes, stream);
+    natten_floatmode_leave(mode);
     return status;
 }
 
@@ -320,9 +328,13 @@ static natten_status sketch(const natten_params *params, int32_t operation,
         problem.tensor[NATTEN_ATTN] = query, problem.tensor[NATTEN_VALUE] = key,
         problem.tensor[NATTEN_ADDITIONAL_VALUES] = additional;
     natten_task task;
-    NATTEN_TRY(natten_problem_sketch(&problem, &task));
     natten_machine machine = natten_machine_get();
-    return natten_plan_make(&task, &machine, plan);
+    natten_floatmode mode = natten_floatmode_enter();
+    natten_status status = natten_problem_sketch(&problem, &task);
+    if (status == NATTEN_OK)
+        status = natten_plan_make(&task, &machine, plan);
+    natten_floatmode_leave(mode);
+    return status;
 }
 
 natten_status natten_workspace_size(const natten_params *params, int32_t operation,
