@@ -3,13 +3,13 @@
  * The CPU backend's choose and run: which variant, which passes in which order, what the
  * workspace holds, and the scheduling of items.
  *
- *     workspace   delta | partial sums of grad_bias | of the extras' gradients | scratch of
- *                 each thread
+ *     workspace   delta | slices of sums | scratch of each thread
  *
  * Sums that many items add to (grad_bias, extra tokens) are made in slices: partial sums,
  * their number fixed by the problem, each of which gets its items one after another.  A run
  * of the scheduler gives every slice one item, so no two items of a run share a sum, and the
- * order within a slice is fixed: the bits don't depend on threads.                       */
+ * order within a slice is fixed: the bits don't depend on threads.  Slices take what one
+ * thread's scratch leaves of the memory that is promised per thread (cpu_tile.h).        */
 #ifdef HAVE_CONFIG_H
 #include <config.h>
 #endif
@@ -82,13 +82,15 @@ typedef struct job {
     natten_cpu_pass pass[MOST_PASSES];
     int passes;
     int64_t step_rows[NATTEN_CPU_STEPS], rows_per_item;
-    size_t delta_bytes, bias_bytes, extra_bytes, scratch_bytes;
+    size_t delta_bytes, sums_bytes, scratch_bytes;
+    int64_t sums_at_a_time; /* of the extra tokens: batch items times heads */
     int threads;
-    char *scratch;
+    char *sums, *scratch;
     /* Of the run under way: */
     const natten_cpu_pass *now;
     natten_cpu_step step;
     int64_t round, rounds, combos; /* of each slice; of each sum */
+    int64_t first_sum, first_extra;
 } job;
 
 static size_t up(size_t bytes)
@@ -136,29 +138,56 @@ static natten_cpu_pass *add_pass(job *j, natten_cpu_kind kind, void *delta)
     return p;
 }
 
-/* Slices of grad_bias: enough for many threads, but no more memory than query has. */
+/* What a thread's scratch leaves of the promise, in reals. */
+static int64_t spare(const job *j)
+{
+    size_t promise = natten_cpu_tile_promise(j->task);
+    return promise < j->scratch_bytes
+               ? 0
+               : (int64_t)((promise - j->scratch_bytes) / j->kernels->real_bytes);
+}
+
+static void need_sums(job *j, int64_t elements)
+{
+    size_t bytes = up((size_t)elements * j->kernels->real_bytes);
+    if (bytes > j->sums_bytes)
+        j->sums_bytes = bytes;
+}
+
+/* Slices of grad_bias: enough for many threads. Where there is no room for more than one,
+ * it is grad_bias itself. */
 static void slice_bias(job *j, natten_cpu_pass *p)
 {
     const natten_task *t = j->task;
-    int64_t room = query_tokens(t) * t->dim / bias_entries(t);
     p->slice_elements = bias_entries(t);
-    p->slices = most(1, least(least(p->combos, MOST_SLICES / t->heads), room));
-    if (has(t, NATTEN_GRAD_BIAS))
-        j->bias_bytes = up((size_t)(t->heads * p->slices * p->slice_elements) *
-                           j->kernels->real_bytes);
+    p->slices = least(least(p->combos, MOST_SLICES / t->heads),
+                      spare(j) / t->heads / p->slice_elements);
+    if (p->slices < 2) {
+        p->slices = 1;
+        p->sums.data = t->view[NATTEN_GRAD_BIAS].data;
+        return;
+    }
+    p->sums = (natten_view){.data = j->sums, .batch = p->slice_elements};
+    p->sums.head = p->slices * p->slice_elements;
+    p->sums.axis[2] = 1;
+    p->sums.axis[1] = 2 * (int64_t)p->axis[2].window - 1;
+    p->sums.axis[0] = p->sums.axis[1] * (2 * (int64_t)p->axis[1].window - 1);
+    need_sums(j, t->heads * p->sums.head);
 }
 
+/* Slices of the extra tokens' gradients, and how many tokens and sums have room at a time. */
 static void slice_extras(job *j, natten_cpu_pass *p)
 {
     const natten_task *t = j->task;
-    int64_t lanes = j->kernels->lanes, sums = t->batch * t->heads_kv;
-    int64_t padded = (t->extras + lanes - 1) / lanes * lanes;
-    int64_t room = query_tokens(t) / t->batch / padded;
-    p->slice_elements = padded * (t->dim + t->dim_v);
-    p->slices =
-        most(1, least(least(p->combos / t->batch, MOST_SLICES / sums), room));
-    j->extra_bytes = up((size_t)(sums * p->slices * p->slice_elements) *
-                        j->kernels->real_bytes);
+    int64_t lanes = j->kernels->lanes, rows = t->dim + t->dim_v;
+    int64_t vectors = (t->extras + lanes - 1) / lanes, sums = t->batch * t->heads_kv;
+    int64_t room = most(1, spare(j) / (lanes * rows)); /* owner vectors */
+    p->extra_tokens = least(vectors, least(room, 4 * j->kernels->owners)) * lanes;
+    p->slice_elements = p->extra_tokens * rows;
+    room = most(1, room * lanes / p->extra_tokens);
+    p->slices = most(1, least(least(p->combos / t->batch, MOST_SLICES / sums), room));
+    j->sums_at_a_time = least(sums, room / p->slices);
+    need_sums(j, j->sums_at_a_time * p->slices * p->slice_elements);
 }
 
 /* Delta is made by GRAD_QUERY, which therefore always comes first. */
@@ -167,20 +196,18 @@ static void make_backward(job *j, char *workspace)
     const natten_task *t = j->task;
     void *delta = workspace;
     j->delta_bytes = up((size_t)(query_tokens(t) * t->heads) * j->kernels->real_bytes);
-    natten_cpu_pass *p = add_pass(j, NATTEN_CPU_GRAD_QUERY, delta);
-    slice_bias(j, p);
-    p->only_delta = !p->wants[0] && !has(t, NATTEN_GRAD_BIAS);
-    if (has(t, NATTEN_GRAD_BIAS) && workspace)
-        p->partial = workspace + j->delta_bytes;
+    j->sums = workspace ? workspace + j->delta_bytes : NULL;
+    natten_cpu_pass *query = add_pass(j, NATTEN_CPU_GRAD_QUERY, delta), *extra = NULL;
+    query->only_delta = !query->wants[0] && !has(t, NATTEN_GRAD_BIAS);
     if (has(t, NATTEN_GRAD_KEY) || has(t, NATTEN_GRAD_VALUE))
         add_pass(j, NATTEN_CPU_GRAD_KEY, delta);
     if (t->extras > 0 && (has(t, NATTEN_GRAD_ADDITIONAL_KEYS) ||
-                          has(t, NATTEN_GRAD_ADDITIONAL_VALUES))) {
-        p = add_pass(j, NATTEN_CPU_GRAD_EXTRA, delta);
-        slice_extras(j, p);
-        if (workspace)
-            p->partial = workspace + j->delta_bytes + j->bias_bytes;
-    }
+                          has(t, NATTEN_GRAD_ADDITIONAL_VALUES)))
+        extra = add_pass(j, NATTEN_CPU_GRAD_EXTRA, delta);
+    if (has(t, NATTEN_GRAD_BIAS))
+        slice_bias(j, query);
+    if (extra)
+        slice_extras(j, extra);
 }
 
 static void make_unfused(job *j)
@@ -218,7 +245,7 @@ static void make_job(job *j, const natten_task *task, natten_variant variant, ch
     else
         make_unfused(j);
     if (workspace)
-        j->scratch = workspace + j->delta_bytes + j->bias_bytes + j->extra_bytes;
+        j->scratch = workspace + j->delta_bytes + j->sums_bytes;
 }
 
 /* ---- choose -------------------------------------------------------------------------- */
@@ -252,8 +279,8 @@ static natten_status choose(const natten_task *task, const natten_machine *machi
     make_job(&j, task, variant, NULL);
     choice->items = items_of(&j);
     choice->threads = (int32_t)most(1, least(machine->threads, choice->items));
-    choice->workspace_bytes = j.delta_bytes + j.bias_bytes + j.extra_bytes +
-                              (size_t)choice->threads * j.scratch_bytes;
+    choice->workspace_bytes =
+        j.delta_bytes + j.sums_bytes + (size_t)choice->threads * j.scratch_bytes;
     if (j.passes > 0) {
         bool flat = task->axis[0].length == 1; /* walking order: cpu_pass.c */
         choice->tile[0] = j.pass[0].tile[flat ? 1 : 0];
@@ -274,99 +301,160 @@ static void *scratch_of(const job *j, int thread)
 static void one_item(void *context, int64_t item, int thread)
 {
     const job *j = context;
-    const natten_cpu_item at = {item % j->now->heads, item / j->now->heads, 0};
+    const natten_cpu_item at = {.head = item % j->now->heads, .combo = item / j->now->heads};
     j->kernels->walk(j->now, &at, scratch_of(j, thread));
 }
 
-/* One item of one slice of one sum: of a head's grad_bias, or of a batch item's and head's
- * extra tokens. */
-static void one_slice(void *context, int64_t item, int thread)
+/* The next item of a slice; false if it has no more. `sum` counts heads, or batch items and
+ * heads of extra tokens. */
+static bool next_item(const job *j, int64_t sum, int64_t slice, natten_cpu_item *item)
+{
+    int64_t combo = slice * j->rounds + j->round;
+    *item = (natten_cpu_item){.head = sum % j->now->heads,
+                              .combo = sum / j->now->heads * j->combos + combo};
+    return combo < j->combos;
+}
+
+/* Where the gradient of the bias is summed: slice and head. */
+static char *bias_slice(const job *j, int64_t slice, int64_t head)
+{
+    const natten_view *v = &j->now->sums;
+    return (char *)v->data + (slice * v->batch + head * v->head) *
+                                 (int64_t)j->kernels->real_bytes;
+}
+
+static void one_bias_slice(void *context, int64_t item, int thread)
 {
     const job *j = context;
-    const natten_cpu_pass *p = j->now;
-    int64_t slice = item % p->slices, sum = item / p->slices;
-    int64_t combo = slice * j->rounds + j->round;
-    if (combo >= j->combos)
+    int64_t slice = item % j->now->slices, head = item / j->now->slices;
+    natten_cpu_item at;
+    if (!next_item(j, head, slice, &at))
         return;
-    const natten_cpu_item at = {sum % p->heads, sum / p->heads * j->combos + combo, slice};
-    if (p->kind == NATTEN_CPU_GRAD_EXTRA)
-        j->kernels->extra(p, &at, scratch_of(j, thread));
-    else
-        j->kernels->walk(p, &at, scratch_of(j, thread));
+    at.sums = bias_slice(j, slice, head);
+    j->kernels->walk(j->now, &at, scratch_of(j, thread));
 }
 
-/* Sum of an element over the slices that begin at `from`, in order. */
-static double merged(const job *j, const char *from, int64_t element)
+static char *extra_slice(const job *j, int64_t slice, int64_t sum)
 {
     const natten_cpu_pass *p = j->now;
-    double sum = 0;
-    for (int64_t s = 0; s < p->slices; s++)
-        sum += natten_dtype_load(j->task->accumulator, from, s * p->slice_elements + element);
-    return sum;
+    int64_t index = (sum - j->first_sum) * p->slices + slice;
+    return j->sums + (size_t)(index * p->slice_elements) * j->kernels->real_bytes;
 }
 
-static const char *slices_of(const job *j, int64_t sum)
+static void one_extra_slice(void *context, int64_t item, int thread)
 {
-    const natten_cpu_pass *p = j->now;
-    return (const char *)p->partial +
-           (size_t)(sum * p->slices * p->slice_elements) * j->kernels->real_bytes;
+    const job *j = context;
+    int64_t slice = item % j->now->slices, sum = j->first_sum + item / j->now->slices;
+    natten_cpu_item at;
+    if (!next_item(j, sum, slice, &at))
+        return;
+    at.sums = extra_slice(j, slice, sum);
+    at.extra_begin = j->first_extra;
+    j->kernels->extra(j->now, &at, scratch_of(j, thread));
 }
 
+/* Entry i of the bias, in the order of the axes. */
+static void bias_entry_at(const natten_task *task, int64_t i, int32_t at[3])
+{
+    for (int a = 2; a >= 0; a--) {
+        int64_t extent = 2 * (int64_t)task->axis[a].window - 1;
+        at[a] = (int32_t)(i % extent);
+        i /= extent;
+    }
+}
+
+static void *bias_at(const job *j, int64_t i, int64_t head)
+{
+    int32_t at[3];
+    bias_entry_at(j->task, i, at);
+    return natten_view_at(&j->task->view[NATTEN_GRAD_BIAS], (int64_t)j->kernels->real_bytes,
+                          0, at, head);
+}
+
+static void clear_bias(void *context, int64_t head, int thread)
+{
+    (void)thread;
+    const job *j = context;
+    for (int64_t i = 0; i < j->now->slice_elements; i++)
+        natten_dtype_store(j->task->accumulator, bias_at(j, i, head), 0, 0);
+}
+
+/* Slices are compact: of two axes of which one has a single entry, the order is no matter. */
 static void merge_bias(void *context, int64_t head, int thread)
 {
     (void)thread;
     const job *j = context;
-    const natten_task *t = j->task;
-    const char *from = slices_of(j, head);
+    natten_dtype type = j->task->accumulator;
     for (int64_t i = 0; i < j->now->slice_elements; i++) {
-        int32_t at[3];
-        int64_t rest = i;
-        for (int a = 2; a >= 0; a--) {
-            int64_t extent = 2 * (int64_t)t->axis[a].window - 1;
-            at[a] = (int32_t)(rest % extent);
-            rest /= extent;
-        }
-        void *to = natten_view_at(&t->view[NATTEN_GRAD_BIAS],
-                                  (int64_t)j->kernels->real_bytes, 0, at, head);
-        natten_dtype_store(t->accumulator, to, 0, merged(j, from, i));
+        double sum = 0;
+        for (int64_t s = 0; s < j->now->slices; s++)
+            sum += natten_dtype_load(type, bias_slice(j, s, head), i);
+        natten_dtype_store(type, bias_at(j, i, head), 0, sum);
     }
 }
 
-/* From the panels of cpu_extra.h to the tensors. */
-static void merge_extra(void *context, int64_t sum, int thread)
+static natten_status run_bias(job *j)
+{
+    const natten_cpu_pass *p = j->now;
+    bool direct = p->sums.data == j->task->view[NATTEN_GRAD_BIAS].data;
+    j->combos = p->combos;
+    j->rounds = (j->combos + p->slices - 1) / p->slices;
+    if (direct)
+        NATTEN_TRY(natten_parallel_run(j->threads, p->heads, clear_bias, j));
+    else
+        memset(j->sums, 0, j->sums_bytes);
+    for (j->round = 0; j->round < j->rounds; j->round++)
+        NATTEN_TRY(natten_parallel_run(j->threads, p->heads * p->slices, one_bias_slice, j));
+    return direct ? NATTEN_OK : natten_parallel_run(j->threads, p->heads, merge_bias, j);
+}
+
+/* From the panels of cpu_extra.h to the tensors: extra token `m` of a sum. */
+static void merge_token(const job *j, int64_t sum, int64_t m)
+{
+    const natten_task *t = j->task;
+    const natten_cpu_pass *p = j->now;
+    int64_t lanes = j->kernels->lanes, rows = t->dim + t->dim_v, k = m - j->first_extra;
+    for (int64_t row = 0; row < rows; row++) {
+        int which = row >= t->dim;
+        if (!p->wants[which])
+            continue;
+        const natten_view *v = &p->result[which];
+        double total = 0;
+        for (int64_t s = 0; s < p->slices; s++)
+            total += natten_dtype_load(t->accumulator, extra_slice(j, s, sum),
+                                       k / lanes * lanes * rows + row * lanes + k % lanes);
+        int64_t to = sum / p->heads * v->batch + sum % p->heads * v->head +
+                     m * v->axis[2] + (which ? row - t->dim : row) * v->item;
+        natten_dtype_store(t->dtype, v->data, to, total * p->result_factor[which]);
+    }
+}
+
+static void merge_extra(void *context, int64_t item, int thread)
 {
     (void)thread;
     const job *j = context;
-    const natten_task *t = j->task;
-    const natten_cpu_pass *p = j->now;
-    int64_t lanes = j->kernels->lanes, rows = t->dim + t->dim_v;
-    const char *from = slices_of(j, sum);
-    for (int64_t m = 0; m < t->extras; m++)
-        for (int64_t row = 0; row < rows; row++) {
-            int which = row >= t->dim;
-            int64_t d = which ? row - t->dim : row;
-            if (!p->wants[which])
-                continue;
-            const natten_view *v = &p->result[which];
-            int64_t element = m / lanes * lanes * rows + row * lanes + m % lanes;
-            int64_t to = sum / p->heads * v->batch + sum % p->heads * v->head +
-                         m * v->axis[2] + d * v->item;
-            natten_dtype_store(t->dtype, v->data, to,
-                               merged(j, from, element) * p->result_factor[which]);
-        }
+    int64_t end = least(j->task->extras, j->first_extra + j->now->extra_tokens);
+    for (int64_t m = j->first_extra; m < end; m++)
+        merge_token(j, j->first_sum + item, m);
 }
 
-static natten_status run_slices(job *j)
+static natten_status run_extras(job *j)
 {
     const natten_cpu_pass *p = j->now;
-    bool extras = p->kind == NATTEN_CPU_GRAD_EXTRA;
-    int64_t sums = extras ? p->heads * j->task->batch : p->heads;
-    j->combos = extras ? p->combos / j->task->batch : p->combos;
+    int64_t sums = p->heads * j->task->batch;
+    j->combos = p->combos / j->task->batch;
     j->rounds = (j->combos + p->slices - 1) / p->slices;
-    memset(p->partial, 0, extras ? j->extra_bytes : j->bias_bytes);
-    for (j->round = 0; j->round < j->rounds; j->round++)
-        NATTEN_TRY(natten_parallel_run(j->threads, sums * p->slices, one_slice, j));
-    return natten_parallel_run(j->threads, sums, extras ? merge_extra : merge_bias, j);
+    for (j->first_extra = 0; j->first_extra < j->task->extras;
+         j->first_extra += p->extra_tokens)
+        for (j->first_sum = 0; j->first_sum < sums; j->first_sum += j->sums_at_a_time) {
+            int64_t now = least(j->sums_at_a_time, sums - j->first_sum);
+            memset(j->sums, 0, j->sums_bytes);
+            for (j->round = 0; j->round < j->rounds; j->round++)
+                NATTEN_TRY(natten_parallel_run(j->threads, now * p->slices,
+                                               one_extra_slice, j));
+            NATTEN_TRY(natten_parallel_run(j->threads, now, merge_extra, j));
+        }
+    return NATTEN_OK;
 }
 
 static void some_rows(void *context, int64_t item, int thread)
@@ -403,8 +491,10 @@ static natten_status run(const natten_plan *plan, void *workspace, void *stream)
         return run_unfused(&j);
     for (int i = 0; i < j.passes; i++) {
         j.now = &j.pass[i];
-        if (j.now->partial)
-            NATTEN_TRY(run_slices(&j));
+        if (j.now->kind == NATTEN_CPU_GRAD_EXTRA)
+            NATTEN_TRY(run_extras(&j));
+        else if (j.now->sums.data)
+            NATTEN_TRY(run_bias(&j));
         else
             NATTEN_TRY(natten_parallel_run(j.threads, j.now->heads * j.now->combos,
                                            one_item, &j));

@@ -76,7 +76,7 @@ static void flush_backward(group *g)
     if (g->hollow)
         silence(g);
     weigh(g);
-    if (p->kind == NATTEN_CPU_GRAD_QUERY && p->partial && !g->in_extras)
+    if (p->kind == NATTEN_CPU_GRAD_QUERY && g->sums && !g->in_extras)
         add_to_bias(g);
     if (p->wants[0])
         values(g, g->t, 0, g->c[0]);

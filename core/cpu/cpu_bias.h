@@ -58,36 +58,33 @@ static void start_from_bias(group *g)
             fill_bias(g, &g->list[k], q);
 }
 
-/* Add the dS of a segment of query owners to the item's partial sum. */
-static void add_segment(const group *g, real *sums, const segment *s, int q)
+/* Add the dS of a segment of query owners to the item's slice. */
+static void add_segment(const group *g, const segment *s, int q)
 {
-    const natten_axis *axis = g->pass->axis;
+    const natten_view *v = &g->pass->sums;
     const run *r = g->own_run[q];
-    int64_t line = 2 * (int64_t)axis[2].window - 1, plane = 2 * (int64_t)axis[1].window - 1;
-    real *row = sums + (bias_entry(g, 0, g->z[q], s->z) * plane +
-                        bias_entry(g, 1, g->y, s->y)) * line;
+    real *row = g->sums + bias_entry(g, 0, g->z[q], s->z) * v->axis[0] +
+                bias_entry(g, 1, g->y, s->y) * v->axis[1];
     int t = s->x - r->base;
     const real *from = g->t[q] + (ptrdiff_t)s->slot[q] * LANES;
     if (r->even && !r->ragged && r->n == LANES) {
         int first = bias_first(g, r, 0) + t;
         for (int k = 0; k < s->n; k++)
-            row[first + k] += v_sum(v_load(from + (ptrdiff_t)k * LANES));
+            row[(first + k) * v->axis[2]] += v_sum(v_load(from + (ptrdiff_t)k * LANES));
         return;
     }
     for (int i = 0; i < r->n; i++) {
         int first = bias_first(g, r, i) + t;
         for (int k = 0; k < s->n && (real)(t + k) < r->count[i]; k++)
-            row[first + k] += from[(ptrdiff_t)k * LANES + i];
+            row[(first + k) * v->axis[2]] += from[(ptrdiff_t)k * LANES + i];
     }
 }
 
 static void add_to_bias(const group *g)
 {
-    const natten_cpu_pass *p = g->pass;
-    real *sums = (real *)p->partial + (g->head * p->slices + g->slice) * p->slice_elements;
     for (int k = 0; k < g->ns; k++)
         for (int q = g->list[k].lo; q < g->list[k].hi; q++)
-            add_segment(g, sums, &g->list[k], q);
+            add_segment(g, &g->list[k], q);
 }
 
 #endif

@@ -58,7 +58,7 @@ static void extra(const natten_cpu_pass *p, const natten_cpu_item *item, void *s
     int token[3];
     g.pass = p;
     g.head = item->head;
-    g.slice = item->slice;
+    g.sums = item->sums;
     g.hollow = false;
     place_queries(&g, item->combo, token);
     find_memory(&g, scratch);
@@ -70,16 +70,17 @@ static void extra(const natten_cpu_pass *p, const natten_cpu_item *item, void *s
     g.in_extras = true;
     g.first = false;
     g.ns = 0;
-    int64_t extras = p->task->extras, rows = p->own[0].dim + p->own[1].dim;
-    real *sums = (real *)p->partial +
-                 ((g.batch * p->heads + g.head) * p->slices + g.slice) * p->slice_elements;
+    int64_t rows = p->own[0].dim + p->own[1].dim, m = item->extra_begin;
+    int64_t end = m + p->extra_tokens;
+    if (end > p->task->extras)
+        end = p->task->extras;
     for (int f = 0; f < p->fan; f++) {
         pack_strip(&g, g.strips, token[0], token[1], f);
-        for (int64_t m = 0; m < extras; m += (int64_t)p->owners * LANES) {
-            for (g.nq = 0; g.nq < p->owners && m + g.nq * LANES < extras; g.nq++) {
+        for (int64_t k = m; k < end; k += (int64_t)p->owners * LANES) {
+            for (g.nq = 0; g.nq < p->owners && k + g.nq * LANES < end; g.nq++) {
                 g.own_run[g.nq] = &g.everyone;
-                pack_extra_owner(&g, g.nq, m + g.nq * LANES);
-                g.c[0][g.nq] = sums + (m + g.nq * LANES) * rows;
+                pack_extra_owner(&g, g.nq, k + g.nq * LANES);
+                g.c[0][g.nq] = g.sums + (k - m + g.nq * LANES) * rows;
                 g.c[1][g.nq] = g.c[0][g.nq] + p->own[0].dim * LANES;
                 g.used[g.nq] = g.width;
             }

@@ -20,7 +20,8 @@ typedef struct tag {
 
 typedef struct group {
     const natten_cpu_pass *pass;
-    int64_t batch, head, slice;
+    int64_t batch, head;
+    real *sums; /* the item's slice of a sum, NULL: none */
     natten_class axis[3];
     int lo[3], hi[3];  /* owners of the tile */
     int origin, width; /* partners of the strips along x */

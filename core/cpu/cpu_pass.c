@@ -116,6 +116,8 @@ void natten_cpu_pass_make(natten_cpu_pass *p, const natten_task *task, natten_cp
     p->grad_lse = walking(task, NATTEN_GRAD_LSE, order);
     p->delta = delta_view(p, delta);
     p->bias = walking(task, NATTEN_BIAS, order);
+    p->sums = walking(task, NATTEN_GRAD_BIAS, order);
+    p->sums.data = NULL; /* until cpu.c has found a place for them */
     sides s = make_sides(p, order);
     take_sides(p, &s);
     take_results(p, order);

@@ -86,17 +86,20 @@ typedef struct natten_cpu_pass {
     int64_t extra_chunk, extra_pitch; /* extra tokens packed at a time; 0: none */
     natten_cpu_layout layout;
 
-    /* Sums that many items add to are kept in `slices` partial sums, each with its fixed
-     * share of the items in fixed order, and merged in order at the end: gradients of the
-     * bias, and of the extra tokens (GRAD_EXTRA), in the workspace. */
+    /* Sums that many items add to, the gradients of the bias and of the extra tokens: each is
+     * kept in `slices` partial sums, each with its fixed share of the items in fixed order,
+     * merged in order at the end. */
     int64_t slices, slice_elements;
-    void *partial;
+    natten_view sums; /* of grad_bias: batch is from slice to slice; data NULL: not wanted */
+    int64_t extra_tokens; /* GRAD_EXTRA: extra tokens at a time, a multiple of LANES */
 } natten_cpu_pass;
 
 /* What an item is asked: `combo` counts batch, classes and tiles (GRAD_EXTRA: batch and
- * pieces of query rows); `slice` is the partial sum to add to. */
+ * pieces of query rows). */
 typedef struct natten_cpu_item {
-    int64_t head, combo, slice;
+    int64_t head, combo;
+    void *sums;          /* the slice to add to, NULL: none */
+    int64_t extra_begin; /* GRAD_EXTRA: the first of pass->extra_tokens */
 } natten_cpu_item;
 
 /* The steps of the unfused operations, by what has one row of a result each. */

@@ -9,8 +9,9 @@
 enum {
     CACHE_BYTES = 400 << 10, /* of strips: what the second level of most processors holds */
     FEW_ITEMS = 16,
-    MOST_ROWS = 64,    /* partner rows in a chunk */
-    EXTRA_BYTES = 128 << 10
+    MOST_ROWS = 64,          /* partner rows in a chunk */
+    EXTRA_BYTES = 128 << 10, /* of strips of extra tokens */
+    SUMS_BYTES = 256 << 10   /* left for slices of sums in backward: cpu.c */
 };
 
 /* Multiply-adds of an item per lane, about 20 ms at the rate of the plainest variant. */
@@ -265,6 +266,7 @@ static void smallest(natten_cpu_pass *p, const natten_cpu_kernels *k)
 static void choose_tile(natten_cpu_pass *p, const natten_cpu_kernels *k)
 {
     size_t room = natten_cpu_tile_promise(p->task);
+    room -= p->kind == NATTEN_CPU_FORWARD ? 0 : SUMS_BYTES;
     for (int level = 0; level < KEEPS; level++)
         for (p->owners = k->owners; p->owners > 0; p->owners--)
             if (search(p, k, (keep)level, room))

@@ -237,7 +237,7 @@ static void sweep_extras(group *g)
 {
     const natten_cpu_pass *p = g->pass;
     int64_t extras = p->task->extras;
-    if (p->extra_chunk == 0)
+    if (p->extra_chunk == 0) /* none, or owners are keys */
         return;
     g->in_extras = true;
     g->run = &g->everyone;
@@ -275,7 +275,7 @@ static void walk(const natten_cpu_pass *p, const natten_cpu_item *item, void *sc
     group g;
     g.pass = p;
     g.head = item->head;
-    g.slice = item->slice;
+    g.sums = item->sums;
     g.hollow = false;
     g.extras_packed = false;
     if (!find_place(&g, item->combo))
