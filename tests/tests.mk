@@ -111,3 +111,76 @@ if HAVE_R
 bits_logs += bindings/r/tests/testthat.log
 endif
 %D%/check_same_bits.log: $(bits_logs)
+
+# ---- base, problem, machine, plan, api -----------------------------------------------
+# Some are linked with allocators of their own in front of the system's: see there.
+
+if HAVE_CHECK
+core_tests = \
+	%D%/base/check_cpus \
+	%D%/base/check_dtype \
+	%D%/base/check_env \
+	%D%/base/check_floatmode \
+	%D%/base/check_parallel \
+	%D%/base/check_status \
+	%D%/problem/check_merge \
+	%D%/problem/check_problem \
+	%D%/problem/check_problem_text \
+	%D%/problem/check_task \
+	%D%/problem/check_tensor \
+	%D%/machine/check_machine \
+	%D%/plan/check_plan \
+	%D%/api/check_natten \
+	%D%/api/check_settings
+C_TESTS += $(core_tests)
+check_PROGRAMS += $(core_tests)
+
+%C%_base_check_cpus_SOURCES = %D%/base/check_cpus.c
+%C%_base_check_cpus_CPPFLAGS = $(check_cppflags)
+%C%_base_check_cpus_LDADD = $(check_ldadd)
+%C%_base_check_dtype_SOURCES = %D%/base/check_dtype.c
+%C%_base_check_dtype_CPPFLAGS = $(check_cppflags)
+%C%_base_check_dtype_LDADD = $(check_ldadd)
+%C%_base_check_env_SOURCES = %D%/base/check_env.c
+%C%_base_check_env_CPPFLAGS = $(check_cppflags)
+%C%_base_check_env_LDADD = $(check_ldadd)
+%C%_base_check_floatmode_SOURCES = %D%/base/check_floatmode.c
+%C%_base_check_floatmode_CPPFLAGS = $(check_cppflags)
+%C%_base_check_floatmode_LDADD = $(check_ldadd)
+%C%_base_check_parallel_SOURCES = %D%/base/check_parallel.c
+%C%_base_check_parallel_CPPFLAGS = $(check_cppflags)
+%C%_base_check_parallel_LDADD = $(check_ldadd)
+%C%_base_check_parallel_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=pthread_create
+%C%_base_check_status_SOURCES = %D%/base/check_status.c
+%C%_base_check_status_CPPFLAGS = $(check_cppflags)
+%C%_base_check_status_LDADD = $(check_ldadd)
+%C%_problem_check_merge_SOURCES = %D%/problem/check_merge.c
+%C%_problem_check_merge_CPPFLAGS = $(check_cppflags)
+%C%_problem_check_merge_LDADD = $(check_ldadd)
+%C%_problem_check_problem_SOURCES = %D%/problem/check_problem.c %D%/api/call.c %D%/api/call.h
+%C%_problem_check_problem_CPPFLAGS = $(check_cppflags)
+%C%_problem_check_problem_LDADD = $(check_ldadd)
+%C%_problem_check_problem_text_SOURCES = %D%/problem/check_problem_text.c
+%C%_problem_check_problem_text_CPPFLAGS = $(check_cppflags)
+%C%_problem_check_problem_text_LDADD = $(check_ldadd)
+%C%_problem_check_task_SOURCES = %D%/problem/check_task.c
+%C%_problem_check_task_CPPFLAGS = $(check_cppflags)
+%C%_problem_check_task_LDADD = $(check_ldadd)
+%C%_problem_check_tensor_SOURCES = %D%/problem/check_tensor.c
+%C%_problem_check_tensor_CPPFLAGS = $(check_cppflags)
+%C%_problem_check_tensor_LDADD = $(check_ldadd)
+%C%_machine_check_machine_SOURCES = %D%/machine/check_machine.c
+%C%_machine_check_machine_CPPFLAGS = $(check_cppflags)
+%C%_machine_check_machine_LDADD = $(check_ldadd)
+%C%_plan_check_plan_SOURCES = %D%/plan/check_plan.c
+%C%_plan_check_plan_CPPFLAGS = $(check_cppflags)
+%C%_plan_check_plan_LDADD = $(check_ldadd)
+%C%_api_check_natten_SOURCES = %D%/api/check_natten.c %D%/api/call.c %D%/api/call.h
+%C%_api_check_natten_CPPFLAGS = $(check_cppflags)
+%C%_api_check_natten_LDADD = $(check_ldadd)
+%C%_api_check_natten_LDFLAGS = $(AM_LDFLAGS) \
+	-Wl,--wrap=malloc,--wrap=calloc,--wrap=posix_memalign
+%C%_api_check_settings_SOURCES = %D%/api/check_settings.c
+%C%_api_check_settings_CPPFLAGS = $(check_cppflags)
+%C%_api_check_settings_LDADD = $(check_ldadd)
+endif

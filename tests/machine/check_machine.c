@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What the machine is and how it is set: core/machine/machine.c and
+ * core/machine/cpuid.c. The environment is read once a process, so each setting of it
+ * gets a process of its own: this program again, with a word that makes it print what
+ * it found. */
+#include "machine/machine.h"
+
+#include "base/cpus.h"
+#include "machine/cpuid.h"
+#include "support/tap.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* "threads variant" of a process with these settings. */
+static void ask(const char *settings, int *threads, char variant[16])
+{
+    char command[8192], self[4096] = "";
+    ck_assert_int_gt(readlink("/proc/self/exe", self, sizeof self - 1), 0);
+    snprintf(command, sizeof command,
+             "env -u NATTEN_NUM_THREADS -u NATTEN_CPU_VARIANT %s '%s' print", settings,
+             self);
+    FILE *answer = popen(command, "r");
+    ck_assert_int_eq(fscanf(answer, "%d %15s", threads, variant), 2);
+    ck_assert_int_eq(pclose(answer), 0);
+}
+
+static int print(void)
+{
+    natten_machine m = natten_machine_get();
+    printf("%d %s\n", m.threads, natten_machine_variant_name(m.variant));
+    return 0;
+}
+
+START_TEST(the_default_is_every_cpu_and_the_best_variant)
+{
+    int threads;
+    char variant[16];
+    ask("", &threads, variant);
+    ck_assert_int_eq(threads, natten_cpus_count());
+    const char *list = natten_machine_variant_list(), *last = strrchr(list, ' ');
+    ck_assert_str_eq(variant, last ? last + 1 : list);
+}
+END_TEST
+
+START_TEST(the_environment_sets_threads_and_variant)
+{
+    int threads;
+    char variant[16];
+    ask("NATTEN_NUM_THREADS=7 NATTEN_CPU_VARIANT=scalar", &threads, variant);
+    ck_assert_int_eq(threads, 7);
+    ck_assert_str_eq(variant, "scalar");
+}
+END_TEST
+
+START_TEST(hostile_settings_are_ignored)
+{
+    static const char *const hostile[] = {
+        "NATTEN_NUM_THREADS=0",
+        "NATTEN_NUM_THREADS=257",
+        "NATTEN_NUM_THREADS=-1",
+        "NATTEN_NUM_THREADS=two",
+        "NATTEN_NUM_THREADS=",
+        "NATTEN_NUM_THREADS=2147483648000000000000000",
+        "NATTEN_CPU_VARIANT=",
+        "NATTEN_CPU_VARIANT=avx9000",
+        "NATTEN_CPU_VARIANT=SCALAR",
+        "NATTEN_CPU_VARIANT=../../../../etc/passwd",
+        "NATTEN_CPU_VARIANT=scalarscalarscalarscalarscalar",
+    };
+    int usual_threads, threads;
+    char usual[16], variant[16];
+    ask("", &usual_threads, usual);
+    for (size_t i = 0; i < sizeof hostile / sizeof hostile[0]; i++) {
+        ask(hostile[i], &threads, variant);
+        ck_assert_int_eq(threads, usual_threads);
+        ck_assert_str_eq(variant, usual);
+    }
+}
+END_TEST
+
+START_TEST(threads_can_be_set_and_reset)
+{
+    int usual = natten_machine_get().threads;
+    natten_machine_set_threads(5);
+    ck_assert_int_eq(natten_machine_get().threads, 5);
+    natten_machine_set_threads(0);
+    ck_assert_int_eq(natten_machine_get().threads, usual);
+}
+END_TEST
+
+START_TEST(each_variant_of_the_list_can_be_set_and_no_other)
+{
+    natten_variant usual = natten_machine_get().variant;
+    char list[64], *rest = list;
+    strcpy(list, natten_machine_variant_list());
+    for (char *name; (name = strtok_r(rest, " ", &rest));) {
+        ck_assert(natten_machine_set_variant(name));
+        natten_machine m = natten_machine_get();
+        ck_assert_str_eq(natten_machine_variant_name(m.variant), name);
+        ck_assert(m.has_variant[m.variant]);
+    }
+    ck_assert(!natten_machine_set_variant(""));
+    ck_assert(!natten_machine_set_variant("avx9000"));
+    ck_assert(natten_machine_set_variant(NULL));
+    ck_assert_int_eq(natten_machine_get().variant, usual);
+}
+END_TEST
+
+START_TEST(a_machine_never_claims_what_the_processor_lacks)
+{
+    bool runs[NATTEN_VARIANTS];
+    natten_cpuid_variants(runs);
+    natten_machine m = natten_machine_get();
+    ck_assert(runs[NATTEN_VARIANT_SCALAR] && m.has_variant[NATTEN_VARIANT_SCALAR]);
+    for (int v = 0; v < NATTEN_VARIANTS; v++)
+        ck_assert(runs[v] || !m.has_variant[v]);
+}
+END_TEST
+
+#if defined(__x86_64__)
+START_TEST(cpuid_agrees_with_the_compilers_own_probe)
+{
+    bool runs[NATTEN_VARIANTS];
+    natten_cpuid_variants(runs);
+    __builtin_cpu_init();
+    ck_assert_int_eq(runs[NATTEN_VARIANT_AVX2],
+                     __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"));
+    ck_assert_int_eq(
+        runs[NATTEN_VARIANT_AVX512],
+        __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"));
+}
+END_TEST
+#endif
+
+int main(int arguments, char **argument)
+{
+    if (arguments > 1 && strcmp(argument[1], "print") == 0)
+        return print();
+    Suite *suite = suite_create("machine");
+    TCase *tests = tcase_create("machine");
+    tcase_add_test(tests, the_default_is_every_cpu_and_the_best_variant);
+    tcase_add_test(tests, the_environment_sets_threads_and_variant);
+    tcase_add_test(tests, hostile_settings_are_ignored);
+    tcase_add_test(tests, threads_can_be_set_and_reset);
+    tcase_add_test(tests, each_variant_of_the_list_can_be_set_and_no_other);
+    tcase_add_test(tests, a_machine_never_claims_what_the_processor_lacks);
+#if defined(__x86_64__)
+    tcase_add_test(tests, cpuid_agrees_with_the_compilers_own_probe);
+#endif
+    suite_add_tcase(suite, tests);
+    return tap_run(suite);
+}
