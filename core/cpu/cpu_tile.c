@@ -2,19 +2,22 @@
  *
  * Tiles by counting.  A tile costs the partners that it packs, per owner: the box of
  * positions that its owners see, over the tile.  Among the tiles whose strips fit, the
- * cheapest is taken; strips beyond the cache are penalised, and so are too few items for a
- * machine with many cores.  Items are kept short enough to cancel between them.          */
+ * cheapest is taken; strips beyond the cache are penalised, and so are too few items
+ * for a machine with many cores.  Items are kept short enough to cancel between them.
+ */
 #include "cpu/cpu_tile.h"
 
 enum {
-    CACHE_BYTES = 400 << 10, /* of strips: what the second level of most processors holds */
+    CACHE_BYTES =
+        400 << 10, /* of strips: what the second level of most processors holds */
     FEW_ITEMS = 16,
     MOST_ROWS = 64,          /* partner rows in a chunk */
     EXTRA_BYTES = 128 << 10, /* of strips of extra tokens */
     SUMS_BYTES = 256 << 10   /* left for slices of sums in backward: cpu.c */
 };
 
-/* Multiply-adds of an item per lane, about 20 ms at the rate of the plainest variant. */
+/* Multiply-adds of an item per lane, about 20 ms at the rate of the plainest variant.
+ */
 static const double most_item_work = 1.6e7;
 
 static int64_t least(int64_t a, int64_t b)
@@ -42,23 +45,26 @@ static double volume(const natten_cpu_pass *p)
     return (double)p->axis[0].window * p->axis[1].window * p->axis[2].window;
 }
 
-/* Most owners, and most partners, that one residue class has along an axis. */
+/* Most owners, and most partners, that one residue class has along an axis; 1 where a
+ * part has none: a tile of none is like one behind a short class's end. */
 static int64_t owners_along(const natten_cpu_pass *p, int a)
 {
     const natten_axis *x = &p->axis[a];
-    return parts_of(p->owner_is_key ? x->key_count : x->query_count, x->dilation);
+    return most(1,
+                parts_of(p->owner_is_key ? x->key_count : x->query_count, x->dilation));
 }
 
 static int64_t partners_along(const natten_cpu_pass *p, int a)
 {
     const natten_axis *x = &p->axis[a];
-    return parts_of(p->owner_is_key ? x->query_count : x->key_count, x->dilation);
+    return most(1,
+                parts_of(p->owner_is_key ? x->query_count : x->key_count, x->dilation));
 }
 
 /* Most positions that `count` neighbouring owners see along an axis. Queries see their
- * window, which moves by up to a stride at a time. Keys are seen by as many queries, but
- * for those near a border, which the windows of all queries up to it shift onto; on a short
- * axis one tile has keys at both. */
+ * window, which moves by up to a stride at a time. Keys are seen by as many queries,
+ * but for those near a border, which the windows of all queries up to it shift onto; on
+ * a short axis one tile has keys at both. */
 static int64_t box(const natten_cpu_pass *p, int a, int64_t count)
 {
     const natten_axis *x = &p->axis[a];
@@ -74,7 +80,8 @@ static int64_t box(const natten_cpu_pass *p, int a, int64_t count)
 /* The same away from borders: what a group's strips should hold at a time. */
 static int64_t inner_box(const natten_cpu_pass *p, int a, int64_t count)
 {
-    return least(box(p, a, count), count - 1 + 2 * (p->axis[a].stride - 1) + p->axis[a].window);
+    return least(box(p, a, count),
+                 count - 1 + 2 * (p->axis[a].stride - 1) + p->axis[a].window);
 }
 
 static int64_t strip_rows(const natten_cpu_pass *p)
@@ -82,8 +89,8 @@ static int64_t strip_rows(const natten_cpu_pass *p)
     return natten_cpu_rows(&p->other[0]) + natten_cpu_rows(&p->other[1]);
 }
 
-/* A row of strips is an odd number of vectors, which spreads over the sets of the cache; a
- * vector load may begin at its last partner. */
+/* A row of strips is an odd number of vectors, which spreads over the sets of the
+ * cache; a vector load may begin at its last partner. */
 static int64_t pitch_of(int64_t width, int lanes)
 {
     return (parts_of(width + lanes - 1, lanes) | 1) * lanes;
@@ -97,16 +104,20 @@ size_t natten_cpu_tile_promise(const natten_task *task)
     return (1u << 20) + 3 * cells * natten_dtype_bytes(task->accumulator);
 }
 
-/* ---- chunks of the softmax ----------------------------------------------------------- */
+/* ---- chunks of the softmax
+ * ----------------------------------------------------------- */
 
-/* As many rows as scores and strips have room for; the same for every part of a grid. */
-static natten_cpu_chunk choose_chunk(const natten_cpu_pass *p, const natten_cpu_kernels *k)
+/* As many rows as scores and strips have room for; the same for every part of a grid.
+ */
+static natten_cpu_chunk choose_chunk(const natten_cpu_pass *p,
+                                     const natten_cpu_kernels *k)
 {
     int64_t w[3] = {p->axis[0].window, p->axis[1].window, p->axis[2].window};
     natten_cpu_chunk chunk = {0, 0, 0};
     if (p->kind != NATTEN_CPU_FORWARD)
         return chunk;
-    size_t row_bytes = (size_t)(strip_rows(p) * pitch_of(w[2], k->lanes)) * k->real_bytes;
+    size_t row_bytes =
+        (size_t)(strip_rows(p) * pitch_of(w[2], k->lanes)) * k->real_bytes;
     int64_t rows = (int64_t)(natten_cpu_tile_promise(p->task) / 2 / row_bytes);
     rows = most(1, least(rows, least(MOST_ROWS, NATTEN_CPU_SLOTS / w[2])));
     if (w[2] > NATTEN_CPU_SLOTS)
@@ -119,7 +130,8 @@ static natten_cpu_chunk choose_chunk(const natten_cpu_pass *p, const natten_cpu_
 }
 
 /* Planes and rows of partners that a chunk of `owners` has listed at a time. */
-static void chunk_extent(const natten_cpu_pass *p, int owners, int64_t *planes, int64_t *rows)
+static void chunk_extent(const natten_cpu_pass *p, int owners, int64_t *planes,
+                         int64_t *rows)
 {
     *planes = *rows = 1;
     if (p->kind != NATTEN_CPU_FORWARD)
@@ -129,7 +141,8 @@ static void chunk_extent(const natten_cpu_pass *p, int owners, int64_t *planes, 
         *planes = p->chunk.planes ? p->chunk.planes : box(p, 0, owners);
 }
 
-/* ---- scratch ------------------------------------------------------------------------- */
+/* ---- scratch
+ * ------------------------------------------------------------------------- */
 
 static size_t place(size_t *end, int64_t bytes)
 {
@@ -138,7 +151,8 @@ static size_t place(size_t *end, int64_t bytes)
     return at;
 }
 
-static natten_cpu_layout make_layout(const natten_cpu_pass *p, const natten_cpu_kernels *k)
+static natten_cpu_layout make_layout(const natten_cpu_pass *p,
+                                     const natten_cpu_kernels *k)
 {
     const natten_cpu_strips *s = &p->strips;
     int64_t real = (int64_t)k->real_bytes, vector = k->lanes * real, owners = p->owners;
@@ -159,18 +173,20 @@ static natten_cpu_layout make_layout(const natten_cpu_pass *p, const natten_cpu_
     return l;
 }
 
-/* ---- tiles --------------------------------------------------------------------------- */
+/* ---- tiles
+ * --------------------------------------------------------------------------- */
 
 /* How much of the partners the strips hold at a time, most first. */
 typedef enum keep {
-    KEEP_ALL,   /* what a group sees, of all heads: each partner is packed once per tile */
+    KEEP_ALL,   /* what a group sees, of all heads: each partner is packed once per tile
+                 */
     KEEP_HEAD,  /* of one head */
     KEEP_CHUNK, /* what is listed at a time, for one owner vector */
     KEEPS
 } keep;
 
-static natten_cpu_strips make_strips(const natten_cpu_pass *p, const natten_cpu_kernels *k,
-                                     keep level)
+static natten_cpu_strips make_strips(const natten_cpu_pass *p,
+                                     const natten_cpu_kernels *k, keep level)
 {
     natten_cpu_strips s = {.width = box(p, 2, p->tile[2])};
     int64_t planes, rows;
@@ -192,7 +208,8 @@ static double cost_of(const natten_cpu_pass *p, const natten_cpu_kernels *k)
     double cells = 1, items = (double)p->task->batch * (double)p->heads;
     for (int a = 0; a < 3; a++) {
         double n = (double)owners_along(p, a), tile = p->tile[a];
-        double seen = (double)least(partners_along(p, a), p->tile[a] + p->axis[a].window - 1);
+        double seen =
+            (double)least(partners_along(p, a), p->tile[a] + p->axis[a].window - 1);
         cells *= seen / tile;
         items *= (double)parts_of((int64_t)n, p->tile[a]) * p->axis[a].dilation;
     }
@@ -253,7 +270,8 @@ static bool search(natten_cpu_pass *p, const natten_cpu_kernels *k, keep level,
     return found;
 }
 
-/* The smallest tile there is, whether it fits or not: one owner vector, strips of a chunk. */
+/* The smallest tile there is, whether it fits or not: one owner vector, strips of a
+ * chunk. */
 static void smallest(natten_cpu_pass *p, const natten_cpu_kernels *k)
 {
     p->owners = 1;
