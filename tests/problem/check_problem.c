@@ -8,6 +8,7 @@
 #include "problem/problem.h"
 
 #include "api/call.h"
+#include "problem/roles.h"
 #include "support/tap.h"
 
 #include <inttypes.h>
@@ -535,12 +536,65 @@ START_TEST(gradients_may_be_slices_of_one_array)
 }
 END_TEST
 
-START_TEST(a_part_without_keys_gives_zero_and_minus_infinity)
+/* Parts with nothing in them, along one axis or all, with and without extra tokens. */
+static const char *const empty_parts[] = {
+    "fwd fp32 b1 h2 d3 5 w3 g9 q2 n1",
+    "fwd fp64 b2 h4:2 d3:5 5x4 w3x2 e2x1 m2 g9x7 q2x0 n1x3",
+    "bwd fp32 b1 h2 d3 5 w3 bias g9 q2 n1",
+    "bwd fp64 b2 h4:2 d3:5 5x4 w3x2 e2x1 m2 bias g9x7 q2x0 n1x3 dlse",
+    "qk fp32 b1 h2 d3 5x4 w3x2 m2 g9x7 n1x3",
+    "qkbwd fp32 b1 h2 d3 5x4 w3x2 m2 bias g9x7 n1x3",
+    "av fp32 b1 h2 d3 5x4 w3x2 m2 g9x7 n1x3",
+    "avbwd fp32 b1 h2 d3 5x4 w3x2 m2 g9x7 n1x3",
+};
+
+enum { EMPTY_PARTS = sizeof empty_parts / sizeof empty_parts[0] };
+
+/* Take all tokens along the first axis from the tensors that have this size. */
+static void empty(call *c, natten_symbol symbol)
+{
+    for (int role = 0; role < NATTEN_ROLES; role++)
+        if (c->given[role] &&
+            natten_roles_info((natten_role)role)->symbol[1] == symbol) {
+            c->shape[role][1] = 0;
+            c->tensor[role].data = NULL;
+        }
+}
+
+START_TEST(a_part_without_keys_or_queries_gives_the_same_from_every_backend)
+{
+    natten_symbol symbol = _i % 2 ? NATTEN_SIZE_KEYS : NATTEN_SIZE_QUERIES;
+    call fast, plain;
+    call_make(&fast, empty_parts[_i / 2]);
+    call_make(&plain, empty_parts[_i / 2]);
+    empty(&fast, symbol);
+    empty(&plain, symbol);
+    fast.params.backend = NATTEN_BACKEND_AUTO;
+    ck_assert_msg(call_run(&fast) == NATTEN_OK, "%s", natten_last_error());
+    ck_assert_msg(call_run(&plain) == NATTEN_OK, "%s", natten_last_error());
+    for (int role = 0; role < NATTEN_ROLES; role++) {
+        if (!fast.given[role] || !call_writes(&fast, (natten_role)role) ||
+            !fast.tensor[role].data)
+            continue;
+        natten_dtype dtype = natten_problem_spec_dtype(&fast.spec, (natten_role)role);
+        size_t bytes = fast.bytes[role] - 2 * CALL_MARGIN;
+        for (size_t i = 0; i < bytes / natten_dtype_bytes(dtype); i++) {
+            double x = natten_dtype_load(dtype, fast.tensor[role].data, (int64_t)i);
+            double y = natten_dtype_load(dtype, plain.tensor[role].data, (int64_t)i);
+            ck_assert(x == y || fabs(x - y) < 1e-4);
+        }
+    }
+    ck_assert(call_is_untouched(&fast, false) && call_is_untouched(&plain, false));
+    call_free(&fast);
+    call_free(&plain);
+}
+END_TEST
+
+START_TEST(a_row_without_keys_gives_zero_and_minus_infinity)
 {
     call c;
     call_make(&c, "fwd fp32 b1 h2 d3 5 w3 g9 q2 n1");
-    c.shape[NATTEN_KEY][1] = c.shape[NATTEN_VALUE][1] = 0;
-    c.tensor[NATTEN_KEY].data = c.tensor[NATTEN_VALUE].data = NULL;
+    empty(&c, NATTEN_SIZE_KEYS);
     c.params.backend = _i; /* auto, reference */
     ck_assert_msg(call_run(&c) == NATTEN_OK, "%s", natten_last_error());
     for (int i = 0; i < 5 * 2 * 3; i++)
@@ -551,14 +605,11 @@ START_TEST(a_part_without_keys_gives_zero_and_minus_infinity)
 }
 END_TEST
 
-START_TEST(a_part_without_queries_gives_gradients_of_zero)
+START_TEST(keys_without_queries_have_gradients_of_zero)
 {
     call c;
     call_make(&c, "bwd fp32 b1 h2 d3 1 w3 bias g9 q2 n5");
-    for (int role = 0; role < NATTEN_ROLES; role++)
-        if (role == NATTEN_QUERY || role == NATTEN_OUT || role == NATTEN_LSE ||
-            role == NATTEN_GRAD_OUT || role == NATTEN_GRAD_QUERY)
-            c.shape[role][1] = 0;
+    empty(&c, NATTEN_SIZE_QUERIES);
     c.params.backend = _i; /* auto, reference */
     ck_assert_msg(call_run(&c) == NATTEN_OK, "%s", natten_last_error());
     for (int i = 0; i < 5 * 2 * 3; i++)
@@ -647,8 +698,11 @@ int main(void)
     tcase_add_test(tests, strides_of_sizes_of_one_play_no_part);
     tcase_add_test(tests, adjacent_results_do_not_overlap);
     tcase_add_test(tests, gradients_may_be_slices_of_one_array);
-    tcase_add_loop_test(tests, a_part_without_keys_gives_zero_and_minus_infinity, 0, 2);
-    tcase_add_loop_test(tests, a_part_without_queries_gives_gradients_of_zero, 0, 2);
+    tcase_add_loop_test(
+        tests, a_part_without_keys_or_queries_gives_the_same_from_every_backend, 0,
+        2 * EMPTY_PARTS);
+    tcase_add_loop_test(tests, a_row_without_keys_gives_zero_and_minus_infinity, 0, 2);
+    tcase_add_loop_test(tests, keys_without_queries_have_gradients_of_zero, 0, 2);
     tcase_add_test(tests, a_longer_struct_is_legal_while_its_tail_is_zero);
     tcase_add_test(tests, defaults_fill_a_struct_of_any_known_size);
     suite_add_tcase(suite, tests);
