@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * How much memory a call takes: per thread at most 1 MiB and 3 (D + Dv + 2)
- * accumulators per token of a window; for backward also one accumulator per query and
- * head, and one per element of grad_bias and of the extra tokens' gradients, which many
- * queries add to; never anything that grows with tokens times window.  Asked of
+ * accumulators per token of a window, and for backward one accumulator per query and
+ * head; never anything that grows with tokens times window.  Asked of
  * natten_workspace_size() for shapes from one token to grids far larger than memory;
  * trial_run() elsewhere holds the library to it. */
 #include "support/performers.h"
@@ -59,13 +58,7 @@ static double limit_of(const natten_problem_spec *s, bool gradient)
     }
     double each = s->dtype == NATTEN_FP64 ? 8 : 4;
     double share = 1048576 + 3 * (double)(s->dim + s->dim_v + 2) * each * window;
-    if (!gradient)
-        return THREADS * share + ALIGNMENT;
-    double sums = (double)(s->batch * s->extras * s->heads_kv * (s->dim + s->dim_v));
-    double bias = s->has_bias ? (double)s->heads : 0;
-    for (int a = 0; a < s->rank; a++)
-        bias *= (double)(2 * s->kernel_size[a] - 1);
-    return THREADS * share + ALIGNMENT + each * (rows + sums + bias);
+    return THREADS * share + ALIGNMENT + (gradient ? each * rows : 0);
 }
 
 START_TEST(scratch_is_bounded)
