@@ -33,7 +33,7 @@ const MISUSES = [
     (with(windows = 3), Union{MethodError,UndefKeywordError}, "windows"),
     (spoil(key = randn(5, 3, 7, 11, 2)), DimensionMismatch, "heads"),
     (spoil(key = randn(5, 2, 7, 10, 2)), DimensionMismatch,
-        "value[height]=11 not in [10, 10] (as key)"),
+        "natten_forward: key[height]=10 not in [11, 11]"),
     (spoil(value = randn(3, 2, 6, 11, 2)), DimensionMismatch, "value[width]=6"),
     (spoil(key = randn(6, 2, 7, 11, 2)), DimensionMismatch, "key[head_dim]=6"),
     (spoil(key = randn(5, 2, 7, 2)), DimensionMismatch, "key"),
