@@ -115,8 +115,10 @@ def main():
 
     size = "x".join(str(n) for n in reversed(noisy.shape[:2]))
     print(f"{Path(args.picture).name}, {size}; sigma {args.sigma:g}, seed {args.seed}; "
-          f"PSNR before {before:.2f} dB. {machine()}; scikit-image {skimage.__version__}.")
-    print("\n| h / sigma |", " | ".join(f"{f:g}" for f in FACTORS), "| best | gain | s |")
+          f"PSNR before {before:.2f} dB. {machine()}; "
+          f"scikit-image {skimage.__version__}.\n")
+    print("| h / sigma |", " | ".join(f"{f:g}" for f in FACTORS),
+          "| best | gain | s |")
     print("|---|" + "---|" * (len(FACTORS) + 3))
     for name, row in quality.items():
         top = row[best[name]]
@@ -125,9 +127,9 @@ def main():
     gain = quality["natten"][best["natten"]] - before
     lead = gain + before - quality["scikit-image"][best["scikit-image"]]
     ratio = seconds["scikit-image"] / seconds["natten"]
-    print(f"\nWith its default h natten has {default:.2f} dB. It gains {gain:.2f} dB and is "
-          f"{abs(lead):.2f} dB {'ahead' if lead >= 0 else 'behind'}; it takes "
-          f"1/{ratio:.1f} of the time.")
+    side = "ahead" if lead >= 0 else "behind"
+    print(f"\nWith its default h natten has {default:.2f} dB. It gains {gain:.2f} dB "
+          f"and is {abs(lead):.2f} dB {side}; it takes 1/{ratio:.1f} of the time.")
     return 0 if gain >= 6 and lead >= -0.3 else 1
 
 

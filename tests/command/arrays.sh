@@ -156,7 +156,7 @@ check 'the number of threads changes no bit' threads
 
 explained()
 {
-    run forward "$files" --out out.npy --explain --backend reference &&
+    run forward "$files" --out reference.npy --explain --backend reference &&
         grep -q reference err && grep -q 'fwd fp32 b1 h2:1 d3:5 11x7 w3x5' err &&
         test ! -s out
 }
