@@ -1,3 +1,6 @@
 # SPDX-License-Identifier: MIT
 #
 # Documentation and man pages: what is shipped, what is installed, how pages are made.
+
+dist_doc_DATA += %D%/definition.md %D%/problem-text.md
+EXTRA_DIST += %D%/decisions/README.md
