@@ -3,4 +3,4 @@
 # Documentation and man pages: what is shipped, what is installed, how pages are made.
 
 dist_doc_DATA += %D%/definition.md %D%/problem-text.md
-EXTRA_DIST += %D%/decisions/README.md
+EXTRA_DIST += %D%/decisions/README.md %D%/decisions/thread-pool.md

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * The windows of one axis (docs/definition.md, sections 2, 3, 4 and 13): which keys a query
- * sees and which queries see a key.  Exact integer arithmetic and the only copy of the rule:
- * a mask bug here is a bug everywhere, and is found here.
+ * The windows of one axis (docs/definition.md, sections 2, 3, 4 and 13): which keys a
+ * query sees and which queries see a key.  Exact integer arithmetic and the only copy
+ * of the rule: a mask bug here is a bug everywhere, and is found here.
  *
- * Tokens i with the same i mod dilation form a residue class; token r + g d is position g of
- * class r.  Spans are half-open, in positions of one class.  A part of a grid (section 13)
- * has fewer queries and keys than the grid: spans are clamped to what is there, which keeps
- * them non-decreasing and may leave them empty (begin == end).                           */
+ * Tokens i with the same i mod dilation form a residue class; token r + g d is position
+ * g of class r.  Spans are half-open, in positions of one class.  A part of a grid
+ * (section 13) has fewer queries and keys than the grid: spans are clamped to what is
+ * there, which keeps them non-decreasing and may leave them empty (begin == end). */
 #ifndef NATTEN_GEOMETRY_AXIS_H
 #define NATTEN_GEOMETRY_AXIS_H
 
@@ -18,7 +18,8 @@
 typedef struct natten_axis {
     int32_t length, window, stride, dilation; /* of the whole grid, in tokens */
     bool causal;
-    int32_t query_begin, query_count; /* queries are tokens query_begin + 0 .. count - 1 */
+    int32_t query_begin,
+        query_count; /* queries are tokens query_begin + 0 .. count - 1 */
     int32_t key_begin, key_count;
 } natten_axis;
 
@@ -26,14 +27,15 @@ typedef struct natten_span {
     int32_t begin, end;
 } natten_span;
 
-/* A residue class: an undilated axis of `length` positions, of which `queries` and `keys`
- * are in the part. */
+/* A residue class: an undilated axis of `length` positions, of which `queries` and
+ * `keys` are in the part. */
 typedef struct natten_class {
     int32_t length, window, stride;
     bool causal;
     natten_span queries, keys;
-    int32_t query_index; /* where position queries.begin lies along the query tensor's axis */
-    int32_t key_index;   /* where position keys.begin lies along the key tensor's axis */
+    int32_t query_index; /* where position queries.begin lies along the query tensor's
+                            axis */
+    int32_t key_index; /* where position keys.begin lies along the key tensor's axis */
 } natten_class;
 
 static inline int32_t natten_min(int32_t a, int32_t b)
@@ -56,11 +58,11 @@ static inline int64_t natten_floor_div(int64_t a, int64_t b)
     return a >= 0 ? a / b : -((b - 1 - a) / b);
 }
 
-/* Positions of class `residue` whose tokens lie in [begin, begin + count), and, in *index,
- * how far the first of them is from `begin`. */
-static inline natten_span natten_axis_positions(const natten_axis *axis, int32_t residue,
-                                                int32_t begin, int32_t count,
-                                                int32_t *index)
+/* Positions of class `residue` whose tokens lie in [begin, begin + count), and, in
+ * *index, how far the first of them is from `begin`. */
+static inline natten_span natten_axis_positions(const natten_axis *axis,
+                                                int32_t residue, int32_t begin,
+                                                int32_t count, int32_t *index)
 {
     int64_t d = axis->dilation;
     int64_t first = begin > residue ? (begin - residue + d - 1) / d : 0;
@@ -80,15 +82,15 @@ static inline natten_class natten_axis_class(const natten_axis *axis, int32_t re
         .stride = axis->stride,
         .causal = axis->causal,
     };
-    c.queries = natten_axis_positions(axis, residue, axis->query_begin, axis->query_count,
-                                      &c.query_index);
+    c.queries = natten_axis_positions(axis, residue, axis->query_begin,
+                                      axis->query_count, &c.query_index);
     c.keys = natten_axis_positions(axis, residue, axis->key_begin, axis->key_count,
                                    &c.key_index);
     return c;
 }
 
-/* The window of the query at position g on the whole grid (section 3). Slot t of qk and av is
- * position begin + t. */
+/* The window of the query at position g on the whole grid (section 3). Slot t of qk and
+ * av is position begin + t. */
 static inline natten_span natten_class_window(const natten_class *c, int32_t g)
 {
     int32_t ahead = c->causal ? c->stride - 1 : c->stride / 2;

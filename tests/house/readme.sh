@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# The README's code runs as it stands there: each fenced block is cut out and given to its
-# language, so that the first thing a reader tries is never stale.
+# The README's code runs as it stands there: each fenced block is cut out and given to
+# its language, so that the first thing a reader tries is never stale.
 
 set -eu
 # shellcheck disable=SC2154  # from natten-env.sh
@@ -51,6 +51,8 @@ cd "$top_builddir"
 echo 1..4
 try c block.c '' build_and_run
 try python block.py "$(missing stage/python/natten Python)" "${PYTHON:-:}" block.py
-try julia block.jl "$(missing "$top_srcdir/bindings/julia/src/LibNATTEN.jl" Julia; test "${JULIA:-:}" != : || echo 'no julia')" \
-    "${JULIA:-:}" --startup-file=no block.jl
+layer=$top_srcdir/bindings/julia/src/LibNATTEN.jl
+reason=$(missing "$layer" Julia)
+test "${JULIA:-:}" != : || reason='no julia'
+try julia block.jl "$reason" "${JULIA:-:}" --startup-file=no block.jl
 try r block.R "$(missing stage/r/natten R)" "${RSCRIPT:-:}" --vanilla block.R
