@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * The way in and out: tokens [x][head dim] of any type and stride become columns
- * [head dim][x] of reals, and back.  Storage types are known here and nowhere else in the
- * kernels.  Strides of tokens are in bytes, of the head dim in elements.                 */
+ * [head dim][x] of reals, and back.  Storage types are known here and nowhere else in
+ * the kernels.  Strides of tokens are in bytes, of the head dim in elements. */
 #ifndef NATTEN_CPU_PACK_H
 #define NATTEN_CPU_PACK_H
 
@@ -79,7 +79,8 @@ INLINE void store_lanes(const enum format format, char *p, int64_t d, vec a)
 }
 
 /* `rows` elements of a token from d on, zeros after them. */
-static vec load_some(natten_dtype dtype, int64_t item, const char *p, int64_t d, int rows)
+static vec load_some(natten_dtype dtype, int64_t item, const char *p, int64_t d,
+                     int rows)
 {
     real f[LANES];
     for (int i = 0; i < LANES; i++)
@@ -87,7 +88,8 @@ static vec load_some(natten_dtype dtype, int64_t item, const char *p, int64_t d,
     return v_load(f);
 }
 
-static void store_some(natten_dtype dtype, int64_t item, char *p, int64_t d, vec a, int rows)
+static void store_some(natten_dtype dtype, int64_t item, char *p, int64_t d, vec a,
+                       int rows)
 {
     real f[LANES];
     v_store(f, a);
@@ -103,8 +105,8 @@ typedef struct tokens {
     int n;
 } tokens;
 
-INLINE void pack_as(const enum format format, real *to, ptrdiff_t pitch, const tokens *t,
-                    vec factor)
+INLINE void pack_as(const enum format format, real *to, ptrdiff_t pitch,
+                    const tokens *t, vec factor)
 {
     for (int x = 0; x < t->n; x += LANES) {
         int lanes = natten_min(LANES, t->n - x);
@@ -113,16 +115,21 @@ INLINE void pack_as(const enum format format, real *to, ptrdiff_t pitch, const t
             vec r[LANES];
             int rows = (int)(t->dim - d < LANES ? t->dim - d : LANES);
             if (format != ANYHOW && rows == LANES && lanes == LANES) {
-                UNROLL for (int i = 0; i < LANES; i++)
-                    r[i] = load_lanes(format, from + i * t->step, d);
+                UNROLL for (int i = 0; i < LANES; i++) r[i] =
+                    load_lanes(format, from + i * t->step, d);
                 v_turn(r);
                 UNROLL for (int i = 0; i < LANES; i++)
                     v_store(to + (d + i) * pitch + x, v_mul(r[i], factor));
                 continue;
             }
-            for (int i = 0; i < LANES; i++)
-                r[i] = i < lanes ? load_some(t->dtype, t->item, from + i * t->step, d, rows)
-                                 : v_zero();
+            for (int i = 0; i < LANES; i++) {
+                const char *token = from + i * t->step;
+                r[i] = v_zero();
+                if (i < lanes)
+                    r[i] = format != ANYHOW && rows == LANES
+                               ? load_lanes(format, token, d)
+                               : load_some(t->dtype, t->item, token, d, rows);
+            }
             v_turn(r);
             for (int i = 0; i < rows; i++)
                 v_store(to + (d + i) * pitch + x, v_mul(r[i], factor));
@@ -130,8 +137,8 @@ INLINE void pack_as(const enum format format, real *to, ptrdiff_t pitch, const t
     }
 }
 
-/* Token x, element d goes to to[d * pitch + x], times factor. Lanes after the last token, up
- * to a multiple of LANES, become 0. */
+/* Token x, element d goes to to[d * pitch + x], times factor. Lanes after the last
+ * token, up to a multiple of LANES, become 0. */
 static void pack(real *to, ptrdiff_t pitch, const tokens *t, real factor)
 {
     switch (format_of(t->dtype, t->item)) {
@@ -151,15 +158,16 @@ static void pack(real *to, ptrdiff_t pitch, const tokens *t, real factor)
     }
 }
 
-INLINE void unpack_as(const enum format format, const tokens *t, char *to, const real *from,
-                      vec factor)
+INLINE void unpack_as(const enum format format, const tokens *t, char *to,
+                      const real *from, vec factor)
 {
     for (int64_t d = 0; d < t->dim; d += LANES) {
         vec r[LANES];
         int rows = (int)(t->dim - d < LANES ? t->dim - d : LANES);
         for (int i = 0; i < LANES; i++)
-            r[i] = i < rows ? v_add(v_mul(factor, v_load(from + (d + i) * LANES)), v_zero())
-                            : v_zero();
+            r[i] = i < rows
+                       ? v_add(v_mul(factor, v_load(from + (d + i) * LANES)), v_zero())
+                       : v_zero();
         v_turn(r);
         for (int i = 0; i < t->n; i++)
             if (format != ANYHOW && rows == LANES)
@@ -169,8 +177,9 @@ INLINE void unpack_as(const enum format format, const tokens *t, char *to, const
     }
 }
 
-/* The way back of at most LANES tokens: columns from[d * LANES + x] times a factor per lane.
- * Adding 0 makes -0 into 0: whether a masked lane's 0 was added to a sum must not show. */
+/* The way back of at most LANES tokens: columns from[d * LANES + x] times a factor per
+ * lane. Adding 0 makes -0 into 0: whether a masked lane's 0 was added to a sum must not
+ * show. */
 static void unpack(const tokens *t, char *to, const real *from, vec factor)
 {
     switch (format_of(t->dtype, t->item)) {

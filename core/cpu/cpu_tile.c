@@ -89,11 +89,12 @@ static int64_t strip_rows(const natten_cpu_pass *p)
     return natten_cpu_rows(&p->other[0]) + natten_cpu_rows(&p->other[1]);
 }
 
-/* A row of strips is an odd number of vectors, which spreads over the sets of the
- * cache; a vector load may begin at its last partner. */
-static int64_t pitch_of(int64_t width, int lanes)
+/* A vector load may begin at the last partner of a row of strips. Rows are no multiple
+ * of 256 bytes apart, which would put them all into the same few sets of the cache. */
+static int64_t pitch_of(int64_t width, const natten_cpu_kernels *k)
 {
-    return (parts_of(width + lanes - 1, lanes) | 1) * lanes;
+    int64_t pitch = up(width + k->lanes - 1, k->lanes);
+    return pitch * (int64_t)k->real_bytes % 256 ? pitch : pitch + k->lanes;
 }
 
 size_t natten_cpu_tile_promise(const natten_task *task)
@@ -116,8 +117,7 @@ static natten_cpu_chunk choose_chunk(const natten_cpu_pass *p,
     natten_cpu_chunk chunk = {0, 0, 0};
     if (p->kind != NATTEN_CPU_FORWARD)
         return chunk;
-    size_t row_bytes =
-        (size_t)(strip_rows(p) * pitch_of(w[2], k->lanes)) * k->real_bytes;
+    size_t row_bytes = (size_t)(strip_rows(p) * pitch_of(w[2], k)) * k->real_bytes;
     int64_t rows = (int64_t)(natten_cpu_tile_promise(p->task) / 2 / row_bytes);
     rows = most(1, least(rows, least(MOST_ROWS, NATTEN_CPU_SLOTS / w[2])));
     if (w[2] > NATTEN_CPU_SLOTS)
@@ -178,10 +178,10 @@ static natten_cpu_layout make_layout(const natten_cpu_pass *p,
 
 /* How much of the partners the strips hold at a time, most first. */
 typedef enum keep {
-    KEEP_ALL,   /* what a group sees, of all heads: each partner is packed once per tile
-                 */
-    KEEP_HEAD,  /* of one head */
-    KEEP_CHUNK, /* what is listed at a time, for one owner vector */
+    KEEP_ALL,   /* all that a group sees: each partner is packed once per tile */
+    KEEP_INNER, /* what it sees away from borders: there some are packed again */
+    KEEP_HEAD,  /* the same, of one head */
+    KEEP_CHUNK, /* what is listed at a time */
     KEEPS
 } keep;
 
@@ -193,33 +193,42 @@ static natten_cpu_strips make_strips(const natten_cpu_pass *p,
     chunk_extent(p, p->owners, &planes, &rows);
     if (level != KEEP_CHUNK) {
         planes = most(planes, inner_box(p, 0, least(p->owners, p->tile[0])));
-        rows = most(rows, box(p, 1, p->tile[1]));
+        rows = most(rows, level == KEEP_ALL ? box(p, 1, p->tile[1])
+                                            : inner_box(p, 1, p->tile[1]));
     }
     s.depth = (int32_t)most(1, planes);
     s.high = (int32_t)most(1, rows);
-    s.fan = level == KEEP_ALL ? (int32_t)p->fan : 1;
-    s.pitch = pitch_of(s.width, k->lanes);
+    s.fan = level < KEEP_HEAD ? (int32_t)p->fan : 1;
+    s.pitch = pitch_of(s.width, k);
     return s;
 }
 
-/* What a tile costs, per owner. */
-static double cost_of(const natten_cpu_pass *p, const natten_cpu_kernels *k)
+/* Partners packed per owner. Strips that hold all a group sees are packed once per
+ * tile, others anew for each group. */
+static double packs_of(const natten_cpu_pass *p, keep level)
 {
-    double cells = 1, items = (double)p->task->batch * (double)p->heads;
+    double packs = 1;
     for (int a = 0; a < 3; a++) {
-        double n = (double)owners_along(p, a), tile = p->tile[a];
-        double seen =
-            (double)least(partners_along(p, a), p->tile[a] + p->axis[a].window - 1);
-        cells *= seen / tile;
-        items *= (double)parts_of((int64_t)n, p->tile[a]) * p->axis[a].dilation;
+        int64_t tile = level < KEEP_HEAD || a == 2 ? p->tile[a]
+                       : a == 0                    ? p->owners
+                                                   : 1;
+        int64_t seen = least(partners_along(p, a), tile + p->axis[a].window - 1);
+        packs *= (double)seen / (double)tile;
     }
+    return packs;
+}
+
+/* What a tile costs, per owner, in products with one partner: to pack a partner costs
+ * about as much as four of them; fewer owners than registers have room for share their
+ * loads with fewer; strips that leave the cache are slower to make and to read. */
+static double cost_of(const natten_cpu_pass *p, const natten_cpu_kernels *k, keep level)
+{
     const natten_cpu_strips *s = &p->strips;
     double slots = (double)s->depth * s->high * s->fan;
     double bytes = slots * (double)(strip_rows(p) * s->pitch) * (double)k->real_bytes;
-    double lanes = (double)up(p->tile[2], k->lanes) / p->tile[2];
-    return cells * (bytes > CACHE_BYTES ? bytes / CACHE_BYTES : 1) +
-           (items < FEW_ITEMS ? FEW_ITEMS / items : 0) + 4 * (lanes - 1) +
-           0.01 * (double)owners_along(p, 2) / p->tile[2];
+    double spill = bytes > CACHE_BYTES ? (bytes / CACHE_BYTES + 1) / 2 : 1;
+    double loads = 1 + 0.3 * (k->owners - p->owners);
+    return 4 * packs_of(p, level) * spill + volume(p) * loads;
 }
 
 static bool is_short(const natten_cpu_pass *p, const natten_cpu_kernels *k)
@@ -229,67 +238,83 @@ static bool is_short(const natten_cpu_pass *p, const natten_cpu_kernels *k)
     return work <= most_item_work * k->lanes;
 }
 
+/* How much longer a tile takes for what it wastes: idle lanes at its end, idle
+ * processors where there are few items, and a caller who waits to cancel. */
+static double waste_of(const natten_cpu_pass *p, const natten_cpu_kernels *k)
+{
+    double items = (double)p->task->batch * (double)p->heads;
+    for (int a = 0; a < 3; a++)
+        items *= (double)parts_of(owners_along(p, a), p->tile[a]) * p->axis[a].dilation;
+    int64_t n = owners_along(p, 2), tile = p->tile[2];
+    double lanes = (double)(n / tile * up(tile, k->lanes) + up(n % tile, k->lanes));
+    double few = items < FEW_ITEMS ? 1 + (FEW_ITEMS / items - 1) / 4 : 1;
+    return lanes / (double)n * few * (is_short(p, k) ? 1 : 1000);
+}
+
 /* The next longer tile along x: by vectors at first, then by a quarter. */
 static int64_t longer(int64_t tile, int lanes)
 {
     return tile + up(most(1, tile / 4), lanes);
 }
 
-/* Try all tiles at one level of keeping; false if none fits. */
-static bool search(natten_cpu_pass *p, const natten_cpu_kernels *k, keep level,
-                   size_t room)
+/* The cheapest tile so far. */
+typedef struct best_tile {
+    bool found;
+    double time, cost;
+    int32_t tile[3], owners;
+    keep level;
+} best_tile;
+
+/* False if there is no room for it. */
+static bool try_tile(natten_cpu_pass *p, const natten_cpu_kernels *k, keep level,
+                     size_t room, best_tile *best)
+{
+    p->strips = make_strips(p, k, level);
+    p->layout = make_layout(p, k);
+    if (p->layout.bytes > room)
+        return false;
+    double cost = cost_of(p, k, level), time = cost * waste_of(p, k);
+    if (!best->found || time < best->time)
+        *best = (best_tile){true,      time, cost, {p->tile[0], p->tile[1], p->tile[2]},
+                            p->owners, level};
+    return true;
+}
+
+/* All tiles at one level of keeping: halves along the first axes, more and more vectors
+ * along the last. */
+static void search(natten_cpu_pass *p, const natten_cpu_kernels *k, keep level,
+                   size_t room, best_tile *best)
 {
     int64_t n[3] = {owners_along(p, 0), owners_along(p, 1), owners_along(p, 2)};
-    double low = 0;
-    natten_cpu_pass best = *p;
-    bool found = false;
-    for (int64_t z = n[0];; z = (z + 1) / 2) {
-        for (int64_t y = n[1];; y = (y + 1) / 2) {
+    for (int64_t z = n[0]; z > 0; z = z > 1 ? (z + 1) / 2 : 0)
+        for (int64_t y = n[1]; y > 0; y = y > 1 ? (y + 1) / 2 : 0)
             for (int64_t x = k->lanes; x < n[2] + k->lanes; x = longer(x, k->lanes)) {
                 p->tile[0] = (int32_t)z;
                 p->tile[1] = (int32_t)y;
                 p->tile[2] = (int32_t)least(x, n[2]);
-                p->strips = make_strips(p, k, level);
-                p->layout = make_layout(p, k);
-                if (p->layout.bytes > room)
+                if (!try_tile(p, k, level, room, best))
                     break;
-                double cost = cost_of(p, k) * (is_short(p, k) ? 1 : 1000);
-                if (!found || cost < low) {
-                    low = cost;
-                    best = *p;
-                    found = true;
-                }
             }
-            if (y == 1)
-                break;
-        }
-        if (z == 1)
-            break;
-    }
-    *p = best;
-    return found;
-}
-
-/* The smallest tile there is, whether it fits or not: one owner vector, strips of a
- * chunk. */
-static void smallest(natten_cpu_pass *p, const natten_cpu_kernels *k)
-{
-    p->owners = 1;
-    p->tile[0] = p->tile[1] = 1;
-    p->tile[2] = (int32_t)least(k->lanes, owners_along(p, 2));
-    p->strips = make_strips(p, k, KEEP_CHUNK);
-    p->layout = make_layout(p, k);
 }
 
 static void choose_tile(natten_cpu_pass *p, const natten_cpu_kernels *k)
 {
     size_t room = natten_cpu_tile_promise(p->task);
     room -= p->kind == NATTEN_CPU_FORWARD ? 0 : SUMS_BYTES;
+    double good = 1.5 * (volume(p) + 4); /* other ways to keep strips can't help much */
+    /* Whether it fits or not: one owner vector and strips of a chunk. */
+    best_tile best = {.tile = {1, 1, (int32_t)least(k->lanes, owners_along(p, 2))},
+                      .owners = 1,
+                      .level = KEEP_CHUNK};
     for (int level = 0; level < KEEPS; level++)
         for (p->owners = k->owners; p->owners > 0; p->owners--)
-            if (search(p, k, (keep)level, room))
-                return;
-    smallest(p, k);
+            if (!best.found || best.cost > good)
+                search(p, k, (keep)level, room, &best);
+    p->owners = best.owners;
+    for (int a = 0; a < 3; a++)
+        p->tile[a] = best.tile[a];
+    p->strips = make_strips(p, k, best.level);
+    p->layout = make_layout(p, k);
 }
 
 /* GRAD_EXTRA walks pieces of query rows as they lie in the tensor. */
@@ -304,7 +329,7 @@ static void cut_rows(natten_cpu_pass *p, const natten_cpu_kernels *k)
         p->combos *= p->tiles[a];
     }
     p->strips = (natten_cpu_strips){1, 1, 1, NATTEN_CPU_SLOTS, 0};
-    p->strips.pitch = pitch_of(NATTEN_CPU_SLOTS, k->lanes);
+    p->strips.pitch = pitch_of(NATTEN_CPU_SLOTS, k);
     for (;; p->owners--) {
         p->layout = make_layout(p, k);
         if (p->owners == 1 || p->layout.bytes <= natten_cpu_tile_promise(p->task))
@@ -318,7 +343,7 @@ static void choose_extras(natten_cpu_pass *p, const natten_cpu_kernels *k)
     int64_t token = strip_rows(p) * (int64_t)k->real_bytes;
     int64_t chunk = most(k->lanes, least(NATTEN_CPU_SLOTS, EXTRA_BYTES / token));
     p->extra_chunk = least(p->task->extras, chunk);
-    p->extra_pitch = p->extra_chunk ? pitch_of(p->extra_chunk, k->lanes) : 0;
+    p->extra_pitch = p->extra_chunk ? pitch_of(p->extra_chunk, k) : 0;
 }
 
 void natten_cpu_tile_choose(natten_cpu_pass *p, const natten_cpu_kernels *k)
