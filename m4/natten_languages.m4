@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
 #
 # The languages that natten is bound to.  Each has an option (auto: on when everything it
-# needs is there; yes: an error when not; no), a variable that chooses the program, an
-# automake conditional HAVE_..., and a line natten_... for the summary.  What goes wrong in
-# auto mode is said there in words.
+# needs is there; yes: an error when not; no), a variable that chooses the program (":" in
+# the end where the language is off), an automake conditional HAVE_..., and a line
+# natten_... for the summary.  What goes wrong in auto mode is said there in words.
 
 # NATTEN_LANGUAGE_LAYER(option, FILE): a layer that is neither shipped nor can be made is a
 # reason against the language.
@@ -76,6 +76,7 @@ AM_CONDITIONAL([HAVE_PYTHON],[test "$natten_have_python" = yes])
 
 AS_IF([test "$PYTHON" != :],[PYTHON_TOOL=$PYTHON],[AC_PATH_PROGS([PYTHON_TOOL],[python3 python],[:])])
 AC_SUBST([PYTHON_TOOL])
+AS_IF([test "$natten_have_python" = no],[PYTHON=:])
 ])
 
 # NATTEN_ARG_R: RCMD, RSCRIPT (of the same R), rlibdir.
@@ -101,6 +102,7 @@ AS_IF([test -z "$natten_r_why"],
 NATTEN_LANGUAGE_LAYER([r],[bindings/r/src/natten_wrap.c])
 NATTEN_LANGUAGE_RESULT([r],[R],[$natten_r_why],[$RCMD $natten_r_version])
 AM_CONDITIONAL([HAVE_R],[test "$natten_have_r" = yes])
+AS_IF([test "$natten_have_r" = no],[RCMD=: RSCRIPT=:])
 ])
 
 # NATTEN_ARG_JULIA: JULIA, juliadir.  julia-natten is the wrapper that scripts/julia-setup
@@ -125,6 +127,7 @@ AC_SUBST([juliadir])
 NATTEN_LANGUAGE_LAYER([julia],[bindings/julia/src/LibNATTEN.jl])
 NATTEN_LANGUAGE_RESULT([julia],[Julia],[$natten_julia_why],[$JULIA $natten_cv_julia])
 AM_CONDITIONAL([HAVE_JULIA],[test "$natten_have_julia" = yes])
+AS_IF([test "$natten_have_julia" = no],[JULIA=:])
 ])
 
 # NATTEN_PATH_PROG(VARIABLE, PROGRAMS): AC_PATH_PROGS that also looks up a bare name given
