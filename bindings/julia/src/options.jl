@@ -15,7 +15,7 @@ function options(rank; kernel_size, stride = 1, dilation = 1, is_causal = false,
     defaults = Ref{LibNATTEN.natten_params}()
     check(LibNATTEN.natten_params_init(defaults, sizeof(LibNATTEN.natten_params), rank))
     wanted = (
-        backend = Int32(member(LibNATTEN.natten_backend, "backend", backend)),
+        backend = Int32(member(BACKENDS, "backend", backend)),
         has_scale = Int32(scale !== nothing),
         scale = scale === nothing ? defaults[].scale : Float64(scale),
         kernel_size = per_axis("kernel_size", kernel_size, rank),
@@ -51,21 +51,19 @@ function replace_fields(old::T, new::NamedTuple) where {T}
     return T(map(field, fieldnames(T))...)
 end
 
-# :cpu and the like for a C enum's member: NATTEN_BACKEND_CPU without its prefix.
-function member(enum, name, symbol::Symbol)
-    prefix = "natten_$(name)_"
-    found = Dict(Symbol(chop_prefix(lowercase(string(m)), (prefix, "natten_"))) => m
-                 for m in instances(enum))
-    haskey(found, symbol) && return found[symbol]
-    known = join(sort!([repr(s) for s in keys(found)]), ", ")
+# The members of a C enum by the symbols that stand for them here: NATTEN_BACKEND_CPU is
+# :cpu, NATTEN_QK is :qk.
+function members(enum, prefix)
+    symbol(m) = Symbol(lowercase(string(m)[length(prefix)+1:end]))
+    return Dict(symbol(m) => m for m in instances(enum))
+end
+const BACKENDS = members(LibNATTEN.natten_backend, "NATTEN_BACKEND_")
+const OPERATIONS = members(LibNATTEN.natten_operation, "NATTEN_")
+
+function member(table, name, symbol::Symbol)
+    haskey(table, symbol) && return table[symbol]
+    known = join(sort!([repr(s) for s in keys(table)]), ", ")
     throw(ArgumentError("$name=$(repr(symbol)) is none of $known"))
 end
-member(enum, name, other) =
+member(table, name, other) =
     throw(ArgumentError("$name: a symbol is wanted, not $other"))
-
-function chop_prefix(text, prefixes)
-    for prefix in prefixes
-        startswith(text, prefix) && return text[length(prefix)+1:end]
-    end
-    return text
-end

@@ -69,6 +69,6 @@ end
 # The arguments that natten_supported() and its relatives share.
 question(operation, first, second, third, additional; kw...) = (
     options(rank(first); kw...),
-    member(LibNATTEN.natten_operation, "operation", operation),
+    member(OPERATIONS, "operation", operation),
     argument("first", first), argument("second", second), argument("third", third),
     argument("additional", additional))
