@@ -109,10 +109,12 @@ static void draw_axis(natten_problem_spec *s, int a, bool part, bool large, rand
     s->is_causal[a] = random_once_in(r, 3);
     s->queries[a] = s->keys[a] = s->grid_length[a] = length;
     if (part) {
+        /* Now and then nothing of one of them. */
         s->query_begin[a] = random_int(r, 0, length - 1);
-        s->queries[a] = random_int(r, 1, length - s->query_begin[a]);
+        s->queries[a] =
+            random_int(r, !random_once_in(r, 16), length - s->query_begin[a]);
         s->key_begin[a] = random_int(r, 0, length - 1);
-        s->keys[a] = random_int(r, 1, length - s->key_begin[a]);
+        s->keys[a] = random_int(r, !random_once_in(r, 16), length - s->key_begin[a]);
     }
 }
 
