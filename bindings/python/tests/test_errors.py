@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Every illegal argument: its exception, its sentence, and that nothing was written."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -236,10 +238,25 @@ def test_outputs_that_overlap_an_input_are_refused():
         )
 
 
-def test_memory_that_is_not_to_be_had_is_a_memory_error():
-    with pytest.raises(MemoryError):
-        q = np.broadcast_to(np.float32(0), (1, 2**31 - 1, 2**12, 2**12))
-        natten.na1d(q, q, q, 1)
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads /proc")
+def test_no_memory_for_scratch_is_a_memory_error():
+    """grad_key wants a number per query kept: with a limit on memory, one too many."""
+    resource = pytest.importorskip("resource")
+    # 64 MiB of it: malloc keeps smaller blocks, and would find one.
+    x = np.broadcast_to(0.0, (1, 1 << 23, 1, 1))
+    lse, grad_key = x[..., 0], np.full(x.shape, 7.0)
+    natten.na_backward(x[:, :9], x[:, :9], x[:, :9], x[:, :9], 3)  # threads exist now
+    arguments = (1, 3) + (None,) * 8 + (0,), x, x, x, None, None, None, x, lse, x, None
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    old = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (used + (1 << 20), old[1]))
+    try:
+        with pytest.raises(MemoryError, match="natten_backward: no memory"):
+            capi.natten_backward(*arguments, None, grad_key, *(None,) * 5)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, old)
+    assert (grad_key == 7).all()
+    natten.na_backward(x[:, :9], x[:, :9], x[:, :9], x[:, :9], 3)
 
 
 def test_the_exception_has_no_trace_of_an_earlier_one():
