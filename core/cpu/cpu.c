@@ -1,19 +1,16 @@
 /* SPDX-License-Identifier: MIT
  *
- * The CPU backend's choose and run: which variant, which passes in which order, what the
- * workspace holds, and the scheduling of items.
+ * The CPU backend's choose and run: which variant, which passes in which order, what
+ * the workspace holds, and the scheduling of items.
  *
  *     workspace   delta | slices of sums | scratch of each thread
  *
- * Sums that many items add to (grad_bias, extra tokens) are made in slices: partial sums,
- * their number fixed by the problem, each of which gets its items one after another.  A run
- * of the scheduler gives every slice one item, so no two items of a run share a sum, and the
- * order within a slice is fixed: the bits don't depend on threads.  Slices take what one
- * thread's scratch leaves of the memory that is promised per thread (cpu_tile.h).        */
-#ifdef HAVE_CONFIG_H
-#include <config.h>
-#endif
-
+ * Sums that many items add to (grad_bias, extra tokens) are made in slices: partial
+ * sums, their number fixed by the problem, each of which gets its items one after
+ * another.  A run of the scheduler gives every slice one item, so no two items of a run
+ * share a sum, and the order within a slice is fixed: the bits don't depend on threads.
+ * Slices take what one thread's scratch leaves of the memory that is promised per
+ * thread (cpu_tile.h).        */
 #include "cpu/cpu.h"
 
 #include "base/parallel.h"
@@ -23,52 +20,8 @@
 
 #include <string.h>
 
-/* ---- variants ------------------------------------------------------------------------ */
-
-#define DECLARE(variant)                                                                  \
-    extern const natten_cpu_kernels natten_cpu_kernels_##variant##_32,                    \
-        natten_cpu_kernels_##variant##_64;
-#define LIST(variant)                                                                     \
-    {                                                                                     \
-        &natten_cpu_kernels_##variant##_32, &natten_cpu_kernels_##variant##_64            \
-    }
-
-DECLARE(scalar)
-#if defined NATTEN_HAVE_SSE2
-DECLARE(sse2)
-#endif
-#if defined NATTEN_HAVE_NEON
-DECLARE(neon)
-#endif
-#if defined NATTEN_HAVE_AVX2
-DECLARE(avx2)
-#endif
-#if defined NATTEN_HAVE_AVX512
-DECLARE(avx512)
-#endif
-
-/* [variant][is fp64]; NULL: not in this build. */
-static const natten_cpu_kernels *const variants[NATTEN_VARIANTS][2] = {
-    [NATTEN_VARIANT_SCALAR] = LIST(scalar),
-#if defined NATTEN_HAVE_SSE2
-    [NATTEN_VARIANT_BASELINE] = LIST(sse2),
-#elif defined NATTEN_HAVE_NEON
-    [NATTEN_VARIANT_BASELINE] = LIST(neon),
-#endif
-#if defined NATTEN_HAVE_AVX2
-    [NATTEN_VARIANT_AVX2] = LIST(avx2),
-#endif
-#if defined NATTEN_HAVE_AVX512
-    [NATTEN_VARIANT_AVX512] = LIST(avx512),
-#endif
-};
-
-static const natten_cpu_kernels *kernels_of(const natten_task *task, natten_variant variant)
-{
-    return variants[variant][task->accumulator == NATTEN_FP64];
-}
-
-/* ---- what a task consists of --------------------------------------------------------- */
+/* ---- what a task consists of
+ * --------------------------------------------------------- */
 
 enum { MOST_PASSES = 3, MOST_SLICES = 256, ALIGNMENT = 64 };
 
@@ -154,8 +107,8 @@ static void need_sums(job *j, int64_t elements)
         j->sums_bytes = bytes;
 }
 
-/* Slices of grad_bias: enough for many threads. Where there is no room for more than one,
- * it is grad_bias itself. */
+/* Slices of grad_bias: enough for many threads. Where there is no room for more than
+ * one, it is grad_bias itself. */
 static void slice_bias(job *j, natten_cpu_pass *p)
 {
     const natten_task *t = j->task;
@@ -175,7 +128,8 @@ static void slice_bias(job *j, natten_cpu_pass *p)
     need_sums(j, t->heads * p->sums.head);
 }
 
-/* Slices of the extra tokens' gradients, and how many tokens and sums have room at a time. */
+/* Slices of the extra tokens' gradients, and how many tokens and sums have room at a
+ * time. */
 static void slice_extras(job *j, natten_cpu_pass *p)
 {
     const natten_task *t = j->task;
@@ -201,8 +155,8 @@ static void make_backward(job *j, char *workspace)
     query->only_delta = !query->wants[0] && !has(t, NATTEN_GRAD_BIAS);
     if (has(t, NATTEN_GRAD_KEY) || has(t, NATTEN_GRAD_VALUE))
         add_pass(j, NATTEN_CPU_GRAD_KEY, delta);
-    if (t->extras > 0 && (has(t, NATTEN_GRAD_ADDITIONAL_KEYS) ||
-                          has(t, NATTEN_GRAD_ADDITIONAL_VALUES)))
+    if (t->extras > 0 &&
+        (has(t, NATTEN_GRAD_ADDITIONAL_KEYS) || has(t, NATTEN_GRAD_ADDITIONAL_VALUES)))
         extra = add_pass(j, NATTEN_CPU_GRAD_EXTRA, delta);
     if (has(t, NATTEN_GRAD_BIAS))
         slice_bias(j, query);
@@ -214,7 +168,8 @@ static void make_unfused(job *j)
 {
     const natten_task *t = j->task;
     bool qk = t->operation == NATTEN_QK || t->operation == NATTEN_QK_BACKWARD;
-    bool back = t->operation == NATTEN_QK_BACKWARD || t->operation == NATTEN_AV_BACKWARD;
+    bool back =
+        t->operation == NATTEN_QK_BACKWARD || t->operation == NATTEN_AV_BACKWARD;
     int64_t keys = t->batch * t->heads_kv, dim = most(t->dim, t->dim_v);
     double volume = (double)(t->heads / t->heads_kv);
     for (int a = 0; a < 3; a++) {
@@ -235,9 +190,11 @@ static void make_unfused(job *j)
 }
 
 /* Everything about the job but the threads; a workspace of NULL: for its size only. */
-static void make_job(job *j, const natten_task *task, natten_variant variant, char *workspace)
+static void make_job(job *j, const natten_task *task, natten_variant variant,
+                     char *workspace)
 {
-    *j = (job){.task = task, .kernels = kernels_of(task, variant)};
+    *j = (job){.task = task,
+               .kernels = natten_cpu_pass_kernels(variant, task->accumulator)};
     if (task->operation == NATTEN_FORWARD)
         add_pass(j, NATTEN_CPU_FORWARD, NULL);
     else if (task->operation == NATTEN_BACKWARD)
@@ -248,7 +205,8 @@ static void make_job(job *j, const natten_task *task, natten_variant variant, ch
         j->scratch = workspace + j->delta_bytes + j->sums_bytes;
 }
 
-/* ---- choose -------------------------------------------------------------------------- */
+/* ---- choose
+ * -------------------------------------------------------------------------- */
 
 static int64_t items_of(const job *j)
 {
@@ -256,7 +214,8 @@ static int64_t items_of(const job *j)
     for (int i = 0; i < j->passes; i++)
         items = most(items, j->pass[i].heads * j->pass[i].combos);
     for (int s = 0; s < NATTEN_CPU_STEPS; s++)
-        items = most(items, (j->step_rows[s] + j->rows_per_item - 1) / most(1, j->rows_per_item));
+        items = most(items, (j->step_rows[s] + j->rows_per_item - 1) /
+                                most(1, j->rows_per_item));
     return items;
 }
 
@@ -265,14 +224,17 @@ static natten_status choose(const natten_task *task, const natten_machine *machi
 {
     enum { LONGEST_EXACT = 1 << 24 }; /* of slots counted in a float */
     if (task->accumulator == NATTEN_FP32 && task->axis[2].window > LONGEST_EXACT)
-        return natten_status_fail(NATTEN_ERR_UNSUPPORTED,
-                                  "the cpu backend takes kernel_size up to %d on the last "
-                                  "axis in fp32, not %d",
-                                  LONGEST_EXACT, task->axis[2].window);
+        return natten_status_fail(
+            NATTEN_ERR_UNSUPPORTED,
+            "the cpu backend takes kernel_size up to %d on the last "
+            "axis in fp32, not %d",
+            LONGEST_EXACT, task->axis[2].window);
     natten_variant variant = machine->variant;
-    while (variant > NATTEN_VARIANT_SCALAR && !kernels_of(task, variant))
+    while (variant > NATTEN_VARIANT_SCALAR &&
+           !natten_cpu_pass_kernels(variant, task->accumulator))
         variant--;
-    *choice = (natten_choice){.variant = variant, .tile = {1, 1, 1}, .threads = 1, .work = 1};
+    *choice =
+        (natten_choice){.variant = variant, .tile = {1, 1, 1}, .threads = 1, .work = 1};
     if (task->batch == 0)
         return NATTEN_OK;
     job j;
@@ -291,7 +253,8 @@ static natten_status choose(const natten_task *task, const natten_machine *machi
     return NATTEN_OK;
 }
 
-/* ---- run ----------------------------------------------------------------------------- */
+/* ---- run
+ * ----------------------------------------------------------------------------- */
 
 static void *scratch_of(const job *j, int thread)
 {
@@ -301,12 +264,13 @@ static void *scratch_of(const job *j, int thread)
 static void one_item(void *context, int64_t item, int thread)
 {
     const job *j = context;
-    const natten_cpu_item at = {.head = item % j->now->heads, .combo = item / j->now->heads};
+    const natten_cpu_item at = {.head = item % j->now->heads,
+                                .combo = item / j->now->heads};
     j->kernels->walk(j->now, &at, scratch_of(j, thread));
 }
 
-/* The next item of a slice; false if it has no more. `sum` counts heads, or batch items and
- * heads of extra tokens. */
+/* The next item of a slice; false if it has no more. `sum` counts heads, or batch items
+ * and heads of extra tokens. */
 static bool next_item(const job *j, int64_t sum, int64_t slice, natten_cpu_item *item)
 {
     int64_t combo = slice * j->rounds + j->round;
@@ -319,8 +283,8 @@ static bool next_item(const job *j, int64_t sum, int64_t slice, natten_cpu_item 
 static char *bias_slice(const job *j, int64_t slice, int64_t head)
 {
     const natten_view *v = &j->now->sums;
-    return (char *)v->data + (slice * v->batch + head * v->head) *
-                                 (int64_t)j->kernels->real_bytes;
+    return (char *)v->data +
+           (slice * v->batch + head * v->head) * (int64_t)j->kernels->real_bytes;
 }
 
 static void one_bias_slice(void *context, int64_t item, int thread)
@@ -367,8 +331,8 @@ static void *bias_at(const job *j, int64_t i, int64_t head)
 {
     int32_t at[3];
     bias_entry_at(j->task, i, at);
-    return natten_view_at(&j->task->view[NATTEN_GRAD_BIAS], (int64_t)j->kernels->real_bytes,
-                          0, at, head);
+    return natten_view_at(&j->task->view[NATTEN_GRAD_BIAS],
+                          (int64_t)j->kernels->real_bytes, 0, at, head);
 }
 
 static void clear_bias(void *context, int64_t head, int thread)
@@ -379,7 +343,8 @@ static void clear_bias(void *context, int64_t head, int thread)
         natten_dtype_store(j->task->accumulator, bias_at(j, i, head), 0, 0);
 }
 
-/* Slices are compact: of two axes of which one has a single entry, the order is no matter. */
+/* Slices are compact: of two axes of which one has a single entry, the order is no
+ * matter. */
 static void merge_bias(void *context, int64_t head, int thread)
 {
     (void)thread;
@@ -404,8 +369,10 @@ static natten_status run_bias(job *j)
     else
         memset(j->sums, 0, j->sums_bytes);
     for (j->round = 0; j->round < j->rounds; j->round++)
-        NATTEN_TRY(natten_parallel_run(j->threads, p->heads * p->slices, one_bias_slice, j));
-    return direct ? NATTEN_OK : natten_parallel_run(j->threads, p->heads, merge_bias, j);
+        NATTEN_TRY(
+            natten_parallel_run(j->threads, p->heads * p->slices, one_bias_slice, j));
+    return direct ? NATTEN_OK
+                  : natten_parallel_run(j->threads, p->heads, merge_bias, j);
 }
 
 /* From the panels of cpu_extra.h to the tensors: extra token `m` of a sum. */
@@ -421,8 +388,9 @@ static void merge_token(const job *j, int64_t sum, int64_t m)
         const natten_view *v = &p->result[which];
         double total = 0;
         for (int64_t s = 0; s < p->slices; s++)
-            total += natten_dtype_load(t->accumulator, extra_slice(j, s, sum),
-                                       k / lanes * lanes * rows + row * lanes + k % lanes);
+            total +=
+                natten_dtype_load(t->accumulator, extra_slice(j, s, sum),
+                                  k / lanes * lanes * rows + row * lanes + k % lanes);
         int64_t to = sum / p->heads * v->batch + sum % p->heads * v->head +
                      m * v->axis[2] + (which ? row - t->dim : row) * v->item;
         natten_dtype_store(t->dtype, v->data, to, total * p->result_factor[which]);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The CPU backend: one algorithm in the words of simd/, compiled once per instruction set,
- * chosen at run time.                                                                    */
+ * The CPU backend: one algorithm in the words of simd/, compiled once per instruction
+ * set, chosen at run time. */
 #ifndef NATTEN_CPU_CPU_H
 #define NATTEN_CPU_CPU_H
 
@@ -9,7 +9,8 @@
 
 extern const natten_backend_entry natten_cpu_backend;
 
-/* natten_merge() and its gradient; scalar, threaded, the same for every backend on the CPU. */
+/* natten_merge() and its gradient; scalar, threaded, the same for every backend on the
+ * CPU. */
 natten_status natten_cpu_merge(const natten_merge_task *task, int threads);
 
 #endif

@@ -1,21 +1,26 @@
 /* SPDX-License-Identifier: MIT
  *
- * Backward: scores come out of the products as logit - lse and dP - delta, so P = exp(score)
- * and dS = P (dP - delta) are all that is left.  The same for the three passes; only the
- * products that follow differ.                                                           */
+ * Backward: scores come out of the products as logit - lse and dP - delta, so P =
+ * exp(score) and dS = P (dP - delta) are all that is left.  The same for the three
+ * passes; only the products that follow differ. */
 #ifndef NATTEN_CPU_BACKWARD_H
 #define NATTEN_CPU_BACKWARD_H
 
-/* delta = <grad_out, out> - grad_lse of owner q, a query: to the workspace, for the passes
- * that have queries as partners, and as one more row to the panel of grad_out. */
+/* delta = <grad_out, out> - grad_lse of owner q, a query: to the workspace, for the
+ * passes that have queries as partners, and as one more row to the panel of grad_out.
+ */
 static void make_delta(group *g, int q)
 {
     const natten_cpu_pass *p = g->pass;
     const run *r = g->own_run[q];
     int64_t dim = p->own[1].dim;
     real *grad = g->a[1][q], *out = g->c[0][q], delta[LANES];
-    tokens t = {at(&g->out, g->z[q], g->y, r->x), g->out.step[2], p->out.item, dim,
-                dtype_of(g), r->n};
+    tokens t = {at(&g->out, g->z[q], g->y, r->x),
+                g->out.step[2],
+                p->out.item,
+                dim,
+                dtype_of(g),
+                r->n};
     pack(out, LANES, &t, 1);
     vec sum = v_zero();
     for (int64_t d = 0; d < dim; d++)
@@ -112,8 +117,11 @@ static void finish_backward(group *g, int q)
     for (int i = 0; i < 2; i++) {
         if (!p->wants[i])
             continue;
-        tokens t = {.step = g->result[i].step[2], .item = p->result[i].item,
-                    .dim = p->own[i].dim, .dtype = dtype_of(g), .n = r->n};
+        tokens t = {.step = g->result[i].step[2],
+                    .item = p->result[i].item,
+                    .dim = p->own[i].dim,
+                    .dtype = dtype_of(g),
+                    .n = r->n};
         unpack(&t, at(&g->result[i], g->z[q], g->y, r->x), g->c[i][q],
                v_all((real)p->result_factor[i]));
     }

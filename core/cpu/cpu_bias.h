@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * The relative position bias: scores start from it, and its gradient is the sum of dS.  The
- * entry of a pair is, per axis, key position - query position + window - 1.  Where all lanes
- * of a run have the same offset, as everywhere but at borders and with stride, a slot of
- * scores has one entry.                                                                  */
+ * The relative position bias: scores start from it, and its gradient is the sum of dS.
+ * The entry of a pair is, per axis, key position - query position + window - 1.  Where
+ * all lanes of a run have the same offset, as everywhere but at borders and with
+ * stride, a slot of scores has one entry. */
 #ifndef NATTEN_CPU_BIAS_H
 #define NATTEN_CPU_BIAS_H
 
@@ -13,8 +13,8 @@ static inline int bias_entry(const group *g, int a, int i, int j)
     return (g->pass->owner_is_key ? i - j : j - i) + g->pass->axis[a].window - 1;
 }
 
-/* Entry along x of lane i for the first partner of its window, and the step from one partner
- * to the next. */
+/* Entry along x of lane i for the first partner of its window, and the step from one
+ * partner to the next. */
 static inline int bias_first(const group *g, const run *r, int lane)
 {
     int shift = g->pass->owner_is_key ? -r->shift[lane] : r->shift[lane];
@@ -40,7 +40,8 @@ static void fill_bias(const group *g, const segment *s, int q)
     if (r->even && !r->ragged) {
         int first = bias_first(g, r, 0) + step * t;
         for (int k = 0; k < s->n; k++)
-            v_store(to + (ptrdiff_t)k * LANES, v_all(row[(first + step * k) * v->axis[2]]));
+            v_store(to + (ptrdiff_t)k * LANES,
+                    v_all(row[(first + step * k) * v->axis[2]]));
         return;
     }
     for (int i = 0; i < LANES; i++) {

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT
  *
- * Gradients of the extra tokens: lanes are extra tokens, partners are all queries of all
- * heads of the group.  An item is a piece of a row of queries; what it adds goes to the
- * partial sum of its slice, kept as the panels [owner vector][D + Dv][LANES] that the kernel
- * works on.                                                                              */
+ * Gradients of the extra tokens: lanes are extra tokens, partners are all queries of
+ * all heads of the group.  An item is a piece of a row of queries; what it adds goes to
+ * the partial sum of its slice, kept as the panels [owner vector][D + Dv][LANES] that
+ * the kernel works on. */
 #ifndef NATTEN_CPU_EXTRA_H
 #define NATTEN_CPU_EXTRA_H
 
-/* Queries as they lie in the tensor: every extra token sees all of them, so residue classes
- * play no part. */
+/* Queries as they lie in the tensor: every extra token sees all of them, so residue
+ * classes play no part. */
 static void place_queries(group *g, int64_t combo, int at_token[3])
 {
     const natten_cpu_pass *p = g->pass;
@@ -39,14 +39,19 @@ static void place_queries(group *g, int64_t combo, int at_token[3])
 static void pack_extra_owner(group *g, int q, int64_t m)
 {
     const natten_cpu_pass *p = g->pass;
-    int64_t bytes = (int64_t)natten_dtype_bytes(dtype_of(g)), left = p->task->extras - m;
+    int64_t bytes = (int64_t)natten_dtype_bytes(dtype_of(g)),
+            left = p->task->extras - m;
     int n = (int)(left < LANES ? left : LANES);
     for (int i = 0; i < 2; i++) {
         const natten_cpu_operand *o = &p->own[i];
         const natten_view *v = &o->view;
         int64_t offset = g->batch * v->batch + m * v->axis[2] + g->head * v->head;
-        tokens t = {(const char *)v->data + offset * bytes, v->axis[2] * bytes, v->item,
-                    o->dim, dtype_of(g), n};
+        tokens t = {(const char *)v->data + offset * bytes,
+                    v->axis[2] * bytes,
+                    v->item,
+                    o->dim,
+                    dtype_of(g),
+                    n};
         pack(g->a[i][q], LANES, &t, (real)o->factor);
         v_store(g->a[i][q] + o->dim * LANES, v_all(1));
     }

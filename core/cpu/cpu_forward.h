@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * Forward: a chunk of scores becomes weights by one step of the online softmax, lane by lane;
- * then the sums are rescaled and the weighted values added.
+ * Forward: a chunk of scores becomes weights by one step of the online softmax, lane by
+ * lane; then the sums are rescaled and the weighted values added.
  *
- * The largest score starts at -inf.  While it is -inf, every score so far was exactly -inf
- * (or there was none) and 0 is subtracted instead: exp(-inf) = 0 and no NaN.  A NaN score
- * makes its weight, and so the sum and all of the row, NaN.                              */
+ * The largest score starts at -inf.  While it is -inf, every score so far was exactly
+ * -inf (or there was none) and 0 is subtracted instead: exp(-inf) = 0 and no NaN.  A
+ * NaN score makes its weight, and so the sum and all of the row, NaN. */
 #ifndef NATTEN_CPU_FORWARD_H
 #define NATTEN_CPU_FORWARD_H
 
@@ -24,8 +24,9 @@ static vec largest(const real *s, int n, vec top)
     return v_max(v_max(m0, m1), v_max(m2, m3));
 }
 
-/* One step of the softmax of owner q over the scores listed. The weights are summed in one
- * chain: a masked slot adds 0 and leaves no trace, however the row shares its run. */
+/* One step of the softmax of owner q over the scores listed. The weights are summed in
+ * one chain: a masked slot adds 0 and leaves no trace, however the row shares its run.
+ */
 static void softmax(group *g, int q)
 {
     real *s = g->s[q];
@@ -76,8 +77,11 @@ static void finish_forward(group *g, int q)
             for (int64_t d = 0; d < p->other[1].dim; d++)
                 c[d * LANES + i] = 0;
         }
-    tokens t = {.step = g->result[0].step[2], .item = p->result[0].item,
-                .dim = p->other[1].dim, .dtype = dtype, .n = r->n};
+    tokens t = {.step = g->result[0].step[2],
+                .item = p->result[0].item,
+                .dim = p->other[1].dim,
+                .dtype = dtype,
+                .n = r->n};
     unpack(&t, at(&g->result[0], g->z[q], g->y, r->x), c, v_div(one, l));
     if (g->lse.data)
         for (int i = 0; i < r->n; i++)

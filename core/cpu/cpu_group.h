@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: MIT
  *
- * A group: up to OWNERS owner vectors that go through their windows together.  Partner rows
- * are listed as segments until the scores of a chunk are full; flush() (cpu_forward.h,
- * cpu_backward.h) then computes with all that is listed.  Here: the group's memory, the
- * strips of partners that it packs when they are first needed, and the list.             */
+ * A group: up to OWNERS owner vectors that go through their windows together.  Partner
+ * rows are listed as segments until the scores of a chunk are full; flush()
+ * (cpu_forward.h, cpu_backward.h) then computes with all that is listed.  Here: the
+ * group's memory, the strips of partners that it packs when they are first needed, and
+ * the list.             */
 #ifndef NATTEN_CPU_GROUP_H
 #define NATTEN_CPU_GROUP_H
 
 /* Addresses of the tokens of one batch item, head and residue class, by position. */
 typedef struct cursor {
-    char *data; /* NULL: the tensor is not there */
+    char *data;              /* NULL: the tensor is not there */
     int64_t offset, step[3]; /* bytes */
 } cursor;
 
@@ -32,7 +33,8 @@ typedef struct group {
     ptrdiff_t strip_elements;
     tag *tags;
     int32_t epoch;
-    run *runs, everyone; /* everyone: partners that each lane sees alike, the extra tokens */
+    run *runs,
+        everyone; /* everyone: partners that each lane sees alike, the extra tokens */
     int run_count;
 
     int nq, ns, used[OWNERS], z[OWNERS], y;
@@ -48,7 +50,8 @@ typedef struct group {
     segment *list;
 } group;
 
-_Static_assert(sizeof(segment) <= NATTEN_CPU_SEGMENT_BYTES, "cpu_tile.c counts with it");
+_Static_assert(sizeof(segment) <= NATTEN_CPU_SEGMENT_BYTES,
+               "cpu_tile.c counts with it");
 
 static void flush(group *g);
 
@@ -69,8 +72,8 @@ static natten_span span_of(const group *g, int a, int i)
                                  : natten_class_keys(&g->axis[a], i);
 }
 
-static cursor make_cursor(const group *g, const natten_view *v, size_t bytes, int64_t head,
-                          bool of_keys)
+static cursor make_cursor(const group *g, const natten_view *v, size_t bytes,
+                          int64_t head, bool of_keys)
 {
     cursor c = {.data = v->data, .offset = g->batch * v->batch + head * v->head};
     for (int a = 0; a < 3; a++) {
@@ -85,12 +88,15 @@ static cursor make_cursor(const group *g, const natten_view *v, size_t bytes, in
     return c;
 }
 
-/* ---- partners ------------------------------------------------------------------------ */
+/* ---- partners
+ * ------------------------------------------------------------------------ */
 
-/* A query with lse = -inf gives no gradient: its columns become 0, and flush() its scores. */
+/* A query with lse = -inf gives no gradient: its columns become 0, and flush() its
+ * scores. */
 static void hollow_out(group *g, real *to, ptrdiff_t pitch, int n)
 {
-    const natten_cpu_operand *query = g->pass->owner_is_key ? g->pass->other : g->pass->own;
+    const natten_cpu_operand *query =
+        g->pass->owner_is_key ? g->pass->other : g->pass->own;
     const real *row = to + query[0].dim * pitch;
     int64_t rows = natten_cpu_rows(&query[0]);
     for (int x = 0; x < n; x++)
@@ -125,13 +131,18 @@ static void pack_strip(group *g, real *to, int z, int y, int f)
     for (int i = 0; i < 2; i++) {
         const natten_cpu_operand *o = &p->other[i];
         tokens t = {at(&g->other[i], z, y, g->origin) + f * o->view.head * bytes,
-                    g->other[i].step[2], o->view.item, o->dim, dtype_of(g), g->width};
+                    g->other[i].step[2],
+                    o->view.item,
+                    o->dim,
+                    dtype_of(g),
+                    g->width};
         pack(at_row, g->pitch, &t, (real)o->factor);
         const char *row = NULL;
         if (o->row.data)
             row = at(&g->other_row[i], z, y, g->origin) +
                   f * o->row.head * (int64_t)sizeof(real);
-        pack_extra_row(at_row + o->dim * g->pitch, o, row, g->other_row[i].step[2], g->width);
+        pack_extra_row(at_row + o->dim * g->pitch, o, row, g->other_row[i].step[2],
+                       g->width);
         at_row += natten_cpu_rows(o) * g->pitch;
     }
     if (p->owner_is_key)
@@ -163,19 +174,25 @@ static void pack_extras(group *g, int64_t m, int n)
     for (int i = 0; i < 2; i++) {
         const natten_cpu_operand *o = &p->extra[i];
         const natten_view *v = &o->view;
-        int64_t offset = g->batch * v->batch + m * v->axis[2] + g->head / p->share * v->head;
-        tokens t = {(const char *)v->data + offset * bytes, v->axis[2] * bytes, v->item,
-                    o->dim, dtype, n};
+        int64_t offset =
+            g->batch * v->batch + m * v->axis[2] + g->head / p->share * v->head;
+        tokens t = {(const char *)v->data + offset * bytes,
+                    v->axis[2] * bytes,
+                    v->item,
+                    o->dim,
+                    dtype,
+                    n};
         pack(to, p->extra_pitch, &t, (real)o->factor);
         pack_extra_row(to + o->dim * p->extra_pitch, o, NULL, 0, n);
         to += natten_cpu_rows(o) * p->extra_pitch;
     }
 }
 
-/* ---- the list ------------------------------------------------------------------------ */
+/* ---- the list
+ * ------------------------------------------------------------------------ */
 
-/* Owners that see position p, the first position where that changes, and how many scores
- * they have room for. */
+/* Owners that see position p, the first position where that changes, and how many
+ * scores they have room for. */
 typedef struct cut {
     int lo, hi, next, room;
 } cut;
@@ -196,9 +213,9 @@ static cut cut_at(const group *g, int p, const int *from, const int *end)
     return c;
 }
 
-/* Owner q sees partners from[q] .. end[q] - 1 of row (z, y) of head f: list them, cut where
- * the set of owners changes. Forward never runs out of room in here (cpu_tile.c): there a
- * flush is a step of the softmax, and its place decides bits. */
+/* Owner q sees partners from[q] .. end[q] - 1 of row (z, y) of head f: list them, cut
+ * where the set of owners changes. Forward never runs out of room in here (cpu_tile.c):
+ * there a flush is a step of the softmax, and its place decides bits. */
 static void list_row(group *g, int z, int y, int f, const int *from, const int *end)
 {
     int p = INT_MAX;
@@ -217,8 +234,8 @@ static void list_row(group *g, int z, int y, int f, const int *from, const int *
             }
             c.next = natten_min(c.next, p + c.room);
             segment *s = &g->list[g->ns++];
-            *s = (segment){slot * g->strip_elements + p, c.next - p, c.lo, c.hi, p, z, y, f,
-                           {0}};
+            *s = (segment){
+                slot * g->strip_elements + p, c.next - p, c.lo, c.hi, p, z, y, f, {0}};
             for (int q = c.lo; q < c.hi; q++) {
                 s->slot[q] = g->used[q];
                 g->used[q] += c.next - p;
@@ -229,7 +246,8 @@ static void list_row(group *g, int z, int y, int f, const int *from, const int *
     }
 }
 
-/* ---- products over the list ---------------------------------------------------------- */
+/* ---- products over the list
+ * ---------------------------------------------------------- */
 
 /* Scores of lanes whose window has ended. */
 static void mask_scores(group *g, const segment *s, real *const *to, real value)
@@ -243,11 +261,12 @@ static void mask_scores(group *g, const segment *s, real *const *to, real value)
         }
 }
 
-/* Panel `which` times strip `which` for all that is listed, added to what `to` holds or not;
- * lanes past their window get `masked`. */
+/* Panel `which` times strip `which` for all that is listed, added to what `to` holds or
+ * not; lanes past their window get `masked`. */
 static void logits(group *g, int which, real *const *to, bool add, real masked)
 {
-    kernel *const(*table)[BLOCK] = g->run->plain ? logits_plain_table : logits_pick_table;
+    kernel *const(*table)[BLOCK] =
+        g->run->plain ? logits_plain_table : logits_pick_table;
     int rows = (int)natten_cpu_rows(&g->pass->own[which]);
     for (int k = 0; k < g->ns; k++) {
         const segment *s = &g->list[k];
@@ -257,8 +276,10 @@ static void logits(group *g, int which, real *const *to, bool add, real masked)
             real *c[OWNERS];
             for (int q = 0; q < nq; q++)
                 c[q] = to[s->lo + q] + (ptrdiff_t)(s->slot[s->lo + q] + p) * LANES;
-            const operands o = {&one, 1, (const real *const *)g->a[which] + s->lo,
-                                g->b[which], g->pitch, c, add, g->run};
+            const operands o = {
+                &one,        1,        (const real *const *)g->a[which] + s->lo,
+                g->b[which], g->pitch, c,
+                add,         g->run};
             table[nq - 1][natten_min(step, s->n - p) - 1](&o);
         }
         if (g->run->ragged)
@@ -280,8 +301,14 @@ static void values(group *g, real *const *weights, int which, real *const *to)
         real *c[OWNERS];
         for (int q = 0; q < g->nq; q++)
             c[q] = to[q] + d * LANES;
-        const operands o = {g->list, g->ns, (const real *const *)weights,
-                            g->b[which] + d * g->pitch, g->pitch, c, !g->first, g->run};
+        const operands o = {g->list,
+                            g->ns,
+                            (const real *const *)weights,
+                            g->b[which] + d * g->pitch,
+                            g->pitch,
+                            c,
+                            !g->first,
+                            g->run};
         table[g->nq - 1][(dim - d < step ? dim - d : step) - 1](&o);
     }
 }

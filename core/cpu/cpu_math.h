@@ -2,18 +2,19 @@
  *
  * exp and log of a vector, from the words alone.
  *
- * exp: x = n ln 2 + r with ln 2 in two parts (the first has so few bits that n times it is
- * exact), 2^n by moving n into the exponent, exp(r) = 1 + r + r^2 q(r).  q interpolates at
- * the Chebyshev points of |r| <= ln(2)/2, error 0.2 u; with the roundings of the last steps
- * the relative error stays below 2 u.  Below the smallest normal number 0 comes out, above
- * the largest infinity, from NaN always NaN.
+ * exp: x = n ln 2 + r with ln 2 in two parts (the first has so few bits that n times it
+ * is exact), 2^n by moving n into the exponent, exp(r) = 1 + r + r^2 q(r).  q
+ * interpolates at the Chebyshev points of |r| <= ln(2)/2, error 0.2 u; with the
+ * roundings of the last steps the relative error stays below 2 u.  Below the smallest
+ * normal number 0 comes out, above the largest infinity, from NaN always NaN.
  *
- * log: 2^e m with m in [0.75, 1.5), log m = 2 atanh((m - 1) / (m + 1)) as a series.      */
+ * log: 2^e m with m in [0.75, 1.5), log m = 2 atanh((m - 1) / (m + 1)) as a series. */
 #ifndef NATTEN_CPU_MATH_H
 #define NATTEN_CPU_MATH_H
 
 #if NATTEN_REAL == 32
-static const real exp_q[] = {0.0013926184f, 0.008363179f, 0.041666556f, 0.16666576f, 0.5f};
+static const real exp_q[] = {0.0013926184f, 0.008363179f, 0.041666556f, 0.16666576f,
+                             0.5f};
 static const real exp_magic = 12582912.0f, exp_low = -87.9f, exp_high = 89.0f;
 static const real log2_e = 1.44269504f;
 static const real ln2_high = 0.693359375f, ln2_low = -2.12194440e-4f;
@@ -32,7 +33,8 @@ static const real ln2_low = 1.90821492927058770002e-10;
 enum { LOG_TERMS = 11 };
 #endif
 
-/* exp(x) for x up to exp_high, NaN for NaN: the softmax never asks for more than exp(0). */
+/* exp(x) for x up to exp_high, NaN for NaN: the softmax never asks for more than
+ * exp(0). */
 INLINE vec v_exp_down(vec x)
 {
     x = v_max(v_all(exp_low), x);
@@ -41,7 +43,8 @@ INLINE vec v_exp_down(vec x)
     vec r = v_fma(n, v_all(-ln2_high), x);
     r = v_fma(n, v_all(-ln2_low), r);
     vec y = v_all(exp_q[0]);
-    UNROLL for (unsigned i = 1; i < sizeof exp_q / sizeof *exp_q; i++)
+    UNROLL
+    for (unsigned i = 1; i < sizeof exp_q / sizeof *exp_q; i++)
         y = v_fma(y, r, v_all(exp_q[i]));
     y = v_add(v_fma(y, v_mul(r, r), r), v_all(1));
     return v_mul(y, v_scale2(magic));
@@ -57,7 +60,8 @@ INLINE vec v_log(vec x)
 {
     vec m, e = v_split(x, &m), one = v_all(1);
     vec t = v_div(v_sub(m, one), v_add(m, one)), u = v_mul(t, t), y = v_zero();
-    UNROLL for (int i = 2 * LOG_TERMS - 1; i > 0; i -= 2)
+    UNROLL
+    for (int i = 2 * LOG_TERMS - 1; i > 0; i -= 2)
         y = v_fma(y, u, v_all((real)2 / (real)i));
     y = v_fma(y, t, v_mul(e, v_all(ln2_low)));
     y = v_fma(e, v_all(ln2_high), y);

@@ -97,13 +97,7 @@ static void store_some(natten_dtype dtype, int64_t item, char *p, int64_t d, vec
         store_element(dtype, p, (d + i) * item, f[i]);
 }
 
-/* What pack() reads: n tokens `step` bytes apart, of `dim` elements. */
-typedef struct tokens {
-    const char *data;
-    int64_t step, item, dim;
-    natten_dtype dtype;
-    int n;
-} tokens;
+typedef natten_cpu_tokens tokens;
 
 INLINE void pack_as(const enum format format, real *to, ptrdiff_t pitch,
                     const tokens *t, vec factor)
@@ -115,10 +109,12 @@ INLINE void pack_as(const enum format format, real *to, ptrdiff_t pitch,
             vec r[LANES];
             int rows = (int)(t->dim - d < LANES ? t->dim - d : LANES);
             if (format != ANYHOW && rows == LANES && lanes == LANES) {
-                UNROLL for (int i = 0; i < LANES; i++) r[i] =
-                    load_lanes(format, from + i * t->step, d);
+                UNROLL
+                for (int i = 0; i < LANES; i++)
+                    r[i] = load_lanes(format, from + i * t->step, d);
                 v_turn(r);
-                UNROLL for (int i = 0; i < LANES; i++)
+                UNROLL
+                for (int i = 0; i < LANES; i++)
                     v_store(to + (d + i) * pitch + x, v_mul(r[i], factor));
                 continue;
             }

@@ -1,12 +1,69 @@
 /* SPDX-License-Identifier: MIT
  *
- * From a task to a pass: which tensors are panels, strips and results.                   */
+ * The variants of this build, and from a task to a pass: which tensors are panels,
+ * strips and results. */
+#ifdef HAVE_CONFIG_H
+#include <config.h>
+#endif
+
 #include "cpu/cpu_pass.h"
 
 #include "cpu/cpu_tile.h"
 
-/* Walking order of the task's axes. Owners are grouped along the first: a grid of two axes
- * walks its rows there. Decided by the whole grid, so that a part walks alike. */
+#include <stddef.h>
+
+/* ---- variants
+ * ------------------------------------------------------------------------ */
+
+#define DECLARE(variant)                                               \
+    extern const natten_cpu_kernels natten_cpu_kernels_##variant##_32, \
+        natten_cpu_kernels_##variant##_64;
+#define LIST(variant)                                                          \
+    {                                                                          \
+        &natten_cpu_kernels_##variant##_32, &natten_cpu_kernels_##variant##_64 \
+    }
+
+DECLARE(scalar)
+#if defined NATTEN_HAVE_SSE2
+DECLARE(sse2)
+#endif
+#if defined NATTEN_HAVE_NEON
+DECLARE(neon)
+#endif
+#if defined NATTEN_HAVE_AVX2
+DECLARE(avx2)
+#endif
+#if defined NATTEN_HAVE_AVX512
+DECLARE(avx512)
+#endif
+
+/* [variant][is fp64]; NULL: not in this build. */
+static const natten_cpu_kernels *const variants[NATTEN_VARIANTS][2] = {
+    [NATTEN_VARIANT_SCALAR] = LIST(scalar),
+#if defined NATTEN_HAVE_SSE2
+    [NATTEN_VARIANT_BASELINE] = LIST(sse2),
+#elif defined NATTEN_HAVE_NEON
+    [NATTEN_VARIANT_BASELINE] = LIST(neon),
+#endif
+#if defined NATTEN_HAVE_AVX2
+    [NATTEN_VARIANT_AVX2] = LIST(avx2),
+#endif
+#if defined NATTEN_HAVE_AVX512
+    [NATTEN_VARIANT_AVX512] = LIST(avx512),
+#endif
+};
+
+const natten_cpu_kernels *natten_cpu_pass_kernels(natten_variant variant,
+                                                  natten_dtype accumulator)
+{
+    return variants[variant][accumulator == NATTEN_FP64];
+}
+
+/* ---- passes
+ * -------------------------------------------------------------------------- */
+
+/* Walking order of the task's axes. Owners are grouped along the first: a grid of two
+ * axes walks its rows there. Decided by the whole grid, so that a part walks alike. */
 static void choose_order(const natten_task *task, int order[3])
 {
     bool flat = task->axis[0].length == 1;
@@ -15,7 +72,8 @@ static void choose_order(const natten_task *task, int order[3])
     order[2] = 2;
 }
 
-static natten_view walking(const natten_task *task, natten_role role, const int order[3])
+static natten_view walking(const natten_task *task, natten_role role,
+                           const int order[3])
 {
     natten_view v = task->view[role];
     for (int a = 0; a < 3; a++)
@@ -64,14 +122,14 @@ static sides make_sides(const natten_cpu_pass *p, const int order[3])
     return s;
 }
 
-/* Owner's side on the left, and the scale with it: the partner enters the second products
- * unscaled, their sums are scaled at the end. */
+/* Owner's side on the left, and the scale with it: the partner enters the second
+ * products unscaled, their sums are scaled at the end. */
 static void take_sides(natten_cpu_pass *p, const sides *s)
 {
     for (int i = 0; i < 2; i++) {
         p->own[i] = p->kind == NATTEN_CPU_GRAD_EXTRA ? s->extra[i]
-                    : p->owner_is_key               ? s->key[i]
-                                                    : s->query[i];
+                    : p->owner_is_key                ? s->key[i]
+                                                     : s->query[i];
         p->other[i] = p->owner_is_key ? s->query[i] : s->key[i];
         p->extra[i] = s->extra[i];
     }
@@ -94,12 +152,14 @@ static void take_results(natten_cpu_pass *p, const int order[3])
         p->result[i] = p->kind == NATTEN_CPU_GRAD_EXTRA ? p->task->view[role]
                                                         : walking(p->task, role, order);
         p->wants[i] = p->result[i].data;
-        p->result_factor[i] = i == 0 && p->kind != NATTEN_CPU_FORWARD ? p->task->scale : 1;
+        p->result_factor[i] =
+            i == 0 && p->kind != NATTEN_CPU_FORWARD ? p->task->scale : 1;
     }
 }
 
-void natten_cpu_pass_make(natten_cpu_pass *p, const natten_task *task, natten_cpu_kind kind,
-                          const natten_cpu_kernels *kernels, void *delta)
+void natten_cpu_pass_make(natten_cpu_pass *p, const natten_task *task,
+                          natten_cpu_kind kind, const natten_cpu_kernels *kernels,
+                          void *delta)
 {
     int order[3];
     choose_order(task, order);

@@ -1,18 +1,20 @@
 /* SPDX-License-Identifier: MIT
  *
- * What cpu.c and the variants tell each other.  An operation is one or more passes over the
- * same walk; a pass says who owns the lanes, who the partners are, what is multiplied and how
- * the work is cut.  It is plain data, made anew from the task for every call.
+ * What cpu.c and the variants tell each other.  An operation is one or more passes over
+ * the same walk; a pass says who owns the lanes, who the partners are, what is
+ * multiplied and how the work is cut.  It is plain data, made anew from the task for
+ * every call.
  *
  *     pass        owners  partners  panels (owners)   strips (partners)  result
  *     FORWARD     query   key       q                 k, v               out
  *     GRAD_QUERY  query   key       q|-lse, g|-delta  k|1, v|1           grad_query
- *     GRAD_KEY    key     query     k|1, v|1          q|-lse, g|-delta   grad_key, -value
- *     GRAD_EXTRA  extra   query     k|1, v|1          q|-lse, g|-delta   the same of extras
+ *     GRAD_KEY    key     query     k|1, v|1          q|-lse, g|-delta   grad_key,
+ * -value GRAD_EXTRA  extra   query     k|1, v|1          q|-lse, g|-delta   the same of
+ * extras
  *
- * "|e" is one more row of the head dim, so that a product of panel and strip is a logit minus
- * lse, or dP minus delta.  Axes are in walking order: owners are grouped along axis 0, lie
- * side by side in lanes along axis 2.                                                    */
+ * "|e" is one more row of the head dim, so that a product of panel and strip is a logit
+ * minus lse, or dP minus delta.  Axes are in walking order: owners are grouped along
+ * axis 0, lie side by side in lanes along axis 2. */
 #ifndef NATTEN_CPU_PASS_H
 #define NATTEN_CPU_PASS_H
 
@@ -54,12 +56,14 @@ typedef struct natten_cpu_layout {
     size_t strips, tags, extra_strips, panels, scores, sums, runs, segments, bytes;
 } natten_cpu_layout;
 
-/* Where the online softmax of a row breaks: facts of the window, D and the variant alone, in
- * coordinates of the whole grid, so that a row has the same bits in every tile and part. */
+/* Where the online softmax of a row breaks: facts of the window, D and the variant
+ * alone, in coordinates of the whole grid, so that a row has the same bits in every
+ * tile and part. */
 typedef struct natten_cpu_chunk {
     int32_t planes; /* a break where z is a multiple of this; 0: none */
-    int32_t rows;   /* a break after so many rows of a plane, and after each plane; 0: none */
-    int32_t piece;  /* a break after so many partners of a row; 0: none */
+    int32_t
+        rows; /* a break after so many rows of a plane, and after each plane; 0: none */
+    int32_t piece; /* a break after so many partners of a row; 0: none */
 } natten_cpu_chunk;
 
 typedef struct natten_cpu_pass {
@@ -67,11 +71,11 @@ typedef struct natten_cpu_pass {
     natten_cpu_kind kind;
     natten_axis axis[3];
     bool owner_is_key;
-    bool wants[2];    /* which of the results */
-    bool only_delta;  /* GRAD_QUERY that computes delta for the other passes, no more */
-    int64_t heads;    /* of owners */
-    int64_t share;    /* owner heads that read one partner head (GRAD_KEY: 1) */
-    int64_t fan;      /* partner heads that an owner head reads (GRAD_KEY: H / Hkv) */
+    bool wants[2];   /* which of the results */
+    bool only_delta; /* GRAD_QUERY that computes delta for the other passes, no more */
+    int64_t heads;   /* of owners */
+    int64_t share;   /* owner heads that read one partner head (GRAD_KEY: 1) */
+    int64_t fan;     /* partner heads that an owner head reads (GRAD_KEY: H / Hkv) */
     natten_cpu_operand own[2], other[2], extra[2];
     natten_view out, lse, grad_lse, delta; /* delta: [b, z, y, x, h] in the workspace */
     natten_view result[2];
@@ -86,11 +90,12 @@ typedef struct natten_cpu_pass {
     int64_t extra_chunk, extra_pitch; /* extra tokens packed at a time; 0: none */
     natten_cpu_layout layout;
 
-    /* Sums that many items add to, the gradients of the bias and of the extra tokens: each is
-     * kept in `slices` partial sums, each with its fixed share of the items in fixed order,
-     * merged in order at the end. */
+    /* Sums that many items add to, the gradients of the bias and of the extra tokens:
+     * each is kept in `slices` partial sums, each with its fixed share of the items in
+     * fixed order, merged in order at the end. */
     int64_t slices, slice_elements;
-    natten_view sums; /* of grad_bias: batch is from slice to slice; data NULL: not wanted */
+    natten_view
+        sums; /* of grad_bias: batch is from slice to slice; data NULL: not wanted */
     int64_t extra_tokens; /* GRAD_EXTRA: extra tokens at a time, a multiple of LANES */
 } natten_cpu_pass;
 
@@ -111,20 +116,51 @@ typedef enum natten_cpu_step {
     NATTEN_CPU_STEPS
 } natten_cpu_step;
 
+/* What pack and unpack see of a tensor: n tokens `step` bytes apart, of `dim` elements
+ * that are `item` elements apart. */
+typedef struct natten_cpu_tokens {
+    const char *data;
+    int64_t step, item, dim;
+    natten_dtype dtype;
+    int n;
+} natten_cpu_tokens;
+
+/* Single words and functions of a variant, so that tests reach them: arrays of `lanes`
+ * reals unless said otherwise. */
+typedef struct natten_cpu_probes {
+    void (*exp)(const void *x, void *y);
+    void (*log)(const void *x, void *y);
+    void (*sum)(const void *x, void *y); /* to one real */
+    void (*pick)(const void *x, const int *lane, void *y);
+    void (*keep_more)(const void *x, const void *y, const void *a, void *z);
+    void (*if_more)(const void *x, const void *y, const void *a, const void *b,
+                    void *z);
+    void (*pack)(void *to, int64_t pitch, const natten_cpu_tokens *tokens,
+                 double factor);
+    void (*unpack)(const natten_cpu_tokens *tokens, void *to, const void *from);
+} natten_cpu_probes;
+
 /* A variant's kernels for one element type. */
 typedef struct natten_cpu_kernels {
     int lanes, owners;
     size_t real_bytes, run_bytes;
-    void (*walk)(const natten_cpu_pass *pass, const natten_cpu_item *item, void *scratch);
-    void (*extra)(const natten_cpu_pass *pass, const natten_cpu_item *item, void *scratch);
-    /* The unfused pair: rows [begin, end) of what the operation's step computes; scratch of
-     * three head dims. */
-    void (*unfused)(const natten_task *task, natten_cpu_step step, int64_t begin, int64_t end,
-                    void *scratch);
+    const natten_cpu_probes *probes;
+    void (*walk)(const natten_cpu_pass *pass, const natten_cpu_item *item,
+                 void *scratch);
+    void (*extra)(const natten_cpu_pass *pass, const natten_cpu_item *item,
+                  void *scratch);
+    /* The unfused pair: rows [begin, end) of what the operation's step computes;
+     * scratch of three head dims. */
+    void (*unfused)(const natten_task *task, natten_cpu_step step, int64_t begin,
+                    int64_t end, void *scratch);
 } natten_cpu_kernels;
 
-/* Make a pass and cut it; `delta` is where the workspace keeps delta, NULL when only the plan
- * is wanted. */
+/* The kernels of a variant, NULL if this build lacks them. */
+const natten_cpu_kernels *natten_cpu_pass_kernels(natten_variant variant,
+                                                  natten_dtype accumulator);
+
+/* Make a pass and cut it; `delta` is where the workspace keeps delta, NULL when only
+ * the plan is wanted. */
 void natten_cpu_pass_make(natten_cpu_pass *pass, const natten_task *task,
                           natten_cpu_kind kind, const natten_cpu_kernels *kernels,
                           void *delta);

@@ -1,20 +1,22 @@
 /* SPDX-License-Identifier: MIT
  *
  * How a pass is cut: tiles by counting, softmax chunks, the strips and the scratch of a
- * thread.  From the task and the variant alone, never from the number of threads.        */
+ * thread.  From the task and the variant alone, never from the number of threads. */
 #ifndef NATTEN_CPU_TILE_H
 #define NATTEN_CPU_TILE_H
 
 #include "cpu/cpu_pass.h"
 
-/* Scratch per thread that is promised (docs/cpu-kernels.md), as long as one owner vector
- * with its strips fits. */
+/* Scratch per thread that is promised (docs/cpu-kernels.md), as long as one owner
+ * vector with its strips fits. */
 size_t natten_cpu_tile_promise(const natten_task *task);
 
-/* Fill in chunk, owners, tile, tiles, classes, combos, strips, extra_chunk and layout. */
+/* Fill in chunk, owners, tile, tiles, classes, combos, strips, extra_chunk and layout.
+ */
 void natten_cpu_tile_choose(natten_cpu_pass *pass, const natten_cpu_kernels *kernels);
 
 /* Lanes times slots that the pass computes over pairs wanted, at least 1. */
-double natten_cpu_tile_work(const natten_cpu_pass *pass, const natten_cpu_kernels *kernels);
+double natten_cpu_tile_work(const natten_cpu_pass *pass,
+                            const natten_cpu_kernels *kernels);
 
 #endif

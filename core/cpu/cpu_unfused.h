@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * The unfused pair and its gradients, row by row: lanes lie along the head dim, and a row of
- * attn is read or written once.  Two sums do everything: dots of the owner with its partners,
- * into attn, and sums of partners weighted by attn.  Each result has one row that computes
- * it, so there is nothing to merge.
+ * The unfused pair and its gradients, row by row: lanes lie along the head dim, and a
+ * row of attn is read or written once.  Two sums do everything: dots of the owner with
+ * its partners, into attn, and sums of partners weighted by attn.  Each result has one
+ * row that computes it, so there is nothing to merge.
  *
- * Steps, by operation (natten_cpu_step): of queries, of keys, of extra tokens, of the bias.
- * Rows are numbered row-major: [b, z, y, x, h], [b, z, y, x, hkv], [b, m, hkv],
- * [h, oz, oy, ox].                                                                       */
+ * Steps, by operation (natten_cpu_step): of queries, of keys, of extra tokens, of the
+ * bias. Rows are numbered row-major: [b, z, y, x, h], [b, z, y, x, hkv], [b, m, hkv],
+ * [h, oz, oy, ox]. */
 #ifndef NATTEN_CPU_UNFUSED_H
 #define NATTEN_CPU_UNFUSED_H
 
@@ -17,7 +17,7 @@ typedef struct place {
     int64_t batch, head;
     int32_t index[3], position[3]; /* along the tensor's axes; in the residue class */
     natten_class axis[3];
-    natten_span span[3]; /* of its partners */
+    natten_span span[3];     /* of its partners */
     real *own, *other, *sum; /* scratch of a head dim each */
 } place;
 
@@ -64,15 +64,16 @@ static const natten_view *view_of(const place *p, natten_role role)
     return &p->task->view[role];
 }
 
-static char *address(const place *p, natten_role role, const int32_t index[3], int64_t head)
+static char *address(const place *p, natten_role role, const int32_t index[3],
+                     int64_t head)
 {
     int64_t bytes = (int64_t)natten_dtype_bytes(p->task->dtype);
     return natten_view_at(view_of(p, role), bytes, p->batch, index, head);
 }
 
 /* A token's vector as reals: where it is, or widened into `buffer`. */
-static const real *vector_at(const place *p, const char *from, int64_t item, int64_t dim,
-                             real *buffer)
+static const real *vector_at(const place *p, const char *from, int64_t item,
+                             int64_t dim, real *buffer)
 {
     if (format_of(p->task->dtype, item) == DIRECT)
         return (const real *)(const void *)from;
@@ -105,9 +106,11 @@ static void add_scaled(real *sum, real weight, const real *b, int64_t dim)
         sum[d] += weight * b[d];
 }
 
-/* ---- what is done to a row of attn --------------------------------------------------- */
+/* ---- what is done to a row of attn
+ * --------------------------------------------------- */
 
-/* Partners n apart by `step` bytes from `from`; their slots lie in attn one after another. */
+/* Partners n apart by `step` bytes from `from`; their slots lie in attn one after
+ * another. */
 typedef struct stretch {
     const char *from;
     int64_t step, item;
@@ -118,7 +121,8 @@ typedef struct stretch {
     int n;
 } stretch;
 
-typedef void stretch_body(const place *p, natten_role attn, const stretch *s, int64_t dim);
+typedef void stretch_body(const place *p, natten_role attn, const stretch *s,
+                          int64_t dim);
 
 /* attn = scale <own, partner> + bias; without the scale for the gradient of attn. */
 static void write_dots(const place *p, natten_role attn, const stretch *s, int64_t dim)
@@ -129,30 +133,35 @@ static void write_dots(const place *p, natten_role attn, const stretch *s, int64
         real x = scale * dot(p->own, b, dim);
         if (s->bias)
             x += s->bias[k * s->bias_step];
-        store_element(p->task->dtype, s->attn, (s->slot + k) * view_of(p, attn)->item, x);
+        store_element(p->task->dtype, s->attn, (s->slot + k) * view_of(p, attn)->item,
+                      x);
     }
 }
 
-static void add_weighted(const place *p, natten_role attn, const stretch *s, int64_t dim)
+static void add_weighted(const place *p, natten_role attn, const stretch *s,
+                         int64_t dim)
 {
     for (int k = 0; k < s->n; k++) {
         const real *b = vector_at(p, s->from + k * s->step, s->item, dim, p->other);
-        real w = load_element(p->task->dtype, s->attn, (s->slot + k) * view_of(p, attn)->item);
+        real w = load_element(p->task->dtype, s->attn,
+                              (s->slot + k) * view_of(p, attn)->item);
         add_scaled(p->sum, w, b, dim);
     }
 }
 
 /* The keys of a query, a stretch along x at a time, then the extra tokens. */
-static void visit_keys(const place *p, natten_role attn, natten_role key, natten_role extra,
-                       int64_t dim, stretch_body *body)
+static void visit_keys(const place *p, natten_role attn, natten_role key,
+                       natten_role extra, int64_t dim, stretch_body *body)
 {
     const natten_task *t = p->task;
     int64_t bytes = (int64_t)natten_dtype_bytes(t->dtype);
     int64_t head = p->head / (t->heads / t->heads_kv);
     const natten_view *v = view_of(p, key), *bias = view_of(p, NATTEN_BIAS);
-    stretch s = {.step = v->axis[2] * t->axis[2].dilation * bytes, .item = v->item,
+    stretch s = {.step = v->axis[2] * t->axis[2].dilation * bytes,
+                 .item = v->item,
                  .attn = address(p, attn, p->index, p->head),
-                 .bias_step = bias->axis[2], .n = p->span[2].end - p->span[2].begin};
+                 .bias_step = bias->axis[2],
+                 .n = p->span[2].end - p->span[2].begin};
     int32_t begin[3], at_key[3], offset[3];
     for (int a = 0; a < 3; a++)
         begin[a] = natten_class_window(&p->axis[a], p->position[a]).begin;
@@ -167,9 +176,8 @@ static void visit_keys(const place *p, natten_role attn, natten_role key, natten
             s.slot = ((int64_t)(z - begin[0]) * t->axis[1].window + y - begin[1]) *
                          t->axis[2].window +
                      p->span[2].begin - begin[2];
-            s.bias = bias->data
-                         ? natten_view_at(bias, sizeof(real), 0, offset, p->head)
-                         : NULL;
+            s.bias = bias->data ? natten_view_at(bias, sizeof(real), 0, offset, p->head)
+                                : NULL;
             body(p, attn, &s, dim);
         }
     const natten_view *e = view_of(p, extra);
@@ -208,7 +216,8 @@ static void store_sum(const place *p, char *to, int64_t item, int64_t dim, real 
         store_element(p->task->dtype, to, d * item, factor * p->sum[d]);
 }
 
-/* ---- the steps ----------------------------------------------------------------------- */
+/* ---- the steps
+ * ----------------------------------------------------------------------- */
 
 /* A row of attn or of its gradient: dots of `own` with the keys. */
 static void attn_row(place *p, natten_role attn, natten_role own, natten_role key,
@@ -237,7 +246,8 @@ static void query_row(place *p, natten_role attn, natten_role to, natten_role ke
 static void key_row(place *p, natten_role attn, natten_role to, natten_role query)
 {
     const natten_task *t = p->task;
-    int64_t dim = query == NATTEN_QUERY ? t->dim : t->dim_v, share = t->heads / t->heads_kv;
+    int64_t dim = query == NATTEN_QUERY ? t->dim : t->dim_v,
+            share = t->heads / t->heads_kv;
     int32_t at_query[3];
     begin_sum(p, dim);
     for (int z = p->span[0].begin; z < p->span[0].end; z++)
@@ -264,12 +274,15 @@ static void key_row(place *p, natten_role attn, natten_role to, natten_role quer
 }
 
 /* A row of an extra token's sum over all queries of its heads. */
-static void extra_row(const natten_task *t, int64_t row, natten_role attn, natten_role to,
-                      natten_role query, real *scratch)
+static void extra_row(const natten_task *t, int64_t row, natten_role attn,
+                      natten_role to, natten_role query, real *scratch)
 {
-    int64_t dim = query == NATTEN_QUERY ? t->dim : t->dim_v, share = t->heads / t->heads_kv;
+    int64_t dim = query == NATTEN_QUERY ? t->dim : t->dim_v,
+            share = t->heads / t->heads_kv;
     int64_t largest_dim = t->dim > t->dim_v ? t->dim : t->dim_v;
-    place p = {.task = t, .head = row % t->heads_kv, .other = scratch + largest_dim,
+    place p = {.task = t,
+               .head = row % t->heads_kv,
+               .other = scratch + largest_dim,
                .sum = scratch + 2 * largest_dim};
     int64_t m = row / t->heads_kv % t->extras;
     p.batch = row / t->heads_kv / t->extras;
@@ -316,13 +329,15 @@ static void bias_row(const natten_task *t, int64_t row, real *scratch)
                    natten_class_window(&p.axis[a], p.position[a]).begin;
         }
         if (visible)
-            sum += load_element(t->dtype, address(&p, NATTEN_GRAD_ATTN, p.index, p.head),
-                                slot * view_of(&p, NATTEN_GRAD_ATTN)->item);
+            sum +=
+                load_element(t->dtype, address(&p, NATTEN_GRAD_ATTN, p.index, p.head),
+                             slot * view_of(&p, NATTEN_GRAD_ATTN)->item);
     }
     *(real *)natten_view_at(v, sizeof(real), 0, entry, row) = sum;
 }
 
-static void one_row(const natten_task *t, natten_cpu_step step, int64_t row, real *scratch)
+static void one_row(const natten_task *t, natten_cpu_step step, int64_t row,
+                    real *scratch)
 {
     bool qk = t->operation == NATTEN_QK || t->operation == NATTEN_QK_BACKWARD;
     natten_role attn = qk ? NATTEN_GRAD_ATTN : NATTEN_ATTN;
@@ -352,8 +367,8 @@ static void one_row(const natten_task *t, natten_cpu_step step, int64_t row, rea
                   NATTEN_ADDITIONAL_KEYS);
 }
 
-static void unfused(const natten_task *task, natten_cpu_step step, int64_t begin, int64_t end,
-                    void *scratch)
+static void unfused(const natten_task *task, natten_cpu_step step, int64_t begin,
+                    int64_t end, void *scratch)
 {
     for (int64_t row = begin; row < end; row++)
         one_row(task, step, row, scratch);

@@ -4,8 +4,8 @@
  * cpu_double.c, which make compiles once per instruction set with its flags,
  * NATTEN_VARIANT_WORDS naming the page of words and NATTEN_VARIANT the variant.
  *
- * Only static functions and one table: a function that the linker could share with other
- * objects would carry instructions that an older processor lacks.                        */
+ * Only static functions and one table: a function that the linker could share with
+ * other objects would carry instructions that an older processor lacks. */
 #include "base/dtype.h"
 #include "cpu/cpu_pass.h"
 #include "geometry/axis.h"
@@ -41,7 +41,65 @@
 
 #include "cpu/cpu_unfused.h"
 
-#define PASTE(a, b, c) a##b##_##c
+/* ---- probes for tests
+ * ----------------------------------------------------------------- */
+
+static void probe_exp(const void *x, void *y)
+{
+    v_store(y, v_exp(v_load(x)));
+}
+
+static void probe_log(const void *x, void *y)
+{
+    v_store(y, v_log(v_load(x)));
+}
+
+static void probe_sum(const void *x, void *y)
+{
+    *(real *)y = v_sum(v_load(x));
+}
+
+static void probe_pick(const void *x, const int *lane, void *y)
+{
+    ireal idx[LANES];
+    for (int i = 0; i < LANES; i++)
+        idx[i] = lane[i];
+    v_store(y, v_pick(v_load(x), v_index(idx)));
+}
+
+static void probe_keep_more(const void *x, const void *y, const void *a, void *z)
+{
+    v_store(z, v_keep_more(v_load(x), v_load(y), v_load(a)));
+}
+
+static void probe_if_more(const void *x, const void *y, const void *a, const void *b,
+                          void *z)
+{
+    v_store(z, v_if_more(v_load(x), v_load(y), v_load(a), v_load(b)));
+}
+
+static void probe_pack(void *to, int64_t pitch, const tokens *t, double factor)
+{
+    pack(to, pitch, t, (real)factor);
+}
+
+static void probe_unpack(const tokens *t, void *to, const void *from)
+{
+    unpack(t, to, from, v_all(1));
+}
+
+static const natten_cpu_probes probes = {
+    .exp = probe_exp,
+    .log = probe_log,
+    .sum = probe_sum,
+    .pick = probe_pick,
+    .keep_more = probe_keep_more,
+    .if_more = probe_if_more,
+    .pack = probe_pack,
+    .unpack = probe_unpack,
+};
+
+#define PASTE(a, b, c)            a##b##_##c
 #define TABLE_NAME(variant, bits) PASTE(natten_cpu_kernels_, variant, bits)
 
 extern const natten_cpu_kernels TABLE_NAME(NATTEN_VARIANT, NATTEN_REAL);
@@ -51,6 +109,7 @@ const natten_cpu_kernels TABLE_NAME(NATTEN_VARIANT, NATTEN_REAL) = {
     .owners = OWNERS,
     .real_bytes = sizeof(real),
     .run_bytes = sizeof(run),
+    .probes = &probes,
     .walk = walk,
     .extra = extra,
     .unfused = unfused,

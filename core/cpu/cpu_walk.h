@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * One item: a head, a residue class of each axis, a tile of owners.  The walk goes through
- * the tile group by group (axis 0 outermost, so that strips are reused), through each group's
- * windows in row-major order, then through the extra tokens.
+ * One item: a head, a residue class of each axis, a tile of owners.  The walk goes
+ * through the tile group by group (axis 0 outermost, so that strips are reused),
+ * through each group's windows in row-major order, then through the extra tokens.
  *
- * What must hold for equal bits: the order in which a row meets its partners, and the breaks
- * of its softmax, depend on its own window alone (natten_cpu_chunk), never on the tile, on
- * the group or on the lanes beside it.                                                    */
+ * What must hold for equal bits: the order in which a row meets its partners, and the
+ * breaks of its softmax, depend on its own window alone (natten_cpu_chunk), never on
+ * the tile, on the group or on the lanes beside it. */
 #ifndef NATTEN_CPU_WALK_H
 #define NATTEN_CPU_WALK_H
 
@@ -77,7 +77,8 @@ static void find_memory(group *g, char *scratch)
     g->runs = (run *)(void *)(scratch + l->runs);
     g->list = (segment *)(void *)(scratch + l->segments);
     g->strip_elements =
-        (natten_cpu_rows(&p->other[0]) + natten_cpu_rows(&p->other[1])) * p->strips.pitch;
+        (natten_cpu_rows(&p->other[0]) + natten_cpu_rows(&p->other[1])) *
+        p->strips.pitch;
     for (int i = p->strips.depth * p->strips.high * p->strips.fan - 1; i >= 0; i--)
         g->tags[i] = (tag){-1, -1, -1, 0};
     g->epoch = 1;
@@ -87,7 +88,10 @@ static void find_memory(group *g, char *scratch)
 static run make_run(const group *g, int x)
 {
     natten_span first = span_of(g, 2, x);
-    run r = {.x = x, .base = first.begin - g->origin, .least = INT_MAX, .plain = true,
+    run r = {.x = x,
+             .base = first.begin - g->origin,
+             .least = INT_MAX,
+             .plain = true,
              .even = true};
     for (; r.n < LANES && x + r.n < g->hi[2]; r.n++) {
         natten_span s = span_of(g, 2, x + r.n);
@@ -123,7 +127,8 @@ static void make_runs(group *g)
     g->everyone = (run){.most = INT_MAX, .least = INT_MAX};
 }
 
-/* ---- one group ----------------------------------------------------------------------- */
+/* ---- one group
+ * ----------------------------------------------------------------------- */
 
 /* Can run b go through the kernels with a's idx? */
 static bool same_shape(const run *a, const run *b)
@@ -133,8 +138,8 @@ static bool same_shape(const run *a, const run *b)
     return a->plain ? b->plain : memcmp(a->idx, b->idx, sizeof a->idx) == 0;
 }
 
-/* Owners along axis 0 with the run `r`, or where there is one only, the next runs of the same
- * shape. Gives how many runs it took. */
+/* Owners along axis 0 with the run `r`, or where there is one only, the next runs of
+ * the same shape. Gives how many runs it took. */
 static int choose_owners(group *g, int z, int nz, int y, int r)
 {
     int runs = 1;
@@ -161,13 +166,18 @@ static void pack_owner(group *g, int q)
     int panels = p->kind == NATTEN_CPU_FORWARD ? 1 : 2;
     for (int i = 0; i < panels; i++) {
         const natten_cpu_operand *o = &p->own[i];
-        tokens t = {at(&g->own[i], g->z[q], g->y, r->x), g->own[i].step[2], o->view.item,
-                    o->dim, dtype_of(g), r->n};
+        tokens t = {at(&g->own[i], g->z[q], g->y, r->x),
+                    g->own[i].step[2],
+                    o->view.item,
+                    o->dim,
+                    dtype_of(g),
+                    r->n};
         pack(g->a[i][q], LANES, &t, (real)o->factor);
         real *row = g->a[i][q] + o->dim * LANES;
         if (o->has_row)
             v_store(row, v_zero()); /* idle lanes */
-        pack_extra_row(row, o, o->row.data ? at(&g->own_row[i], g->z[q], g->y, r->x) : NULL,
+        pack_extra_row(row, o,
+                       o->row.data ? at(&g->own_row[i], g->z[q], g->y, r->x) : NULL,
                        g->own_row[i].step[2], r->n);
     }
     if (p->kind == NATTEN_CPU_GRAD_QUERY) {

@@ -2,21 +2,21 @@
  *
  * The vector words for AVX2, FMA and F16C: 16 registers of 8 floats or 4 doubles.
  *
- * What each word means stands in scalar.h, in plain C.  A word is one instruction where it
- * can be; v_pick of doubles, v_turn, v_sum and the narrowing are the exceptions.         */
+ * What each word means stands in scalar.h, in plain C.  A word is one instruction where
+ * it can be; v_pick of doubles, v_turn, v_sum and the narrowing are the exceptions. */
 #include <immintrin.h>
 
 #if NATTEN_REAL == 32
 typedef float real;
 typedef __m256 vec;
 typedef int32_t ireal;
-#define LANES 8
+#define LANES    8
 #define OP(name) _mm256_##name##_ps
 #else
 typedef double real;
 typedef __m256d vec;
 typedef int64_t ireal;
-#define LANES 4
+#define LANES    4
 #define OP(name) _mm256_##name##_pd
 #endif
 typedef __m256i vidx;
@@ -96,7 +96,8 @@ INLINE vec v_scale2(vec magic)
 INLINE vec v_split(vec x, vec *m)
 {
     __m256i b = _mm256_castps_si256(x);
-    __m256i e = _mm256_srai_epi32(_mm256_sub_epi32(b, _mm256_set1_epi32(0x3f400000)), 23);
+    __m256i e =
+        _mm256_srai_epi32(_mm256_sub_epi32(b, _mm256_set1_epi32(0x3f400000)), 23);
     *m = _mm256_castsi256_ps(_mm256_sub_epi32(b, _mm256_slli_epi32(e, 23)));
     return _mm256_cvtepi32_ps(e);
 }
@@ -111,20 +112,20 @@ INLINE real v_sum(vec a)
 INLINE void v_turn(vec r[8])
 {
     vec t[8], u[8];
-    UNROLL for (int i = 0; i < 4; i++)
-    {
+    UNROLL
+    for (int i = 0; i < 4; i++) {
         t[2 * i] = _mm256_unpacklo_ps(r[2 * i], r[2 * i + 1]);
         t[2 * i + 1] = _mm256_unpackhi_ps(r[2 * i], r[2 * i + 1]);
     }
-    UNROLL for (int i = 0; i < 2; i++)
-    {
+    UNROLL
+    for (int i = 0; i < 2; i++) {
         u[4 * i] = _mm256_shuffle_ps(t[4 * i], t[4 * i + 2], 0x44);
         u[4 * i + 1] = _mm256_shuffle_ps(t[4 * i], t[4 * i + 2], 0xee);
         u[4 * i + 2] = _mm256_shuffle_ps(t[4 * i + 1], t[4 * i + 3], 0x44);
         u[4 * i + 3] = _mm256_shuffle_ps(t[4 * i + 1], t[4 * i + 3], 0xee);
     }
-    UNROLL for (int i = 0; i < 4; i++)
-    {
+    UNROLL
+    for (int i = 0; i < 4; i++) {
         r[i] = _mm256_permute2f128_ps(u[i], u[i + 4], 0x20);
         r[i + 4] = _mm256_permute2f128_ps(u[i], u[i + 4], 0x31);
     }
@@ -148,11 +149,13 @@ INLINE void v_store_bf16(uint16_t *p, vec a)
 {
     __m256i b = _mm256_castps_si256(a);
     __m256i odd = _mm256_and_si256(_mm256_srli_epi32(b, 16), _mm256_set1_epi32(1));
-    __m256i near = _mm256_add_epi32(b, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
+    __m256i near =
+        _mm256_add_epi32(b, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
     __m256i quiet = _mm256_or_si256(b, _mm256_set1_epi32(0x400000));
     __m256i nan = _mm256_castps_si256(_mm256_cmp_ps(a, a, _CMP_UNORD_Q));
     __m256i w = _mm256_srli_epi32(_mm256_blendv_epi8(near, quiet, nan), 16);
-    __m128i h = _mm_packus_epi32(_mm256_castsi256_si128(w), _mm256_extracti128_si256(w, 1));
+    __m128i h =
+        _mm_packus_epi32(_mm256_castsi256_si128(w), _mm256_extracti128_si256(w, 1));
     _mm_storeu_si128((__m128i *)(void *)p, h);
 }
 

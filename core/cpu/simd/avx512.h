@@ -1,20 +1,20 @@
 /* SPDX-License-Identifier: MIT
  *
- * The vector words for AVX-512 F, BW, DQ and VL: 32 registers of 16 floats or 8 doubles.
- * What each word means stands in scalar.h.                                               */
+ * The vector words for AVX-512 F, BW, DQ and VL: 32 registers of 16 floats or 8
+ * doubles. What each word means stands in scalar.h. */
 #include <immintrin.h>
 
 #if NATTEN_REAL == 32
 typedef float real;
 typedef __m512 vec;
 typedef int32_t ireal;
-#define LANES 16
+#define LANES    16
 #define OP(name) _mm512_##name##_ps
 #else
 typedef double real;
 typedef __m512d vec;
 typedef int64_t ireal;
-#define LANES 8
+#define LANES    8
 #define OP(name) _mm512_##name##_pd
 #endif
 typedef __m512i vidx;
@@ -100,7 +100,8 @@ INLINE vec v_scale2(vec magic)
 INLINE vec v_split(vec x, vec *m)
 {
     __m512i b = _mm512_castps_si512(x);
-    __m512i e = _mm512_srai_epi32(_mm512_sub_epi32(b, _mm512_set1_epi32(0x3f400000)), 23);
+    __m512i e =
+        _mm512_srai_epi32(_mm512_sub_epi32(b, _mm512_set1_epi32(0x3f400000)), 23);
     *m = _mm512_castsi512_ps(_mm512_sub_epi32(b, _mm512_slli_epi32(e, 23)));
     return _mm512_cvtepi32_ps(e);
 }
@@ -112,24 +113,25 @@ INLINE real v_sum(vec a)
     return _mm_cvtss_f32(_mm_add_ss(q, _mm_shuffle_ps(q, q, 1)));
 }
 
-/* Sixteen rows: 4 x 4 blocks within the quarters of the registers, then the quarters. */
+/* Sixteen rows: 4 x 4 blocks within the quarters of the registers, then the quarters.
+ */
 INLINE void v_turn(vec r[16])
 {
     vec t[16], u[16];
-    UNROLL for (int i = 0; i < 8; i++)
-    {
+    UNROLL
+    for (int i = 0; i < 8; i++) {
         t[2 * i] = _mm512_unpacklo_ps(r[2 * i], r[2 * i + 1]);
         t[2 * i + 1] = _mm512_unpackhi_ps(r[2 * i], r[2 * i + 1]);
     }
-    UNROLL for (int i = 0; i < 4; i++)
-    {
+    UNROLL
+    for (int i = 0; i < 4; i++) {
         u[4 * i] = _mm512_shuffle_ps(t[4 * i], t[4 * i + 2], 0x44);
         u[4 * i + 1] = _mm512_shuffle_ps(t[4 * i], t[4 * i + 2], 0xee);
         u[4 * i + 2] = _mm512_shuffle_ps(t[4 * i + 1], t[4 * i + 3], 0x44);
         u[4 * i + 3] = _mm512_shuffle_ps(t[4 * i + 1], t[4 * i + 3], 0xee);
     }
-    UNROLL for (int i = 0; i < 4; i++)
-    {
+    UNROLL
+    for (int i = 0; i < 4; i++) {
         vec a = _mm512_shuffle_f32x4(u[i], u[i + 4], 0x88);
         vec b = _mm512_shuffle_f32x4(u[i], u[i + 4], 0xdd);
         vec c = _mm512_shuffle_f32x4(u[i + 8], u[i + 12], 0x88);
@@ -159,7 +161,8 @@ INLINE void v_store_bf16(uint16_t *p, vec a)
 {
     __m512i b = _mm512_castps_si512(a);
     __m512i odd = _mm512_and_si512(_mm512_srli_epi32(b, 16), _mm512_set1_epi32(1));
-    __m512i near = _mm512_add_epi32(b, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
+    __m512i near =
+        _mm512_add_epi32(b, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
     __m512i quiet = _mm512_or_si512(b, _mm512_set1_epi32(0x400000));
     __mmask16 nan = _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q);
     __m512i w = _mm512_srli_epi32(_mm512_mask_blend_epi32(nan, near, quiet), 16);
@@ -192,21 +195,23 @@ INLINE real v_sum(vec a)
 INLINE void v_turn(vec r[8])
 {
     vec t[8], u[8];
-    UNROLL for (int i = 0; i < 4; i++)
-    {
+    UNROLL
+    for (int i = 0; i < 4; i++) {
         t[2 * i] = _mm512_unpacklo_pd(r[2 * i], r[2 * i + 1]);
         t[2 * i + 1] = _mm512_unpackhi_pd(r[2 * i], r[2 * i + 1]);
     }
     /* t[2i + p] holds column p of quarters 0 .. 3, of rows 2i and 2i + 1. */
-    UNROLL for (int p = 0; p < 2; p++)
-        UNROLL for (int i = 0; i < 2; i++)
-        {
-            u[4 * i + p] = _mm512_shuffle_f64x2(t[4 * i + p], t[4 * i + 2 + p], 0x88);
-            u[4 * i + 2 + p] = _mm512_shuffle_f64x2(t[4 * i + p], t[4 * i + 2 + p], 0xdd);
-        }
-    /* u[p]: columns p, 4 + p of rows 0..3; u[2 + p]: columns 2 + p, 6 + p; then rows 4..7. */
-    UNROLL for (int p = 0; p < 2; p++)
-    {
+    UNROLL
+    for (int p = 0; p < 2; p++)
+        UNROLL
+    for (int i = 0; i < 2; i++) {
+        u[4 * i + p] = _mm512_shuffle_f64x2(t[4 * i + p], t[4 * i + 2 + p], 0x88);
+        u[4 * i + 2 + p] = _mm512_shuffle_f64x2(t[4 * i + p], t[4 * i + 2 + p], 0xdd);
+    }
+    /* u[p]: columns p, 4 + p of rows 0..3; u[2 + p]: columns 2 + p, 6 + p; then
+     * rows 4..7. */
+    UNROLL
+    for (int p = 0; p < 2; p++) {
         r[p] = _mm512_shuffle_f64x2(u[p], u[4 + p], 0x88);
         r[4 + p] = _mm512_shuffle_f64x2(u[p], u[4 + p], 0xdd);
         r[2 + p] = _mm512_shuffle_f64x2(u[2 + p], u[6 + p], 0x88);

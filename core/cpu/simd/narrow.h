@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * Storage conversions for pages whose instruction set has none: lane by lane, by the
- * functions of base/dtype.c.                                                             */
+ * functions of base/dtype.c. */
 #ifndef NATTEN_CPU_SIMD_NARROW_H
 #define NATTEN_CPU_SIMD_NARROW_H
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * The vector words for NEON on 64-bit ARM: 32 registers of 4 floats or 2 doubles.  Its max
- * and min give NaN where either side is NaN, which the callers allow.  What each word means
- * stands in scalar.h.                                                                    */
+ * The vector words for NEON on 64-bit ARM: 32 registers of 4 floats or 2 doubles.  Its
+ * max and min give NaN where either side is NaN, which the callers allow.  What each
+ * word means stands in scalar.h. */
 #include <arm_neon.h>
 
 #if NATTEN_REAL == 32
@@ -10,18 +10,18 @@ typedef float real;
 typedef float32x4_t vec;
 typedef uint32x4_t vmask;
 typedef int32_t ireal;
-#define LANES 4
-#define OP(name) name##_f32
-#define TO_BYTES vreinterpretq_u8_f32
+#define LANES      4
+#define OP(name)   name##_f32
+#define TO_BYTES   vreinterpretq_u8_f32
 #define FROM_BYTES vreinterpretq_f32_u8
 #else
 typedef double real;
 typedef float64x2_t vec;
 typedef uint64x2_t vmask;
 typedef int64_t ireal;
-#define LANES 2
-#define OP(name) name##_f64
-#define TO_BYTES vreinterpretq_u8_f64
+#define LANES      2
+#define OP(name)   name##_f64
+#define TO_BYTES   vreinterpretq_u8_f64
 #define FROM_BYTES vreinterpretq_f64_u8
 #endif
 typedef uint8x16_t vidx; /* of bytes */
@@ -90,7 +90,8 @@ INLINE vidx v_index(const ireal *p)
 {
     uint8_t at[16];
     for (int i = 0; i < 16; i++)
-        at[i] = (uint8_t)((size_t)p[i / sizeof(real)] * sizeof(real) + i % sizeof(real));
+        at[i] =
+            (uint8_t)((size_t)p[i / sizeof(real)] * sizeof(real) + i % sizeof(real));
     return vld1q_u8(at);
 }
 INLINE vec v_pick(vec a, vidx i)

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * The vector words in plain C, one lane: the instance for any machine, and the meaning of
- * the other pages.
+ * The vector words in plain C, one lane: the instance for any machine, and the meaning
+ * of the other pages.
  *
  *     real, ireal   an element, and an integer as wide
  *     vec, vidx     LANES elements, and as many lane numbers
  *     OWNERS        most owner vectors that a kernel keeps
- *     BUDGET        registers for sums                                                   */
+ *     BUDGET        registers for sums */
 #include <math.h>
 #include <string.h>
 
@@ -26,7 +26,7 @@ typedef uint64_t real_bits;
 typedef real vec;
 typedef ireal vidx;
 
-#define LANES 1
+#define LANES  1
 #define OWNERS 3
 #define BUDGET 12
 
@@ -99,8 +99,8 @@ INLINE vec v_pick(vec a, vidx i)
     (void)i;
     return a;
 }
-/* 2^n for an integer n held as n + 1.5 2^MANTISSA_BITS: n moves into the exponent. At the
- * two ends of the range it gives 0 and infinity. */
+/* 2^n for an integer n held as n + 1.5 2^MANTISSA_BITS: n moves into the exponent. At
+ * the two ends of the range it gives 0 and infinity. */
 INLINE vec v_scale2(vec magic)
 {
     real_bits b;

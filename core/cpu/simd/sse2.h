@@ -1,21 +1,21 @@
 /* SPDX-License-Identifier: MIT
  *
- * The vector words for SSE2, which every x86-64 has: 16 registers of 4 floats or 2 doubles.
- * No fused multiply-add and no blend or permutation by a variable; those take a few
- * instructions.  What each word means stands in scalar.h.                                */
+ * The vector words for SSE2, which every x86-64 has: 16 registers of 4 floats or 2
+ * doubles. No fused multiply-add and no blend or permutation by a variable; those take
+ * a few instructions.  What each word means stands in scalar.h. */
 #include <emmintrin.h>
 
 #if NATTEN_REAL == 32
 typedef float real;
 typedef __m128 vec;
 typedef int32_t ireal;
-#define LANES 4
+#define LANES    4
 #define OP(name) _mm_##name##_ps
 #else
 typedef double real;
 typedef __m128d vec;
 typedef int64_t ireal;
-#define LANES 2
+#define LANES    2
 #define OP(name) _mm_##name##_pd
 #endif
 
@@ -94,7 +94,8 @@ INLINE vec v_pick(vec a, vidx i)
 {
     real from[LANES], to[LANES];
     v_store(from, a);
-    UNROLL for (int k = 0; k < LANES; k++)
+    UNROLL
+    for (int k = 0; k < LANES; k++)
         to[k] = from[i.lane[k]];
     return v_load(to);
 }
