@@ -59,8 +59,8 @@ test_that("a forked child computes the same", {
   expect_identical(there, list(here, here))
 })
 
-# More than 10^11 products on one thread, interrupted after a second, in a process of its
-# own: an interrupt that came too late would end the run of the tests.
+# More than 10^11 products on one thread, interrupted after a second, in a process of
+# its own: an interrupt that came too late would end the run of the tests.
 interrupted <- function(backend) {
   script <- tempfile(fileext = ".R")
   on.exit(unlink(script))
