@@ -384,6 +384,13 @@ static int64_t milliseconds(void)
     return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
+/* Milliseconds from "stop" to the call's end. A sanitizer or valgrind makes an item of
+ * work, after which the callback is asked, up to 50 times longer. */
+static int64_t longest_wait(void)
+{
+    return getenv("NATTEN_TEST_INSTRUMENTED") ? 50 * 200 : 200;
+}
+
 typedef struct stopper {
     int64_t said_at, polls, last, longest_gap;
 } stopper;
@@ -425,8 +432,8 @@ START_TEST(a_long_call_can_be_stopped)
         ck_assert_int_eq(status, NATTEN_OK); /* too fast to be stopped */
     } else {
         ck_assert_int_eq(status, NATTEN_ERR_INTERRUPTED);
-        ck_assert_int_le(end - s.said_at, 200);
-        ck_assert_int_le(s.longest_gap, 200);
+        ck_assert_int_le(end - s.said_at, longest_wait());
+        ck_assert_int_le(s.longest_gap, longest_wait());
     }
     ck_assert(call_is_untouched(&c, false));
     call_free(&c);
