@@ -333,8 +333,8 @@ static const misuse misuses[] = {
      "out is at address 0x[0-9a-f]+, not a multiple of its element's 2 bytes"},
     /* overlap */
     {FWD, ON_TOP_OF, NATTEN_OUT, 0, NATTEN_QUERY, LAY, "out overlaps query in memory"},
-    {FWD, ON_TOP_OF, NATTEN_OUT, 8, NATTEN_LSE, LAY, "out overlaps lse in memory"},
-    {FWD, ON_TOP_OF, NATTEN_LSE, 4, NATTEN_BIAS, LAY, "lse overlaps bias in memory"},
+    {FWD, ON_TOP_OF, NATTEN_LSE, 8, NATTEN_OUT, LAY, "out overlaps lse in memory"},
+    {FWD, ON_TOP_OF, NATTEN_LSE, 4, NATTEN_KEY, LAY, "lse overlaps key in memory"},
     {BWD, ON_TOP_OF, NATTEN_GRAD_QUERY, 0, NATTEN_QUERY, LAY,
      "grad_query overlaps query in memory"},
     {BWD, ON_TOP_OF, NATTEN_GRAD_QUERY, 0, NATTEN_GRAD_KEY, LAY,
