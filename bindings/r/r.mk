@@ -74,8 +74,11 @@ UNINSTALL_HOOKS += uninstall-r
 
 TESTS += %D%/tests/testthat.R
 
-# R's own judgement of the package; a minute, so not part of make check.
+# R's own judgement of the package; minutes, so not part of make check.  The staged copy
+# may have older tests, because they are no reason to compile.
 check-r-package: stage/r/natten/DESCRIPTION
+	rm -rf stage/r-source/tests && cp -R $(r_tree)/tests stage/r-source && \
+	chmod -R u+w stage/r-source && \
 	. '$(abs_top_builddir)/natten-env.sh' && cd stage && \
 	export NATTEN_CFLAGS='-I$(abs_top_srcdir)/core/include' \
 	  NATTEN_LIBS='-L$(abs_top_builddir)/core/.libs -lnatten' MAKEFLAGS= && \
