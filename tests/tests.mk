@@ -30,7 +30,10 @@ check_ldadd = tests/libtests_support.la core/libnatten_core.la $(CHECK_LIBS)
 
 if HAVE_CHECK
 numerics_tests = \
+	%D%/cpu/check_cpu \
 	%D%/cpu/check_cpu_merge \
+	%D%/cpu/check_cpu_tile \
+	%D%/cpu/check_cpu_words \
 	%D%/geometry/check_axis \
 	%D%/numerics/check_accuracy \
 	%D%/numerics/check_gradients \
@@ -43,6 +46,15 @@ numerics_tests = \
 C_TESTS += $(numerics_tests)
 check_PROGRAMS += $(numerics_tests)
 
+%C%_cpu_check_cpu_SOURCES = %D%/cpu/check_cpu.c
+%C%_cpu_check_cpu_CPPFLAGS = $(check_cppflags)
+%C%_cpu_check_cpu_LDADD = $(check_ldadd)
+%C%_cpu_check_cpu_tile_SOURCES = %D%/cpu/check_cpu_tile.c
+%C%_cpu_check_cpu_tile_CPPFLAGS = $(check_cppflags)
+%C%_cpu_check_cpu_tile_LDADD = $(check_ldadd)
+%C%_cpu_check_cpu_words_SOURCES = %D%/cpu/check_cpu_words.c
+%C%_cpu_check_cpu_words_CPPFLAGS = $(check_cppflags)
+%C%_cpu_check_cpu_words_LDADD = $(check_ldadd)
 %C%_cpu_check_cpu_merge_SOURCES = %D%/cpu/check_cpu_merge.c
 %C%_cpu_check_cpu_merge_CPPFLAGS = $(check_cppflags)
 %C%_cpu_check_cpu_merge_LDADD = $(check_ldadd)

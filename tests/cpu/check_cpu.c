@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The corners of the CPU backend that random problems of a few thousand pairs seldom
+ * reach, judged like all others: softmax in several chunks, cut along each axis; strips
+ * that don't hold all that a group sees; many extra tokens, in several slices; long
+ * head dims; grouped heads. They pass through all of core/cpu/cpu.c,
+ * core/cpu/cpu_pass.c, core/cpu/cpu_pass.h, core/cpu/cpu_walk.h, core/cpu/cpu_group.h,
+ * core/cpu/cpu_kernel.h, core/cpu/cpu_bias.h, core/cpu/cpu_forward.h,
+ * core/cpu/cpu_backward.h, core/cpu/cpu_extra.h and core/cpu/cpu_unfused.h. */
+#include "problem/problem_text.h"
+#include "support/judge.h"
+#include "support/performers.h"
+#include "support/tap.h"
+
+#include <string.h>
+
+static const char *const corners[] = {
+    /* Windows of more scores than are held at a time: along x, by rows, by planes. */
+    "fwd fp32 b1 h2 d3:5 700 w601",
+    "fwd fp64 b1 h1 d5:2 700 w601 s300 causal1 m2",
+    "bwd fp32 b1 h1 d4 700 w513 bias dlse",
+    "fwd fp32 b1 h1 d3 7x290 w3x270",
+    "fwd fp32 b1 h1 d3 3x23x29 w3x19x17 bias",
+    "bwd fp32 b1 h1 d4 41x37 w31x29 m3",
+    "bwd fp64 b1 h1 d3 5x11x13 w4x9x11 s1x8x1 bias",
+    "fwd fp32 b1 h1 d2 11x13x11 w11x11x3 causal010",
+    "fwd fp32 b1 h1 d2 80x9 w70x1",
+    /* Strides that see a key from far more queries than a query sees keys. */
+    "bwd fp32 b1 h2:1 d9 60x43 w20x21 s19x20 bias",
+    "bwd fp32 b1 h2 d70 17x19x23 w5x5x5 s4x4x4",
+    /* Grouped heads whose strips don't fit together. */
+    "bwd fp32 b1 h16:2 d64 19x31 w7x9 dlse",
+    "bwd bf16 b2 h8:1 d40:24 300 w101 m5",
+    /* Extra tokens: several packs, several slices, alone with small windows. */
+    "fwd fp32 b1 h2 d5 40 w3 m700",
+    "bwd fp32 b2 h4:2 d5:3 37 w3 m300",
+    "bwd fp64 b1 h1 d400:300 11 w3 m70",
+    "bwd fp16 b2 h2 d8 23x29 w3x3 m1 bias",
+    /* Long and odd head dims. */
+    "bwd fp32 b1 h1 d1000:3 9x7 w3x5",
+    "bwd fp32 b1 h1 d2:1501 31 w5 m1",
+    "fwd bf16 b1 h1 d3000 5 w5",
+    "bwd fp32 b1 h1 d1 1 w1",
+    /* Long windows in the unfused pair. */
+    "qkbwd fp32 b1 h2:1 d5 300 w257 s100 m9 bias",
+    "avbwd fp32 b1 h2 d5 29x31 w17x23 m2",
+};
+enum { CORNERS = sizeof corners / sizeof *corners };
+
+static performer performers[MOST_PERFORMERS];
+static int performer_count;
+
+static void make(trial *t, const char *text)
+{
+    memset(t, 0, sizeof *t);
+    natten_status status = natten_problem_text_parse(text, &t->spec);
+    ck_assert_msg(status == NATTEN_OK, "%s: %s", text, natten_last_error());
+    t->params = natten_problem_spec_params(&t->spec, NATTEN_BACKEND_CPU);
+    t->profile = PROFILE_NORMAL;
+    randoms r = {1};
+    for (natten_role role = 0; role < NATTEN_ROLES; role++)
+        t->given[role] = natten_problem_spec_has(&t->spec, role);
+    trial_allocate(t, ARRAY_COMPACT, &r);
+    trial_fill(t, &r);
+    if (t->spec.operation == NATTEN_BACKWARD)
+        judge_give_forward(t);
+}
+
+START_TEST(corners_are_within_bounds)
+{
+    static trial t;
+    make(&t, corners[_i]);
+    judgement j;
+    judge_evaluate(&t, &j);
+    for (int p = 0; p < performer_count; p++) {
+        if (performers[p].backend != NATTEN_BACKEND_CPU)
+            continue;
+        performer_enter(&performers[p]);
+        natten_status status = trial_run(&t, NATTEN_BACKEND_CPU);
+        ck_assert_msg(status == NATTEN_OK, "%s: %s", corners[_i], natten_last_error());
+        for (natten_role role = 0; role < NATTEN_ROLES; role++) {
+            if (j.of[role].count == 0)
+                continue;
+            int64_t worst;
+            double ratio = judge_ratio(&j.of[role], &t.array[role], &worst);
+            ck_assert_msg(ratio <= 1, "%s: %s[%lld] is %.3g times its bound: %s",
+                          performers[p].name, role_name(role), (long long)worst, ratio,
+                          corners[_i]);
+        }
+    }
+    performers_leave();
+    judge_free(&j);
+    trial_free(&t);
+}
+END_TEST
+
+int main(void)
+{
+    performer_count = performers_list(performers);
+    TCase *tests = tcase_create("corners");
+    tcase_set_timeout(tests, 0);
+    tcase_add_loop_test(tests, corners_are_within_bounds, 0, CORNERS);
+    Suite *suite = suite_create("cpu corners");
+    suite_add_tcase(suite, tests);
+    return tap_run(suite);
+}

@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Tiles: every owner is in one; strips are as wide as what the tile sees, whatever the
+ * axis; forward's strips hold all that a chunk lists; the breaks of the softmax are the
+ * same in a part of a grid; scratch keeps its promise. */
+#include "cpu/cpu_tile.h"
+
+#include "support/random.h"
+#include "support/tap.h"
+
+#include <string.h>
+
+enum { LONGEST = 14 };
+
+static natten_axis whole(int length, int window, int stride, int dilation, bool causal)
+{
+    return (natten_axis){.length = length,
+                         .window = window,
+                         .stride = stride,
+                         .dilation = dilation,
+                         .causal = causal,
+                         .query_count = length,
+                         .key_count = length};
+}
+
+static natten_task task_of(natten_axis z, natten_axis y, natten_axis x, int dim)
+{
+    return (natten_task){.operation = NATTEN_FORWARD,
+                         .dtype = NATTEN_FP32,
+                         .accumulator = NATTEN_FP32,
+                         .axis = {z, y, x},
+                         .batch = 1,
+                         .heads = 2,
+                         .heads_kv = 2,
+                         .dim = dim,
+                         .dim_v = dim,
+                         .scale = 1};
+}
+
+static natten_span owners_of(const natten_cpu_pass *p, const natten_class *c)
+{
+    return p->owner_is_key ? c->keys : c->queries;
+}
+
+static natten_span seen_by(const natten_cpu_pass *p, const natten_class *c, int i)
+{
+    return p->owner_is_key ? natten_class_queries(c, i) : natten_class_keys(c, i);
+}
+
+/* The longest range that `count` neighbours among the owners [begin, end) see. */
+static int longest_range(const natten_cpu_pass *p, const natten_class *c,
+                         natten_span owners, int count)
+{
+    int longest = 0;
+    for (int i = owners.begin; i < owners.end; i++) {
+        int last = natten_min(i + count, owners.end) - 1;
+        int range = seen_by(p, c, last).end - seen_by(p, c, i).begin;
+        longest = natten_max(longest, range);
+    }
+    return longest;
+}
+
+/* Tiles of axis a, in all its classes, against what their strips hold. */
+static void check_axis(const natten_cpu_pass *p, int a)
+{
+    const natten_axis *x = &p->axis[a];
+    for (int residue = 0; residue < x->dilation; residue++) {
+        natten_class c = natten_axis_class(x, residue);
+        natten_span owners = owners_of(p, &c);
+        ck_assert_int_ge((int64_t)p->tile[a] * p->tiles[a], owners.end - owners.begin);
+        for (int lo = owners.begin; lo < owners.end; lo += p->tile[a]) {
+            natten_span tile = {lo, natten_min(owners.end, lo + p->tile[a])};
+            int range = longest_range(p, &c, tile, p->tile[a]);
+            if (a == 2)
+                ck_assert_msg(range <= p->strips.width,
+                              "%d of %d: L%d k%d s%d d%d c%d, keys %d, tile %d", range,
+                              (int)p->strips.width, x->length, x->window, x->stride,
+                              x->dilation, x->causal, p->owner_is_key, p->tile[2]);
+            if (p->kind != NATTEN_CPU_FORWARD || p->chunk.rows)
+                continue;
+            if (a == 0 && p->chunk.planes == 0)
+                ck_assert_int_le(longest_range(p, &c, tile, p->owners),
+                                 p->strips.depth);
+            if (a == 1)
+                ck_assert_int_le(longest_range(p, &c, tile, 1), p->strips.high);
+        }
+    }
+}
+
+static void check_task(const natten_task *task)
+{
+    for (natten_variant v = 0; v < NATTEN_VARIANTS; v++) {
+        const natten_cpu_kernels *k = natten_cpu_pass_kernels(v, task->accumulator);
+        if (!k)
+            continue;
+        for (int kind = NATTEN_CPU_FORWARD; kind <= NATTEN_CPU_GRAD_KEY; kind++) {
+            natten_cpu_pass p;
+            natten_cpu_pass_make(&p, task, (natten_cpu_kind)kind, k, NULL);
+            for (int a = 0; a < 3; a++)
+                check_axis(&p, a);
+            ck_assert(natten_cpu_tile_work(&p, k) >= 1);
+            ck_assert_int_ge(p.strips.pitch, p.strips.width + k->lanes - 1);
+            ck_assert_uint_le(p.layout.bytes, natten_cpu_tile_promise(task));
+        }
+    }
+}
+
+START_TEST(strips_hold_what_a_tile_sees_on_every_short_axis)
+{
+    natten_axis one = whole(1, 1, 1, 1, false);
+    for (int length = 1; length <= LONGEST; length++)
+        for (int dilation = 1; dilation <= length; dilation++)
+            for (int window = 1; window * dilation <= length; window++)
+                for (int stride = 1; stride <= window; stride++)
+                    for (int causal = 0; causal < 2; causal++) {
+                        natten_axis x = whole(length, window, stride, dilation, causal);
+                        natten_task line = task_of(one, one, x, 3);
+                        natten_task rows = task_of(one, x, one, 3);
+                        natten_task planes = task_of(x, one, one, 3);
+                        check_task(&line);
+                        check_task(&rows);
+                        check_task(&planes);
+                    }
+}
+END_TEST
+
+static natten_axis random_axis(randoms *r, int longest)
+{
+    int length = (int)random_int(r, 1, longest), window = (int)random_int(r, 1, length);
+    return whole(length, window, (int)random_int(r, 1, window),
+                 (int)random_int(r, 1, length / window), random_once_in(r, 3));
+}
+
+START_TEST(strips_hold_what_a_tile_sees_on_random_grids)
+{
+    randoms r = {1};
+    for (int n = 0; n < 400; n++) {
+        natten_task t = task_of(random_axis(&r, 20), random_axis(&r, 30),
+                                random_axis(&r, 120), (int)random_int(&r, 1, 200));
+        check_task(&t);
+    }
+}
+END_TEST
+
+/* A row's bits are those of the whole only if its softmax breaks at the same places. */
+START_TEST(a_part_of_a_grid_breaks_its_softmax_like_the_whole)
+{
+    randoms r = {2};
+    for (int n = 0; n < 400; n++) {
+        natten_task t = task_of(random_axis(&r, 20), random_axis(&r, 40),
+                                random_axis(&r, 500), (int)random_int(&r, 1, 99));
+        natten_task part = t;
+        for (int a = 0; a < 3; a++) {
+            natten_axis *x = &part.axis[a];
+            x->query_begin = (int)random_int(&r, 0, x->length - 1);
+            x->query_count = (int)random_int(&r, 1, x->length - x->query_begin);
+            x->key_begin = (int)random_int(&r, 0, x->length - 1);
+            x->key_count = (int)random_int(&r, 1, x->length - x->key_begin);
+        }
+        part.batch = random_int(&r, 1, 9);
+        for (natten_variant v = 0; v < NATTEN_VARIANTS; v++) {
+            const natten_cpu_kernels *k = natten_cpu_pass_kernels(v, t.accumulator);
+            natten_cpu_pass p, q;
+            if (!k)
+                continue;
+            natten_cpu_pass_make(&p, &t, NATTEN_CPU_FORWARD, k, NULL);
+            natten_cpu_pass_make(&q, &part, NATTEN_CPU_FORWARD, k, NULL);
+            ck_assert_int_eq(p.chunk.planes, q.chunk.planes);
+            ck_assert_int_eq(p.chunk.rows, q.chunk.rows);
+            ck_assert_int_eq(p.chunk.piece, q.chunk.piece);
+        }
+    }
+}
+END_TEST
+
+int main(void)
+{
+    TCase *tiles = tcase_create("tiles");
+    tcase_add_test(tiles, strips_hold_what_a_tile_sees_on_every_short_axis);
+    tcase_add_test(tiles, strips_hold_what_a_tile_sees_on_random_grids);
+    tcase_add_test(tiles, a_part_of_a_grid_breaks_its_softmax_like_the_whole);
+    Suite *suite = suite_create("cpu tile");
+    suite_add_tcase(suite, tiles);
+    return tap_run(suite);
+}
