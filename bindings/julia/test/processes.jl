@@ -12,11 +12,12 @@ function child(code; meanwhile = process -> nothing, settings = Dict{String,Stri
     process = run(pipeline(command; stdout = output, stderr = output); wait = false)
     close(output.in)
     # A child that hangs must not hang the tests; it is killed and so fails them.
-    Timer(_ -> kill(process, Base.SIGKILL), 300)
+    guard = Timer(_ -> kill(process, Base.SIGKILL), 300)
     first = readline(output)
     meanwhile(process)
     text = first * "\n" * read(output, String)
     wait(process)
+    close(guard)
     return text, process
 end
 
