@@ -8,6 +8,7 @@
 #include "support/tap.h"
 
 #include <string.h>
+#include <time.h>
 
 /* The axis of a random legal problem, a part of a grid as often as not. */
 static natten_axis draw_axis(randoms *r)
@@ -67,6 +68,24 @@ START_TEST(pairs_are_those_of_the_definition)
         if (natten_task_pairs(&task) != pairs + queries * task.extras)
             ck_abort_msg("draw %d", i);
     }
+}
+END_TEST
+
+/* Both sides of the border between two rounds of classes; it would take many seconds to
+ * look at each class. */
+START_TEST(pairs_of_a_few_tokens_are_found_at_once_whatever_the_dilation)
+{
+    natten_task task = {.extras = 1};
+    task.axis[0] = task.axis[1] = (natten_axis){1, 1, 1, 1, false, 0, 1, 0, 1};
+    int32_t half = INT32_MAX / 2;
+    task.axis[2] =
+        (natten_axis){INT32_MAX, 2, 1, half, false, half - 2, 4, half - 3, 5};
+    clock_t begin = clock();
+    ck_assert_int_eq(natten_task_pairs(&task), 4 + 4);
+    task.axis[2].key_begin = 0;
+    task.axis[2].key_count = INT32_MAX;
+    ck_assert_int_eq(natten_task_pairs(&task), 2 * 4 + 4);
+    ck_assert((double)(clock() - begin) < 0.5 * CLOCKS_PER_SEC);
 }
 END_TEST
 
@@ -144,6 +163,8 @@ int main(void)
     Suite *suite = suite_create("task");
     TCase *tests = tcase_create("task");
     tcase_add_test(tests, pairs_are_those_of_the_definition);
+    tcase_add_test(tests,
+                   pairs_of_a_few_tokens_are_found_at_once_whatever_the_dilation);
     tcase_add_test(tests, slots_are_the_windows_product_and_the_extras);
     tcase_add_test(tests, counts_that_do_not_fit_saturate);
     tcase_add_test(tests, a_task_has_three_axes_and_every_default);
