@@ -32,7 +32,7 @@
  * nothing prints, exits or aborts. A batch of 0 is success with nothing touched. Any
  * other size of 0 is an error, except 0 extra tokens, which mean none, and an axis of a
  * part (grid_length given) that has no queries or no keys: a query without keys gives
- * out 0 and lse -inf.
+ * out 0 and lse -inf. natten_merge() takes the results of such parts.
  */
 #ifndef NATTEN_H
 #define NATTEN_H
@@ -70,9 +70,8 @@ typedef enum natten_status {
     NATTEN_ERR_MEMORY = -6,      /**< out of memory; nothing was written */
     NATTEN_ERR_UNSUPPORTED = -7, /**< legal, but not by this build or backend */
     NATTEN_ERR_DEVICE = -8,      /**< no such device, or tensors on different ones */
-    NATTEN_ERR_INTERRUPTED =
-        -9,              /**< the cancel callback said so; outputs unspecified */
-    NATTEN_ERR_ABI = -10 /**< a struct_size that this library does not know */
+    NATTEN_ERR_INTERRUPTED = -9, /**< stopped by the callback; outputs unspecified */
+    NATTEN_ERR_ABI = -10         /**< a struct_size that this library does not know */
 } natten_status;
 
 /** Element kinds, numbered as DLPack's DLDataTypeCode. */
@@ -149,9 +148,8 @@ typedef struct natten_params {
     int64_t grid_length[3]; /**< length of the whole grid; default 0: that of query and
                                key */
     int64_t query_begin[3]; /**< token of the grid that query starts at; default 0 */
-    int64_t
-        key_begin[3]; /**< token of the grid that key and value start at; default 0 */
-    int64_t reserved[8]; /**< 0 */
+    int64_t key_begin[3];   /**< the same of key and value */
+    int64_t reserved[8];    /**< 0 */
 } natten_params;
 
 /**

@@ -144,8 +144,8 @@ static natten_status check_first(const call *c)
         return natten_status_fail(
             NATTEN_ERR_SHAPE, "outputs[0].ndim=%" PRId32 " not in [4, 6]", first->ndim);
     for (int n = 0; n < first->ndim; n++) {
-        int64_t low = n == 0 ? 0 : 1,
-                high = n >= 1 && n <= rank ? INT32_MAX : INT64_MAX;
+        int64_t low = n <= rank ? 0 : 1, /* of a part without queries, too */
+            high = n >= 1 && n <= rank ? INT32_MAX : INT64_MAX;
         if (first->shape[n] < low || first->shape[n] > high)
             return natten_status_fail(NATTEN_ERR_SHAPE,
                                       "outputs[0][%s]=%" PRId64 " not in [%" PRId64

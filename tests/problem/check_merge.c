@@ -94,6 +94,22 @@ START_TEST(a_batch_of_zero_needs_no_memory)
 }
 END_TEST
 
+START_TEST(parts_without_queries_merge_to_nothing)
+{
+    for (int n = 1; n <= 2; n++) { /* height, width */
+        make();
+        m.out_shape[n] = m.lse_shape[n] = 0;
+        ck_assert_msg(forward() == NATTEN_OK, "%s", natten_last_error());
+        ck_assert_msg(backward() == NATTEN_OK, "%s", natten_last_error());
+        for (int i = 0; i < OUTS; i++)
+            ck_assert(m.out_memory[2 * COUNT][i] == 0);
+    }
+    m.out_shape[3] = 0; /* but there are heads */
+    ck_assert_int_eq(forward(), NATTEN_ERR_SHAPE);
+    ck_assert(said("outputs\\[0\\]\\[heads\\]=0 not in \\[1, "));
+}
+END_TEST
+
 START_TEST(arguments_that_must_be_there_are_named)
 {
     make();
@@ -209,6 +225,7 @@ int main(void)
     TCase *tests = tcase_create("merge");
     tcase_add_test(tests, legal_calls_succeed);
     tcase_add_test(tests, a_batch_of_zero_needs_no_memory);
+    tcase_add_test(tests, parts_without_queries_merge_to_nothing);
     tcase_add_test(tests, arguments_that_must_be_there_are_named);
     tcase_add_test(tests, types_devices_and_shapes_are_those_of_the_first);
     tcase_add_test(tests, layouts_and_overlaps_are_refused_and_nothing_is_written);
