@@ -148,7 +148,7 @@ double natten_dtype_load(natten_dtype dtype, const void *data, int64_t index)
     case NATTEN_FP16:
         return (double)natten_dtype_fp16_to_float(((const uint16_t *)data)[index]);
     default:
-        return NAN;
+        return (double)NAN;
     }
 }
 

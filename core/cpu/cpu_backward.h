@@ -53,7 +53,7 @@ static void silence(group *g)
             for (int r = 0; r < s->n; r++)
                 for (int i = 0; i < LANES; i++)
                     if (is_hollow(g, q, s->b + r, i)) {
-                        g->s[q][(s->slot[q] + r) * LANES + i] = -INFINITY;
+                        g->s[q][(s->slot[q] + r) * LANES + i] = -(real)INFINITY;
                         g->t[q][(s->slot[q] + r) * LANES + i] = 0;
                     }
     }
@@ -76,7 +76,7 @@ static void flush_backward(group *g)
     bool biased = p->bias.data && !g->in_extras && p->kind != NATTEN_CPU_GRAD_EXTRA;
     if (biased)
         start_from_bias(g);
-    logits(g, 0, g->s, biased, -INFINITY);
+    logits(g, 0, g->s, biased, -(real)INFINITY);
     logits(g, 1, g->t, false, 0);
     if (g->hollow)
         silence(g);

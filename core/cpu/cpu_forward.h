@@ -33,7 +33,7 @@ static void softmax(group *g, int q)
     int n = g->used[q];
     if (n == 0)
         return;
-    vec none = v_all(-INFINITY), m = largest(s, n, g->top[q]), sum = v_zero();
+    vec none = v_all(-(real)INFINITY), m = largest(s, n, g->top[q]), sum = v_zero();
     vec shift = v_if_more(m, none, m, v_zero());
     vec old = v_exp_down(v_sub(g->top[q], shift));
     for (int i = 0; i < n; i++) {
@@ -55,7 +55,7 @@ static void flush_forward(group *g)
     bool biased = g->pass->bias.data && !g->in_extras;
     if (biased)
         start_from_bias(g);
-    logits(g, 0, g->s, biased, -INFINITY);
+    logits(g, 0, g->s, biased, -(real)INFINITY);
     for (int q = 0; q < g->nq; q++)
         softmax(g, q);
     values(g, g->s, 1, g->c[0]);
@@ -73,7 +73,7 @@ static void finish_forward(group *g, int q)
     v_store(lse, v_add(g->top[q], v_log(l)));
     for (int i = 0; i < r->n; i++)
         if (sum[i] == 0) { /* every logit was -inf: even infinite values give 0 */
-            lse[i] = -INFINITY;
+            lse[i] = -(real)INFINITY;
             for (int64_t d = 0; d < p->other[1].dim; d++)
                 c[d * LANES + i] = 0;
         }

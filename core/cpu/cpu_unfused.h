@@ -227,7 +227,7 @@ static void attn_row(place *p, natten_role attn, natten_role own, natten_role ke
     for (int64_t d = 0; d < dim; d++)
         p->own[d] = load_element(p->task->dtype, address(p, own, p->index, p->head),
                                  d * view_of(p, own)->item);
-    fill_empty(p, attn, attn == NATTEN_ATTN ? -INFINITY : 0);
+    fill_empty(p, attn, attn == NATTEN_ATTN ? -(real)INFINITY : 0);
     visit_keys(p, attn, key, extra, dim, write_dots);
 }
 

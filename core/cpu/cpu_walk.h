@@ -197,7 +197,7 @@ static void begin_group(group *g)
     for (int q = 0; q < g->nq; q++) {
         pack_owner(g, q);
         g->used[q] = 0;
-        g->top[q] = v_all(-INFINITY);
+        g->top[q] = v_all(-(real)INFINITY);
         g->sum[q] = v_zero();
     }
 }

@@ -50,8 +50,8 @@ static natten_machine probed; /* threads and variant are the defaults */
 static char variant_list[64];
 static pthread_once_t probe_once = PTHREAD_ONCE_INIT;
 
-static atomic_int set_threads;                       /* 0: the default */
-static atomic_int set_variant = ATOMIC_VAR_INIT(-1); /* -1: the default */
+static atomic_int set_threads;      /* 0: the default */
+static atomic_int set_variant = -1; /* -1: the default */
 
 static int find_variant(const char *name)
 {
