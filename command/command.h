@@ -2,7 +2,8 @@
  *
  * What the files of the natten command share: the subcommands, the exit statuses, how a
  * failure is told, and how Ctrl-C ends long work.  The command is a user of the library
- * like any other: it knows natten.h and nothing of what lies behind it. */
+ * like any other: it knows natten.h and nothing of what lies behind it, but that
+ * gradcheck reads problem texts with the core's reader. */
 #ifndef NATTEN_COMMAND_COMMAND_H
 #define NATTEN_COMMAND_COMMAND_H
 

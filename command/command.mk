@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 #
-# The natten command: a user of the public library like any other.
+# The natten command: a user of the public library like any other.  Only gradcheck asks
+# the core for more: it reads problem texts, with the one reader that there is.
 
 bin_PROGRAMS += %D%/natten
 
@@ -27,12 +28,12 @@ bin_PROGRAMS += %D%/natten
 	%D%/picture.c %D%/picture.h \
 	%D%/picture_jpeg.c \
 	%D%/picture_png.c \
-	%D%/problem.c %D%/problem.h \
 	%D%/progress.c %D%/progress.h \
 	%D%/report.c %D%/report.h \
 	%D%/rows.c %D%/rows.h
 %C%_natten_CFLAGS = $(AM_CFLAGS) $(PNG_CFLAGS) $(JPEG_CFLAGS) $(JANSSON_CFLAGS)
-%C%_natten_LDADD = core/libnatten.la $(PNG_LIBS) $(JPEG_LIBS) $(JANSSON_LIBS)
+%C%_natten_LDADD = core/libnatten.la core/libnatten_core.la \
+	$(PNG_LIBS) $(JPEG_LIBS) $(JANSSON_LIBS)
 
 # ---- man pages ------------------------------------------------------------------------
 # Made from the command's own --help by make man, which needs help2man, and kept, so that

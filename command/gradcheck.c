@@ -7,10 +7,12 @@
  * The differences are of fourth order: with a step of 2^-9 what they leave out is below
  * 1e-9 for data in [-2, 2) and windows of a few dozen keys, and rounding below 1e-10.
  * The bound, 1e-7 of 1 + the largest gradient, lies above both and far below any
- * mistake.    */
+ * mistake. */
+#include "base/status.h"
+#include "command.h"
 #include "gradcheck_data.h"
-
-#include "report.h"
+#include "options.h"
+#include "problem/roles.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -27,7 +29,6 @@ typedef struct gradchecking {
     int texts;
     int64_t count, seed;
     bool spoil;
-    int32_t backend;
 } gradchecking;
 
 enum { KEY_COUNT = KEY_OWN, KEY_SEED, KEY_SPOIL };
@@ -80,10 +81,12 @@ static double loss(check *c)
     long double sum = 0;
     if (check_forward(c) != NATTEN_OK)
         return (double)NAN;
-    for (int i = 0; i < 2; i++) {
-        const npy_array *result = &c->array[c->results[i]];
-        const npy_array *weight = &c->array[c->weights[i]];
+    for (int i = 0; i < CHECK_PAIRS; i++) {
+        const npy_array *result = &c->array[check_pairs[i].tensor];
+        const npy_array *weight = &c->array[check_pairs[i].gradient];
         const double *r = result->tensor.data, *w = weight->tensor.data;
+        if (!check_is_result(c, check_pairs[i].tensor))
+            continue;
         for (int64_t e = 0; r && w && e < result->count; e++)
             if (isfinite(r[e])) /* empty slots of qk hold -inf */
                 sum += (long double)r[e] * (long double)w[e];
@@ -107,9 +110,9 @@ static double difference(check *c, double *at)
 }
 
 /* One tensor's line; false if it is wrong. */
-static bool check_tensor(check *c, role input, role gradient)
+static bool check_tensor(check *c, const check_pair *pair)
 {
-    npy_array *values = &c->array[input], *slopes = &c->array[gradient];
+    npy_array *values = &c->array[pair->tensor], *slopes = &c->array[pair->gradient];
     double *x = values->tensor.data, largest = 0, error = 0;
     const double *slope = slopes->tensor.data;
     int64_t tried = values->count < TRIED ? values->count : TRIED;
@@ -125,41 +128,62 @@ static bool check_tensor(check *c, role input, role gradient)
     bool fine = error <= limit;
     printf("  %-22s %s  largest error %.1e of %.1e, %" PRId64 " of %" PRId64
            " elements\n",
-           role_name(gradient), fine ? "Ok   " : "WRONG", error, limit, tried,
-           values->count);
+           natten_roles_info(pair->gradient)->name, fine ? "Ok   " : "WRONG", error,
+           limit, tried, values->count);
+    return fine;
+}
+
+/* Every gradient that the problem has; false if one is wrong. */
+static bool check_tensors(const gradchecking *g, check *c)
+{
+    bool fine = true;
+    for (int i = 0; i < CHECK_PAIRS && !command_interrupted(); i++) {
+        const npy_array *gradient = &c->array[check_pairs[i].gradient];
+        double *slope = gradient->tensor.data;
+        if (!slope || check_is_result(c, check_pairs[i].tensor))
+            continue;
+        if (g->spoil && gradient->count)
+            slope[0] += 0.001;
+        fine &= check_tensor(c, &check_pairs[i]);
+    }
     return fine;
 }
 
 /* Sets *fine; returns an exit status for what is no wrong gradient. */
-static int check_problem(const gradchecking *g, const char *text, bool *fine)
+static int check_problem(const gradchecking *g, const natten_problem_spec *asked,
+                         bool *fine)
 {
     check c;
-    const char *token;
-    problem asked;
-    if (!problem_parse(&asked, text, &token))
-        return command_fail(EXIT_USAGE, "'%s': %s%s", text,
-                            *token ? "not understood from " : "something is missing",
-                            token);
-    if (asked.kind != ELEMENT_FP64)
+    char text[NATTEN_PROBLEM_TEXT_BYTES];
+    natten_problem_text_print(asked, text);
+    if (asked->dtype != NATTEN_FP64)
         return command_fail(EXIT_USAGE, "'%s': differences need fp64", text);
-    asked.params.backend = g->backend;
-    int status = check_create(&c, &asked);
+    int status = check_create(&c, asked);
     if (!status)
         status = command_check(check_forward(&c));
     if (!status)
         status = command_check(check_backward(&c));
     if (!status) {
         printf("%s\n", text);
-        for (int i = 0; i < c.pairs; i++) {
-            double *slope = c.array[c.gradients[i]].tensor.data;
-            slope[0] += g->spoil ? 0.001 : 0;
-            *fine &= check_tensor(&c, c.inputs[i], c.gradients[i]);
-            if (command_interrupted())
-                status = EXIT_IO;
-        }
+        *fine &= check_tensors(g, &c);
+        status = command_interrupted() ? EXIT_IO : EXIT_FINE;
     }
     check_destroy(&c);
     return status;
+}
+
+/* Problem `i`: of those that were named, or a random one. */
+static int get_problem(const gradchecking *g, int64_t i, natten_problem_spec *asked)
+{
+    if (!g->texts) {
+        *asked = check_random_problem((uint32_t)(g->seed * 1000 + i));
+        return EXIT_FINE;
+    }
+    if (natten_problem_text_parse(g->text[i], asked) == NATTEN_OK)
+        return EXIT_FINE;
+    /* "natten: problem text at ...": who says so is known. */
+    const char *sentence = strchr(natten_status_sentence(), ':');
+    return command_fail(EXIT_USAGE, "'%s'%s", g->text[i], sentence);
 }
 
 int command_gradcheck(int argc, char **argv)
@@ -173,10 +197,10 @@ int command_gradcheck(int argc, char **argv)
     argp_parse(&argp, argc, argv, 0, NULL, &g);
     int64_t problems = g.texts ? g.texts : g.count;
     for (int64_t i = 0; i < problems && !status; i++) {
-        char random[256];
-        if (!g.texts)
-            check_random_text(random, sizeof random, (uint32_t)(g.seed * 1000 + i));
-        status = check_problem(&g, g.texts ? g.text[i] : random, &fine);
+        natten_problem_spec asked;
+        status = get_problem(&g, i, &asked);
+        if (!status)
+            status = check_problem(&g, &asked, &fine);
     }
     free(g.text);
     if (status)

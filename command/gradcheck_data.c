@@ -1,203 +1,150 @@
 /* SPDX-License-Identifier: MIT
  *
- * From a problem to tensors: which roles an operation has, what shapes they have, what
- * stands in them. */
+ * From a problem to tensors, and from tensors to calls. */
 #include "gradcheck_data.h"
 
-#include <inttypes.h>
+#include "command.h"
+#include "problem/roles.h"
+
 #include <string.h>
 
-static natten_tensor *tensor(check *c, role which)
-{
-    return c->array[which].tensor.data ? &c->array[which].tensor : NULL;
-}
-
-/* Shape of a role's tensor; a gradient has that of what it belongs to. */
-static int get_shape(const problem *p, role which, int64_t shape[NPY_MAX_NDIM])
-{
-    int rank = p->params.rank, ndim = 0;
-    int64_t slots = 1;
-    /* Where that is too much for 64 bits the window is illegal, and the library says
-     * so. */
-    for (int a = 0; a < rank; a++)
-        if (__builtin_mul_overflow(slots, p->params.kernel_size[a], &slots))
-            slots = 1;
-    bool is_key = which == ROLE_KEY || which == ROLE_VALUE;
-    if (which == ROLE_BIAS) {
-        shape[ndim++] = p->heads;
-        for (int a = 0; a < rank; a++)
-            shape[ndim++] = 2 * p->params.kernel_size[a] - 1;
-        return ndim;
-    }
-    shape[ndim++] = p->batch;
-    if (which == ROLE_ADDITIONAL_KEYS || which == ROLE_ADDITIONAL_VALUES) {
-        shape[ndim++] = p->extras;
-        is_key = true;
-    } else {
-        for (int a = 0; a < rank; a++)
-            shape[ndim++] = is_key ? p->length_key[a] : p->length[a];
-    }
-    shape[ndim++] = is_key ? p->heads_kv : p->heads;
-    if (which == ROLE_LSE)
-        return ndim;
-    bool is_value =
-        which == ROLE_VALUE || which == ROLE_ADDITIONAL_VALUES || which == ROLE_OUT;
-    shape[ndim++] = which == ROLE_ATTN ? slots + p->extras
-                    : is_value         ? p->head_dim_v
-                                       : p->head_dim;
-    return ndim;
-}
-
-/* The generator of docs/problem-text.md; `number` is its number of the role. */
-static void fill(npy_array *array, int64_t seed, int64_t number)
-{
-    double *to = array->tensor.data;
-    int64_t x = (seed * 1000003 + number * 7919 + 1) % 2147483647;
-    x = x ? x : 1;
-    for (int64_t i = 0; i < array->count; i++) {
-        x = 48271 * x % 2147483647;
-        to[i] = (double)(x / 8388608 - 128) / 64;
-    }
-}
-
-/* What a role is like (for its shape) and which generator it has; -1: it is computed.
- */
-static const struct {
-    role like;
-    int number;
-} data[ROLES] = {
-    [ROLE_QUERY] = {ROLE_QUERY, 0},
-    [ROLE_KEY] = {ROLE_KEY, 1},
-    [ROLE_VALUE] = {ROLE_VALUE, 2},
-    [ROLE_BIAS] = {ROLE_BIAS, 3},
-    [ROLE_ADDITIONAL_KEYS] = {ROLE_ADDITIONAL_KEYS, 4},
-    [ROLE_ADDITIONAL_VALUES] = {ROLE_ADDITIONAL_VALUES, 5},
-    [ROLE_ATTN] = {ROLE_ATTN, 6},
-    [ROLE_OUT] = {ROLE_OUT, -1},
-    [ROLE_LSE] = {ROLE_LSE, -1},
-    [ROLE_GRAD_OUT] = {ROLE_OUT, 10},
-    [ROLE_GRAD_LSE] = {ROLE_LSE, 11},
-    [ROLE_GRAD_ATTN] = {ROLE_ATTN, 9},
-    [ROLE_GRAD_QUERY] = {ROLE_QUERY, -1},
-    [ROLE_GRAD_KEY] = {ROLE_KEY, -1},
-    [ROLE_GRAD_VALUE] = {ROLE_VALUE, -1},
-    [ROLE_GRAD_BIAS] = {ROLE_BIAS, -1},
-    [ROLE_GRAD_ADDITIONAL_KEYS] = {ROLE_ADDITIONAL_KEYS, -1},
-    [ROLE_GRAD_ADDITIONAL_VALUES] = {ROLE_ADDITIONAL_VALUES, -1},
+const check_pair check_pairs[CHECK_PAIRS] = {
+    {NATTEN_QUERY, NATTEN_GRAD_QUERY},
+    {NATTEN_KEY, NATTEN_GRAD_KEY},
+    {NATTEN_VALUE, NATTEN_GRAD_VALUE},
+    {NATTEN_BIAS, NATTEN_GRAD_BIAS},
+    {NATTEN_ADDITIONAL_KEYS, NATTEN_GRAD_ADDITIONAL_KEYS},
+    {NATTEN_ADDITIONAL_VALUES, NATTEN_GRAD_ADDITIONAL_VALUES},
+    {NATTEN_ATTN, NATTEN_GRAD_ATTN},
+    {NATTEN_OUT, NATTEN_GRAD_OUT},
+    {NATTEN_LSE, NATTEN_GRAD_LSE},
 };
 
-static int add(check *c, role which)
+static const struct {
+    natten_operation forward, backward;
+} operations[] = {{NATTEN_FORWARD, NATTEN_BACKWARD},
+                  {NATTEN_QK, NATTEN_QK_BACKWARD},
+                  {NATTEN_AV, NATTEN_AV_BACKWARD}};
+
+bool check_is_result(const check *c, natten_role tensor)
 {
-    int64_t shape[NPY_MAX_NDIM];
-    int ndim = get_shape(&c->asked, data[which].like, shape);
+    const natten_operation_info *info = natten_roles_of(c->forward.operation);
+    for (int i = 0; i < info->uses; i++)
+        if (info->use[i].role == tensor)
+            return info->use[i].output;
+    return false;
+}
+
+/* Ask the library before memory is made: what an illegal window would make of a shape
+ * is nobody's business. */
+static natten_status ask(const check *c)
+{
+    const natten_problem_spec *spec = &c->forward;
+    bool av = spec->operation == NATTEN_AV;
+    const natten_role roles[4] = {
+        av ? NATTEN_ATTN : NATTEN_QUERY, av ? NATTEN_VALUE : NATTEN_KEY, NATTEN_VALUE,
+        av ? NATTEN_ADDITIONAL_VALUES : NATTEN_ADDITIONAL_KEYS};
+    natten_tensor tensor[4];
+    int64_t shape[4][6];
+    for (int i = 0; i < 4; i++)
+        tensor[i] =
+            (natten_tensor){.device_type = NATTEN_CPU,
+                            .ndim = natten_problem_spec_shape(spec, roles[i], shape[i]),
+                            .dtype_code = NATTEN_FLOAT,
+                            .dtype_bits = 64,
+                            .dtype_lanes = 1,
+                            .shape = shape[i]};
+    bool fused = spec->operation == NATTEN_FORWARD;
+    return natten_supported(&c->params, (int32_t)spec->operation, &tensor[0],
+                            &tensor[1], fused ? &tensor[2] : NULL,
+                            spec->extras ? &tensor[3] : NULL);
+}
+
+/* Room for a role's tensor, with the data of the page on problem texts. */
+static int add(check *c, const natten_problem_spec *spec, natten_role which)
+{
+    int64_t shape[6];
+    npy_array *array = &c->array[which];
+    if (!natten_problem_spec_has(spec, which))
+        return EXIT_FINE;
+    int ndim = natten_problem_spec_shape(spec, which, shape);
     int status =
-        npy_allocate(&c->array[which], ELEMENT_FP64, ndim, shape, role_name(which));
-    if (!status && data[which].number >= 0)
-        fill(&c->array[which], c->asked.seed, data[which].number);
+        npy_allocate(array, ELEMENT_FP64, ndim, shape, natten_roles_info(which)->name);
+    if (!status)
+        natten_problem_spec_fill(spec, which, array->tensor.data, array->count);
     return status;
 }
 
-static int add_input(check *c, role input, role gradient)
-{
-    c->inputs[c->pairs] = input;
-    c->gradients[c->pairs++] = gradient;
-    int status = add(c, input);
-    return status ? status : add(c, gradient);
-}
-
-static bool is_fused(const check *c)
-{
-    return c->asked.operation == NATTEN_FORWARD ||
-           c->asked.operation == NATTEN_BACKWARD;
-}
-
-static bool is_qk(const check *c)
-{
-    return c->asked.operation == NATTEN_QK || c->asked.operation == NATTEN_QK_BACKWARD;
-}
-
-int check_create(check *c, const problem *asked)
+int check_create(check *c, const natten_problem_spec *asked)
 {
     memset(c, 0, sizeof *c);
-    c->asked = *asked;
-    bool keys = is_fused(c) || is_qk(c), values = !is_qk(c);
-    c->results[0] = is_qk(c) ? ROLE_ATTN : ROLE_OUT;
-    c->weights[0] = is_qk(c) ? ROLE_GRAD_ATTN : ROLE_GRAD_OUT;
-    c->results[1] = ROLE_LSE;
-    c->weights[1] = ROLE_GRAD_LSE;
-    int status = add(c, c->results[0]);
-    if (!status)
-        status = add(c, c->weights[0]);
-    if (!status && is_fused(c))
-        status = add(c, ROLE_LSE);
-    if (!status && is_fused(c) && asked->grad_lse)
-        status = add(c, ROLE_GRAD_LSE);
-    if (!status && !keys)
-        status = add_input(c, ROLE_ATTN, ROLE_GRAD_ATTN);
-    if (!status && keys)
-        status = add_input(c, ROLE_QUERY, ROLE_GRAD_QUERY);
-    if (!status && keys)
-        status = add_input(c, ROLE_KEY, ROLE_GRAD_KEY);
-    if (!status && values)
-        status = add_input(c, ROLE_VALUE, ROLE_GRAD_VALUE);
-    if (!status && keys && asked->bias)
-        status = add_input(c, ROLE_BIAS, ROLE_GRAD_BIAS);
-    if (!status && keys && asked->extras)
-        status = add_input(c, ROLE_ADDITIONAL_KEYS, ROLE_GRAD_ADDITIONAL_KEYS);
-    if (!status && values && asked->extras)
-        status = add_input(c, ROLE_ADDITIONAL_VALUES, ROLE_GRAD_ADDITIONAL_VALUES);
+    c->forward = c->backward = *asked;
+    for (size_t i = 0; i < sizeof operations / sizeof *operations; i++)
+        if (asked->operation == operations[i].forward ||
+            asked->operation == operations[i].backward) {
+            c->forward.operation = operations[i].forward;
+            c->backward.operation = operations[i].backward;
+        }
+    c->params = natten_problem_spec_params(asked, NATTEN_BACKEND_AUTO);
+    int status = command_check(ask(c));
+    for (int i = 0; i < CHECK_PAIRS && !status; i++) {
+        status = add(c, &c->forward, check_pairs[i].tensor);
+        if (!status)
+            status = add(c, &c->backward, check_pairs[i].gradient);
+    }
     return status;
 }
 
 void check_destroy(check *c)
 {
-    for (role which = 0; which < ROLES; which++)
+    for (int which = 0; which < NATTEN_ROLES; which++)
         npy_free(&c->array[which]);
 }
 
+static natten_tensor *of(check *c, natten_role which)
+{
+    return c->array[which].tensor.data ? &c->array[which].tensor : NULL;
+}
+
+/* By name, as natten.h lists them. */
+#define T(role) of(c, NATTEN_##role)
+
 natten_status check_forward(check *c)
 {
-    const natten_params *params = &c->asked.params;
-    natten_tensor *query = tensor(c, ROLE_QUERY), *key = tensor(c, ROLE_KEY);
-    natten_tensor *value = tensor(c, ROLE_VALUE), *bias = tensor(c, ROLE_BIAS);
-    natten_tensor *extra_keys = tensor(c, ROLE_ADDITIONAL_KEYS);
-    natten_tensor *extra_values = tensor(c, ROLE_ADDITIONAL_VALUES);
-    if (is_fused(c))
-        return natten_forward(params, query, key, value, bias, extra_keys, extra_values,
-                              tensor(c, ROLE_OUT), tensor(c, ROLE_LSE), NULL, 0, NULL);
-    if (is_qk(c))
-        return natten_qk(params, query, key, bias, extra_keys, tensor(c, ROLE_ATTN),
+    const natten_params *p = &c->params;
+    switch (c->forward.operation) {
+    case NATTEN_FORWARD:
+        return natten_forward(p, T(QUERY), T(KEY), T(VALUE), T(BIAS),
+                              T(ADDITIONAL_KEYS), T(ADDITIONAL_VALUES), T(OUT), T(LSE),
+                              NULL, 0, NULL);
+    case NATTEN_QK:
+        return natten_qk(p, T(QUERY), T(KEY), T(BIAS), T(ADDITIONAL_KEYS), T(ATTN),
                          NULL, 0, NULL);
-    return natten_av(params, tensor(c, ROLE_ATTN), value, extra_values,
-                     tensor(c, ROLE_OUT), NULL, 0, NULL);
+    default:
+        return natten_av(p, T(ATTN), T(VALUE), T(ADDITIONAL_VALUES), T(OUT), NULL, 0,
+                         NULL);
+    }
 }
 
 natten_status check_backward(check *c)
 {
-    const natten_params *params = &c->asked.params;
-    natten_tensor *query = tensor(c, ROLE_QUERY), *key = tensor(c, ROLE_KEY);
-    natten_tensor *value = tensor(c, ROLE_VALUE), *bias = tensor(c, ROLE_BIAS);
-    natten_tensor *extra_keys = tensor(c, ROLE_ADDITIONAL_KEYS);
-    natten_tensor *extra_values = tensor(c, ROLE_ADDITIONAL_VALUES);
-    natten_tensor *grad_query = tensor(c, ROLE_GRAD_QUERY);
-    natten_tensor *grad_key = tensor(c, ROLE_GRAD_KEY);
-    natten_tensor *grad_value = tensor(c, ROLE_GRAD_VALUE);
-    natten_tensor *grad_bias = tensor(c, ROLE_GRAD_BIAS);
-    natten_tensor *grad_extra_keys = tensor(c, ROLE_GRAD_ADDITIONAL_KEYS);
-    natten_tensor *grad_extra_values = tensor(c, ROLE_GRAD_ADDITIONAL_VALUES);
-    if (is_fused(c))
-        return natten_backward(params, query, key, value, bias, extra_keys,
-                               extra_values, tensor(c, ROLE_OUT), tensor(c, ROLE_LSE),
-                               tensor(c, ROLE_GRAD_OUT), tensor(c, ROLE_GRAD_LSE),
-                               grad_query, grad_key, grad_value, grad_bias,
-                               grad_extra_keys, grad_extra_values, NULL, 0, NULL);
-    if (is_qk(c))
-        return natten_qk_backward(params, query, key, extra_keys,
-                                  tensor(c, ROLE_GRAD_ATTN), grad_query, grad_key,
-                                  grad_bias, grad_extra_keys, NULL, 0, NULL);
-    return natten_av_backward(params, tensor(c, ROLE_ATTN), value, extra_values,
-                              tensor(c, ROLE_GRAD_OUT), tensor(c, ROLE_GRAD_ATTN),
-                              grad_value, grad_extra_values, NULL, 0, NULL);
+    const natten_params *p = &c->params;
+    switch (c->backward.operation) {
+    case NATTEN_BACKWARD:
+        return natten_backward(p, T(QUERY), T(KEY), T(VALUE), T(BIAS),
+                               T(ADDITIONAL_KEYS), T(ADDITIONAL_VALUES), T(OUT), T(LSE),
+                               T(GRAD_OUT), T(GRAD_LSE), T(GRAD_QUERY), T(GRAD_KEY),
+                               T(GRAD_VALUE), T(GRAD_BIAS), T(GRAD_ADDITIONAL_KEYS),
+                               T(GRAD_ADDITIONAL_VALUES), NULL, 0, NULL);
+    case NATTEN_QK_BACKWARD:
+        return natten_qk_backward(p, T(QUERY), T(KEY), T(ADDITIONAL_KEYS), T(GRAD_ATTN),
+                                  T(GRAD_QUERY), T(GRAD_KEY), T(GRAD_BIAS),
+                                  T(GRAD_ADDITIONAL_KEYS), NULL, 0, NULL);
+    default:
+        return natten_av_backward(p, T(ATTN), T(VALUE), T(ADDITIONAL_VALUES),
+                                  T(GRAD_OUT), T(GRAD_ATTN), T(GRAD_VALUE),
+                                  T(GRAD_ADDITIONAL_VALUES), NULL, 0, NULL);
+    }
 }
 
 static int below(uint32_t *state, int most)
@@ -206,49 +153,32 @@ static int below(uint32_t *state, int most)
     return (int)((uint64_t)(*state >> 8) * (uint64_t)most >> 24);
 }
 
-/* " s2x1": a value per axis, each made by the caller. */
-static int print_axes(char *text, size_t size, const char *prefix, int rank,
-                      const int *values)
+natten_problem_spec check_random_problem(uint32_t seed)
 {
-    int length = snprintf(text, size, " %s", prefix);
-    for (int a = 0; a < rank; a++)
-        length +=
-            snprintf(text + length, size - (size_t)length, a ? "x%d" : "%d", values[a]);
-    return length;
-}
-
-void check_random_text(char *text, size_t size, uint32_t seed)
-{
-    static const char *const operations[] = {"bwd", "bwd", "qkbwd", "avbwd"};
-    int length[3], window[3], stride[3], dilation[3];
+    static const natten_operation choice[] = {NATTEN_BACKWARD, NATTEN_BACKWARD,
+                                              NATTEN_QK_BACKWARD, NATTEN_AV_BACKWARD};
+    natten_problem_spec s = {.dtype = NATTEN_FP64, .operation = choice[seed % 4]};
     seed = seed * 2654435761U + 1;
     below(&seed, 2);
-    int rank = 1 + below(&seed, 3);
-    for (int a = 0; a < rank; a++) {
-        length[a] = (rank == 1 ? 9 : 3) + below(&seed, rank == 1 ? 8 : 4);
-        dilation[a] = 1 + below(&seed, 2);
-        window[a] = 1 + below(&seed, length[a] / dilation[a]);
-        stride[a] = 1 + below(&seed, window[a]);
+    s.rank = 1 + below(&seed, 3);
+    for (int a = 0; a < s.rank; a++) {
+        int length = (s.rank == 1 ? 9 : 3) + below(&seed, s.rank == 1 ? 8 : 4);
+        int dilation = 1 + below(&seed, 2),
+            window = 1 + below(&seed, length / dilation);
+        s.queries[a] = s.keys[a] = s.grid_length[a] = length;
+        s.dilation[a] = dilation;
+        s.kernel_size[a] = window;
+        s.stride[a] = 1 + below(&seed, window);
+        s.is_causal[a] = below(&seed, 2);
     }
-    /* One number per statement: the order of a call's arguments is the compiler's. */
-    int operation = below(&seed, 4), batch = 1 + below(&seed, 2);
-    int heads_kv = 1 + below(&seed, 2), heads = heads_kv * (1 + below(&seed, 2));
-    int head_dim = 1 + below(&seed, 5), head_dim_v = 1 + below(&seed, 5);
-    int at = snprintf(text, size, "%s fp64 b%d h%d:%d d%d:%d", operations[operation],
-                      batch, heads, heads_kv, head_dim, head_dim_v);
-    at += print_axes(text + at, size - (size_t)at, "", rank, length);
-    at += print_axes(text + at, size - (size_t)at, "w", rank, window);
-    at += print_axes(text + at, size - (size_t)at, "s", rank, stride);
-    at += print_axes(text + at, size - (size_t)at, "e", rank, dilation);
-    at += snprintf(text + at, size - (size_t)at, " causal");
-    for (int a = 0; a < rank; a++)
-        at += snprintf(text + at, size - (size_t)at, "%d", below(&seed, 2));
-    int extras = below(&seed, 4), bias = below(&seed, 2), grad_lse = below(&seed, 2);
-    if (extras)
-        at += snprintf(text + at, size - (size_t)at, " m%d", extras);
-    if (bias && operation < 3)
-        at += snprintf(text + at, size - (size_t)at, " bias");
-    if (grad_lse && operation < 2)
-        at += snprintf(text + at, size - (size_t)at, " dlse");
-    snprintf(text + at, size - (size_t)at, " seed%d", 1 + below(&seed, 2000));
+    s.batch = 1 + below(&seed, 2);
+    s.heads_kv = 1 + below(&seed, 2);
+    s.heads = s.heads_kv * (1 + below(&seed, 2));
+    s.dim = 1 + below(&seed, 5);
+    s.dim_v = 1 + below(&seed, 5);
+    s.extras = below(&seed, 4);
+    s.has_bias = below(&seed, 2) && s.operation != NATTEN_AV_BACKWARD;
+    s.has_grad_lse = below(&seed, 2) && s.operation == NATTEN_BACKWARD;
+    s.seed = 1 + below(&seed, 2000);
+    return s;
 }

@@ -13,12 +13,20 @@ ok()
         ! grep -q WRONG out
 }
 check 'gradients are right for random problems' ok --count 12
+each_operation()
+{
+    ok && for operation in bwd qkbwd avbwd; do
+        grep -q "^$operation " out || return
+    done
+}
+check 'without arguments each operation has a problem' each_operation
+check 'a batch of nothing is right' ok 'bwd fp64 b0 h1 d2 6 w3 m2 bias dlse'
 check 'gradients are right for a given problem' ok \
     'bwd fp64 b2 h4:2 d5:3 7x11 w3x5 s1x2 e2x1 causal01 m3 bias scale0.5 dlse seed7'
 check 'gradients are right for parts of a grid' ok \
-    'bwd fp64 b1 h2 d3 5x4 w3x3 g9x8 q2x3 k1x0 n6x7 bias' \
-    'qkbwd fp64 b1 h2:1 d3 5 w4 causal1 g9 q2 k1 n6 bias m1' \
-    'avbwd fp64 b1 h2:1 d3 5 w4 causal1 g9 q2 k1 n6 m1'
+    'bwd fp64 b1 h2 d3 5x4 w3x3 bias g9x8 q2x3 k1x0 n6x7' \
+    'qkbwd fp64 b1 h2:1 d3 5 w4 causal1 m1 bias g9 q2 k1 n6' \
+    'avbwd fp64 b1 h2:1 d3 5 w4 causal1 m1 g9 q2 k1 n6'
 every_line()
 {
     ok 'bwd fp64 b1 h1 d2 6 w3 m1 bias' || return

@@ -107,8 +107,8 @@ table()
     wrong 2 'each part is two' merge q.npy $o
     wrong 2 '0 files' merge $o
     wrong 2 'there is nothing to name' info q.npy
-    wrong 2 "'fwd fp64 b1': something is missing" gradcheck 'fwd fp64 b1'
-    wrong 2 'not understood from w3,3' gradcheck 'bwd fp64 b1 h1 d3 5x5 w3,3'
+    wrong 2 'expected h and the heads' gradcheck 'fwd fp64 b1'
+    wrong 2 'at "w3,3": expected w' gradcheck 'bwd fp64 b1 h1 d3 5x5 w3,3'
     wrong 2 'differences need fp64' gradcheck 'bwd fp32 b1 h1 d3 5x5 w3x3'
     wrong 2 'kernel-size[height]=9' gradcheck 'bwd fp64 b1 h1 d3 5x5 w9x3'
     wrong 2 '--sigma is missing' denoise q.npy precious.npy
