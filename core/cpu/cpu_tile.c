@@ -61,10 +61,16 @@ static int64_t partners_along(const natten_cpu_pass *p, int a)
                 parts_of(p->owner_is_key ? x->query_count : x->key_count, x->dilation));
 }
 
-/* Most positions that `count` neighbouring owners see along an axis. Queries see their
- * window, which moves by up to a stride at a time. Keys are seen by as many queries,
- * but for those near a border, which the windows of all queries up to it shift onto; on
- * a short axis one tile has keys at both. */
+/* Most positions that `count` neighbouring owners with windows of `window` see. */
+static int64_t span_of(int64_t count, int64_t stride, int64_t window)
+{
+    return count - 1 + (count > 1 ? stride - 1 : 0) + window;
+}
+
+/* The same on an axis. Queries see their window, which moves by up to a stride at a
+ * time. Keys are seen by as many queries, but for those near a border, which the
+ * windows of all queries up to it shift onto; on a short axis one tile has keys at
+ * both. */
 static int64_t box(const natten_cpu_pass *p, int a, int64_t count)
 {
     const natten_axis *x = &p->axis[a];
@@ -74,7 +80,7 @@ static int64_t box(const natten_cpu_pass *p, int a, int64_t count)
             return partners_along(p, a);
         window += window / 2 + x->stride;
     }
-    return least(partners_along(p, a), count - 1 + x->stride - 1 + window);
+    return least(partners_along(p, a), span_of(count, x->stride, window));
 }
 
 /* The same away from borders: what a group's strips should hold at a time. */
@@ -105,11 +111,10 @@ size_t natten_cpu_tile_promise(const natten_task *task)
     return (1u << 20) + 3 * cells * natten_dtype_bytes(task->accumulator);
 }
 
-/* ---- chunks of the softmax
- * ----------------------------------------------------------- */
+/* ---- chunks of the softmax ------------------------------------------------------- */
 
-/* As many rows as scores and strips have room for; the same for every part of a grid.
- */
+/* As many rows as scores and strips have room for, the strips of the smallest tile at
+ * least; the same for every part of a grid. */
 static natten_cpu_chunk choose_chunk(const natten_cpu_pass *p,
                                      const natten_cpu_kernels *k)
 {
@@ -117,7 +122,10 @@ static natten_cpu_chunk choose_chunk(const natten_cpu_pass *p,
     natten_cpu_chunk chunk = {0, 0, 0};
     if (p->kind != NATTEN_CPU_FORWARD)
         return chunk;
-    size_t row_bytes = (size_t)(strip_rows(p) * pitch_of(w[2], k)) * k->real_bytes;
+    const natten_axis *x = &p->axis[2];
+    int64_t width = least(parts_of(x->length, x->dilation),
+                          span_of(k->lanes, x->stride, w[2]));
+    size_t row_bytes = (size_t)(strip_rows(p) * pitch_of(width, k)) * k->real_bytes;
     int64_t rows = (int64_t)(natten_cpu_tile_promise(p->task) / 2 / row_bytes);
     rows = most(1, least(rows, least(MOST_ROWS, NATTEN_CPU_SLOTS / w[2])));
     if (w[2] > NATTEN_CPU_SLOTS)
@@ -141,8 +149,7 @@ static void chunk_extent(const natten_cpu_pass *p, int owners, int64_t *planes,
         *planes = p->chunk.planes ? p->chunk.planes : box(p, 0, owners);
 }
 
-/* ---- scratch
- * ------------------------------------------------------------------------- */
+/* ---- scratch --------------------------------------------------------------------- */
 
 static size_t place(size_t *end, int64_t bytes)
 {
@@ -173,8 +180,7 @@ static natten_cpu_layout make_layout(const natten_cpu_pass *p,
     return l;
 }
 
-/* ---- tiles
- * --------------------------------------------------------------------------- */
+/* ---- tiles ----------------------------------------------------------------------- */
 
 /* How much of the partners the strips hold at a time, most first. */
 typedef enum keep {

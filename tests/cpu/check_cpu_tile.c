@@ -127,16 +127,18 @@ END_TEST
 static natten_axis random_axis(randoms *r, int longest)
 {
     int length = (int)random_int(r, 1, longest), window = (int)random_int(r, 1, length);
-    return whole(length, window, (int)random_int(r, 1, window),
-                 (int)random_int(r, 1, length / window), random_once_in(r, 3));
+    int stride = (int)random_int(r, 1, window);
+    int dilation = (int)random_int(r, 1, length / window);
+    return whole(length, window, stride, dilation, random_once_in(r, 3));
 }
 
 START_TEST(strips_hold_what_a_tile_sees_on_random_grids)
 {
     randoms r = {1};
-    for (int n = 0; n < 400; n++) {
-        natten_task t = task_of(random_axis(&r, 20), random_axis(&r, 30),
-                                random_axis(&r, 120), (int)random_int(&r, 1, 200));
+    for (int n = 0; n < 4000; n++) {
+        natten_axis z = random_axis(&r, 20), y = random_axis(&r, 30);
+        natten_axis x = random_axis(&r, 120);
+        natten_task t = task_of(z, y, x, (int)random_int(&r, 1, 200));
         check_task(&t);
     }
 }
@@ -147,8 +149,9 @@ START_TEST(a_part_of_a_grid_breaks_its_softmax_like_the_whole)
 {
     randoms r = {2};
     for (int n = 0; n < 400; n++) {
-        natten_task t = task_of(random_axis(&r, 20), random_axis(&r, 40),
-                                random_axis(&r, 500), (int)random_int(&r, 1, 99));
+        natten_axis z = random_axis(&r, 20), y = random_axis(&r, 40);
+        natten_axis x = random_axis(&r, 500);
+        natten_task t = task_of(z, y, x, (int)random_int(&r, 1, 99));
         natten_task part = t;
         for (int a = 0; a < 3; a++) {
             natten_axis *x = &part.axis[a];
