@@ -11,9 +11,8 @@ enum {
     CACHE_BYTES =
         400 << 10, /* of strips: what the second level of most processors holds */
     FEW_ITEMS = 16,
-    MOST_ROWS = 64,          /* partner rows in a chunk */
-    EXTRA_BYTES = 128 << 10, /* of strips of extra tokens */
-    SUMS_BYTES = 256 << 10   /* left for slices of sums in backward: cpu.c */
+    MOST_ROWS = 64,         /* partner rows in a chunk */
+    EXTRA_BYTES = 128 << 10 /* of strips of extra tokens */
 };
 
 /* Multiply-adds of an item per lane, about 20 ms at the rate of the plainest variant.
@@ -123,8 +122,8 @@ static natten_cpu_chunk choose_chunk(const natten_cpu_pass *p,
     if (p->kind != NATTEN_CPU_FORWARD)
         return chunk;
     const natten_axis *x = &p->axis[2];
-    int64_t width = least(parts_of(x->length, x->dilation),
-                          span_of(k->lanes, x->stride, w[2]));
+    int64_t width =
+        least(parts_of(x->length, x->dilation), span_of(k->lanes, x->stride, w[2]));
     size_t row_bytes = (size_t)(strip_rows(p) * pitch_of(width, k)) * k->real_bytes;
     int64_t rows = (int64_t)(natten_cpu_tile_promise(p->task) / 2 / row_bytes);
     rows = most(1, least(rows, least(MOST_ROWS, NATTEN_CPU_SLOTS / w[2])));
@@ -306,7 +305,7 @@ static void search(natten_cpu_pass *p, const natten_cpu_kernels *k, keep level,
 static void choose_tile(natten_cpu_pass *p, const natten_cpu_kernels *k)
 {
     size_t room = natten_cpu_tile_promise(p->task);
-    room -= p->kind == NATTEN_CPU_FORWARD ? 0 : SUMS_BYTES;
+    room -= p->kind == NATTEN_CPU_FORWARD ? 0 : NATTEN_CPU_SUMS_BYTES;
     double good = 1.5 * (volume(p) + 4); /* other ways to keep strips can't help much */
     /* Whether it fits or not: one owner vector and strips of a chunk. */
     best_tile best = {.tile = {1, 1, (int32_t)least(k->lanes, owners_along(p, 2))},
@@ -336,9 +335,10 @@ static void cut_rows(natten_cpu_pass *p, const natten_cpu_kernels *k)
     }
     p->strips = (natten_cpu_strips){1, 1, 1, NATTEN_CPU_SLOTS, 0};
     p->strips.pitch = pitch_of(NATTEN_CPU_SLOTS, k);
+    size_t room = natten_cpu_tile_promise(p->task) - NATTEN_CPU_SUMS_BYTES;
     for (;; p->owners--) {
         p->layout = make_layout(p, k);
-        if (p->owners == 1 || p->layout.bytes <= natten_cpu_tile_promise(p->task))
+        if (p->owners == 1 || p->layout.bytes <= room)
             break;
     }
 }
