@@ -39,7 +39,8 @@ static void draw(drawn *d, randoms *r)
         reach = (int64_t)d->tensor.byte_offset / 2 + 1;
         for (int n = 0; n < d->tensor.ndim; n++) {
             d->shape[n] = random_int(r, 1, 4);
-            d->strides[n] = random_int(r, 0, 3) * random_int(r, 0, 12);
+            d->strides[n] = random_int(r, 0, 3);
+            d->strides[n] *= random_int(r, 0, 12);
             reach += (d->shape[n] - 1) * d->strides[n];
         }
     } while (reach > ARENA / 2);

@@ -79,8 +79,8 @@ static void plant(array *a, int64_t width, randoms *r)
     int64_t vectors = array_count(a) / width;
     int64_t count = vectors > 0 ? random_int(r, 0, 1 + vectors / 16) : 0;
     for (int64_t n = 0; n < count; n++) {
-        int64_t at =
-            random_int(r, 0, vectors - 1) * width + random_int(r, 0, width - 1);
+        int64_t at = random_int(r, 0, vectors - 1) * width;
+        at += random_int(r, 0, width - 1);
         array_set(a, at, bad[random_int(r, 0, 2)]);
     }
 }
