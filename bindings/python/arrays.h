@@ -289,8 +289,7 @@ static int array_acquire(PyObject *object, const char *name, int writable,
     return status;
 }
 
-/* ---- sequences of arrays, for merging ---------------------------------------------
- */
+/* ---- sequences of arrays, for merging ----------------------------------------- */
 
 typedef struct py_arrays {
     natten_tensor *tensors; /* what the library takes: one behind the other */
@@ -346,8 +345,7 @@ static int arrays_acquire(PyObject *sequence, const char *name, int writable,
     return 0;
 }
 
-/* ---- what Python wants to know of an array before it makes others ------------------
- */
+/* ---- what Python wants to know of an array before it makes others ------------- */
 
 /* The library's element types by the names that NumPy, torch and JAX give them. */
 static const char *type_name(const natten_tensor *tensor)

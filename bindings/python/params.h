@@ -11,10 +11,10 @@
 #include <natten.h>
 
 #include <stdbool.h>
+#include <string.h>
 #include <time.h>
 
-/* ---- params ------------------------------------------------------------------------
- */
+/* ---- params ------------------------------------------------------------------- */
 
 /* One integer.  NumPy's bool is none in the language's eyes, but a good is_causal. */
 static int integer_of(PyObject *object, const char *name, int64_t *value)
@@ -114,8 +114,11 @@ static int params_of(PyObject *object, natten_params *params)
     if (scale != Py_None) {
         params->has_scale = 1;
         params->scale = PyFloat_AsDouble(scale);
+        if (PyErr_Occurred() && PyErr_ExceptionMatches(PyExc_OverflowError)) {
+            PyErr_SetString(PyExc_ValueError, "scale: an integer that no float holds");
+            return -1;
+        }
         if (PyErr_Occurred()) {
-            PyErr_Clear();
             PyErr_Format(PyExc_TypeError,
                          "scale: a number or None is wanted, not %.200s",
                          Py_TYPE(scale)->tp_name);
@@ -150,8 +153,7 @@ static int64_t attn_slots(const natten_params *params, const natten_tensor *addi
     return slots + (additional ? additional->shape[1] : 0);
 }
 
-/* ---- statuses ----------------------------------------------------------------------
- */
+/* ---- statuses ----------------------------------------------------------------- */
 
 /* Raise the exception of a status other than NATTEN_OK, with the library's sentence. */
 static void raise_status(natten_status status)
@@ -187,11 +189,10 @@ static void raise_status(natten_status status)
     PyErr_SetString(type, natten_last_error());
 }
 
-/* ---- Ctrl-C ------------------------------------------------------------------------
- */
+/* ---- Ctrl-C ------------------------------------------------------------------- */
 
-/* The library asks more often than a person can press keys, and the answer costs a GIL.
- */
+/* The library asks more often than a person can press keys, and the answer costs a wait
+ * for the GIL. */
 #define SIGNAL_POLL_SECONDS 0.03
 
 static double seconds(void)

@@ -209,8 +209,7 @@ def test_the_oracles_gradients_are_differences_of_its_forward(random):
             assert abs(slope - wanted) < 100 * step**2, name
 
 
-# ---- attention with its own numbers of queries and keys
-# ---------------------------------
+# ---- attention with its own numbers of queries and keys ------------------------------
 
 
 @pytest.mark.parametrize("causal", [False, True])
@@ -238,8 +237,7 @@ def test_attention_sees_all_keys(random, n_query, n_key, causal):
     within_bounds(gradients(g), oracle.backward(grad_out, grad_lse))
 
 
-# ---- merging
-# ----------------------------------------------------------------------------
+# ---- merging -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

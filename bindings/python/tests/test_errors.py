@@ -55,6 +55,7 @@ ILLEGAL = [
     # other values
     (dict(scale=float("nan")), ValueError, "scale=.*nan"),
     (dict(scale=float("inf")), ValueError, "scale=.*inf"),
+    (dict(scale=10**400), ValueError, "scale: an integer that no float holds"),
     (dict(scale="1"), TypeError, "scale: a number or None is wanted, not str"),
     (dict(backend="gpu"), ValueError, "backend: 'gpu' is not one of 'auto', 'cpu'"),
     (dict(backend=1), ValueError, "backend: 1 is not one of"),
