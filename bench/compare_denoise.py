@@ -56,7 +56,8 @@ def run_skimage(noisy, h):
     start = time.perf_counter()
     out = denoise_nl_means(picture, h=h / 255, sigma=0, patch_size=5, patch_distance=6,
                            fast_mode=True, channel_axis=channel_axis)
-    return to_bytes(out), time.perf_counter() - start
+    seconds = time.perf_counter() - start
+    return to_bytes(out), seconds
 
 
 def run_natten(args, folder, h, *options):
