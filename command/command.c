@@ -2,7 +2,7 @@
  *
  * How the subcommands speak and stop: one form for every message, one translation of
  * the library's statuses to exit statuses, one handler for the signals that end long
- * work.   */
+ * work. */
 #include "command.h"
 
 #include "progress.h"

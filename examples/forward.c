@@ -2,7 +2,7 @@
  *
  * The shortest whole program: attention of an 8 x 8 grid, each token with the 3 x 3
  * tokens around it.  Keys are alike, so that each result is the mean of a window's
- * values.      */
+ * values. */
 #include <natten.h>
 
 #include <stdio.h>
@@ -45,8 +45,7 @@ int main(void)
         fprintf(stderr, "%s\n", natten_last_error());
         return 1;
     }
-    /* At the border the window shifts inward: the corner sees rows and columns 0 to 2.
-     */
+    /* At the border the window shifts inward: the corner sees rows 0 to 2. */
     printf("value %4.1f at row 4, column 4: the mean around it is %4.1f\n",
            (double)value[4][4][0][0], (double)out[4][4][0][0]);
     printf("value %4.1f in the corner: the mean of its window is %4.1f\n",
