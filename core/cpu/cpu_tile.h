@@ -7,6 +7,9 @@
 
 #include "cpu/cpu_pass.h"
 
+/* What a pass of backward leaves of the promise, for slices of sums: cpu.c. */
+enum { NATTEN_CPU_SUMS_BYTES = 256 << 10 };
+
 /* Scratch per thread that is promised (docs/cpu-kernels.md), as long as one owner
  * vector with its strips fits. */
 size_t natten_cpu_tile_promise(const natten_task *task);
