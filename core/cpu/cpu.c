@@ -129,19 +129,35 @@ static void slice_bias(job *j, natten_cpu_pass *p)
 }
 
 /* Slices of the extra tokens' gradients, and how many tokens and sums have room at a
- * time. */
+ * time. Their number must not depend on the batch, and so not on the tiles of the other
+ * passes: an item has the same bits alone as in any batch. How many sums there are at a
+ * time changes no bit. */
 static void slice_extras(job *j, natten_cpu_pass *p)
 {
     const natten_task *t = j->task;
     int64_t lanes = j->kernels->lanes, rows = t->dim + t->dim_v;
-    int64_t vectors = (t->extras + lanes - 1) / lanes, sums = t->batch * t->heads_kv;
-    int64_t room = most(1, spare(j) / (lanes * rows)); /* owner vectors */
+    int64_t vectors = (t->extras + lanes - 1) / lanes;
+    int64_t sure = NATTEN_CPU_SUMS_BYTES / (int64_t)j->kernels->real_bytes;
+    int64_t room = most(1, least(sure, spare(j)) / (lanes * rows)); /* owner vectors */
     p->extra_tokens = least(vectors, least(room, 4 * j->kernels->owners)) * lanes;
     p->slice_elements = p->extra_tokens * rows;
-    room = most(1, room * lanes / p->extra_tokens);
-    p->slices = most(1, least(least(p->combos / t->batch, MOST_SLICES / sums), room));
-    j->sums_at_a_time = least(sums, room / p->slices);
+    p->slices = least(p->combos / t->batch, room * lanes / p->extra_tokens);
+    p->slices = most(1, least(p->slices, MOST_SLICES / t->heads_kv));
+    j->sums_at_a_time = most(1, least(t->batch * t->heads_kv,
+                                      spare(j) / p->slice_elements / p->slices));
     need_sums(j, j->sums_at_a_time * p->slices * p->slice_elements);
+}
+
+/* A pass that counts for the scratch, wanted or not: what has room beside it, and so
+ * the workspace, must not grow with what is not wanted, which natten_workspace_size()
+ * is not told. */
+static natten_cpu_pass *add_if(job *j, bool wanted, natten_cpu_kind kind, void *delta)
+{
+    natten_cpu_pass *p = add_pass(j, kind, delta);
+    if (wanted)
+        return p;
+    j->passes--;
+    return NULL;
 }
 
 /* Delta is made by GRAD_QUERY, which therefore always comes first. */
@@ -149,15 +165,16 @@ static void make_backward(job *j, char *workspace)
 {
     const natten_task *t = j->task;
     void *delta = workspace;
+    bool keys = has(t, NATTEN_GRAD_KEY) || has(t, NATTEN_GRAD_VALUE);
+    bool extras =
+        has(t, NATTEN_GRAD_ADDITIONAL_KEYS) || has(t, NATTEN_GRAD_ADDITIONAL_VALUES);
     j->delta_bytes = up((size_t)(query_tokens(t) * t->heads) * j->kernels->real_bytes);
     j->sums = workspace ? workspace + j->delta_bytes : NULL;
     natten_cpu_pass *query = add_pass(j, NATTEN_CPU_GRAD_QUERY, delta), *extra = NULL;
     query->only_delta = !query->wants[0] && !has(t, NATTEN_GRAD_BIAS);
-    if (has(t, NATTEN_GRAD_KEY) || has(t, NATTEN_GRAD_VALUE))
-        add_pass(j, NATTEN_CPU_GRAD_KEY, delta);
-    if (t->extras > 0 &&
-        (has(t, NATTEN_GRAD_ADDITIONAL_KEYS) || has(t, NATTEN_GRAD_ADDITIONAL_VALUES)))
-        extra = add_pass(j, NATTEN_CPU_GRAD_EXTRA, delta);
+    add_if(j, keys, NATTEN_CPU_GRAD_KEY, delta);
+    if (t->extras > 0)
+        extra = add_if(j, extras, NATTEN_CPU_GRAD_EXTRA, delta);
     if (has(t, NATTEN_GRAD_BIAS))
         slice_bias(j, query);
     if (extra)

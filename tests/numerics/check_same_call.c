@@ -179,6 +179,34 @@ START_TEST(an_item_alone_gives_the_bits_it_has_in_a_batch)
 }
 END_TEST
 
+/* Sums over so many queries that they are made in slices. */
+static const char *const sliced[] = {
+    "bwd fp32 b16 h2 d8 64x8 w3x3 m1",
+    "bwd fp32 b5 h2 d64 128x8 w3x3 m1",
+    "bwd bf16 b3 h4:2 d64:24 60x60 w7x7 m40",
+    "bwd fp64 b5 h1 d32 100x9 w3x3 m2",
+};
+
+START_TEST(an_item_alone_gives_the_bits_it_has_in_a_batch_of_large_grids)
+{
+    static trial t;
+    memset(&t, 0, sizeof t);
+    ck_assert_int_eq(natten_problem_text_parse(sliced[_i], &t.spec), NATTEN_OK);
+    t.params = natten_problem_spec_params(&t.spec, NATTEN_BACKEND_CPU);
+    randoms r = {1};
+    trial_allocate(&t, ARRAY_COMPACT, &r);
+    trial_fill(&t, &r);
+    for (int p = 0; p < performer_count; p++) {
+        if (performers[p].backend != NATTEN_BACKEND_CPU)
+            continue; /* the reference has no slices */
+        performer_enter(&performers[p]);
+        check_batch(&t, &performers[p]);
+    }
+    performers_leave();
+    trial_free(&t);
+}
+END_TEST
+
 int main(void)
 {
     performer_count = performers_list(performers);
@@ -191,6 +219,9 @@ int main(void)
                         NATTEN_DTYPES);
     tcase_add_loop_test(same, an_item_alone_gives_the_bits_it_has_in_a_batch, 0,
                         NATTEN_DTYPES);
+    tcase_add_loop_test(same,
+                        an_item_alone_gives_the_bits_it_has_in_a_batch_of_large_grids,
+                        0, sizeof sliced / sizeof *sliced);
     Suite *suite = suite_create("same call");
     suite_add_tcase(suite, same);
     return tap_run(suite);

@@ -5,6 +5,8 @@
  * head; never anything that grows with tokens times window.  Asked of
  * natten_workspace_size() for shapes from one token to grids far larger than memory;
  * trial_run() elsewhere holds the library to it. */
+#include "plan/plan.h"
+#include "problem/problem.h"
 #include "support/performers.h"
 #include "support/tap.h"
 #include "support/trial.h"
@@ -12,6 +14,7 @@
 #include <string.h>
 
 enum { PROBLEMS = 2000, THREADS = 5 };
+enum { WANTED_PROBLEMS = 400, GRADIENTS = NATTEN_ROLES - NATTEN_GRAD_QUERY };
 /* Room to start each thread's share and delta at a multiple of 64 bytes. */
 enum { ALIGNMENT = 64 * (THREADS + 2) };
 
@@ -61,6 +64,21 @@ static double limit_of(const natten_problem_spec *s, bool gradient)
     return THREADS * share + ALIGNMENT + (gradient ? each * rows : 0);
 }
 
+/* Problem n of a test, every other one large. */
+static void draw(trial *t, const trial_wish *wish, int n)
+{
+    trial_draw(t, wish, (uint64_t)(30000000 + n));
+    randoms r = {(uint64_t)n};
+    if (n % 2 == 1)
+        enlarge(&t->spec, &r);
+    t->params = natten_problem_spec_params(&t->spec, NATTEN_BACKEND_AUTO);
+    for (natten_role role = 0; role < NATTEN_ROLES; role++) {
+        t->given[role] = natten_problem_spec_has(&t->spec, role);
+        if (t->given[role])
+            shape_alone(&t->array[role], &t->spec, role);
+    }
+}
+
 START_TEST(scratch_is_bounded)
 {
     performer list[MOST_PERFORMERS];
@@ -68,16 +86,7 @@ START_TEST(scratch_is_bounded)
     natten_set_num_threads(THREADS);
     for (int n = 0; n < test_effort(PROBLEMS); n++) {
         static trial t;
-        trial_draw(&t, &TRIAL_ANY, (uint64_t)(30000000 + n));
-        randoms r = {(uint64_t)n};
-        if (n % 2 == 1)
-            enlarge(&t.spec, &r);
-        t.params = natten_problem_spec_params(&t.spec, NATTEN_BACKEND_AUTO);
-        for (natten_role role = 0; role < NATTEN_ROLES; role++) {
-            t.given[role] = natten_problem_spec_has(&t.spec, role);
-            if (t.given[role])
-                shape_alone(&t.array[role], &t.spec, role);
-        }
+        draw(&t, &TRIAL_ANY, n);
         for (int p = 0; p < count; p++) {
             performer_enter(&list[p]);
             size_t bytes;
@@ -94,10 +103,44 @@ START_TEST(scratch_is_bounded)
 }
 END_TEST
 
+/* natten_workspace_size() is not told which gradients are wanted. What it says must do
+ * for each choice of them, on one thread as on many. */
+START_TEST(whatever_is_wanted_the_size_asked_for_will_do)
+{
+    trial_wish wish = TRIAL_ANY;
+    wish.operation = NATTEN_BACKWARD;
+    for (int n = 0; n < test_effort(WANTED_PROBLEMS); n++) {
+        static trial t;
+        static natten_plan all, some;
+        draw(&t, &wish, n);
+        natten_problem problem = {.operation = NATTEN_BACKWARD, .params = &t.params};
+        for (natten_role role = 0; role < NATTEN_OUT; role++)
+            problem.tensor[role] = trial_tensor(&t, role);
+        natten_task task;
+        natten_machine machine = natten_machine_get();
+        machine.threads = 1 + n / 2 % 3;
+        ck_assert_int_eq(natten_problem_sketch(&problem, &task), NATTEN_OK);
+        ck_assert_int_eq(natten_plan_make(&task, &machine, &all), NATTEN_OK);
+        for (unsigned wanted = 0; wanted < 1u << GRADIENTS; wanted++) {
+            natten_task part = task;
+            for (int g = 0; g < GRADIENTS; g++)
+                if ((wanted >> g & 1) == 0)
+                    part.view[NATTEN_GRAD_QUERY + g].data = NULL;
+            ck_assert_int_eq(natten_plan_make(&part, &machine, &some), NATTEN_OK);
+            ck_assert_msg(some.choice.workspace_bytes <= all.choice.workspace_bytes,
+                          "gradients 0x%x take %zu bytes, all of them %zu: %s", wanted,
+                          some.choice.workspace_bytes, all.choice.workspace_bytes,
+                          trial_text(&t));
+        }
+    }
+}
+END_TEST
+
 int main(void)
 {
     TCase *memory = tcase_create("memory");
     tcase_add_test(memory, scratch_is_bounded);
+    tcase_add_test(memory, whatever_is_wanted_the_size_asked_for_will_do);
     Suite *suite = suite_create("scratch");
     suite_add_tcase(suite, memory);
     return tap_run(suite);
