@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 #
-# The benchmark, natten-bench: built on demand, not by make all.
+# The benchmark, natten-bench: built on demand, not by make all.  gpu_bench times the
+# CUDA backend and is built and run by scripts/gpu-check.
 
 EXTRA_PROGRAMS += %D%/natten-bench
 %C%_natten_bench_SOURCES = %D%/natten-bench.c %D%/subject.c %D%/subject.h \
@@ -10,3 +11,9 @@ EXTRA_PROGRAMS += %D%/natten-bench
 %C%_natten_bench_LDADD = tests/libtests_support.la core/libnatten_core.la -ldl
 EXTRA_DIST += %D%/suites/cpu.txt
 CLEANFILES += %D%/natten-bench$(EXEEXT)
+
+EXTRA_PROGRAMS += %D%/gpu_bench
+CLEANFILES += %D%/gpu_bench
+%C%_gpu_bench_SOURCES = %D%/gpu_bench.c
+%C%_gpu_bench_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/tests
+%C%_gpu_bench_LDADD = tests/libtests_support.la core/libnatten_core.la

@@ -17,6 +17,7 @@ noinst_LTLIBRARIES += %D%/libnatten_core.la
 	%D%/base/env.c \
 	%D%/base/env.h \
 	%D%/base/floatmode.h \
+	%D%/base/inline.h \
 	%D%/base/parallel.c \
 	%D%/base/parallel.h \
 	%D%/base/status.c \
@@ -42,6 +43,11 @@ noinst_LTLIBRARIES += %D%/libnatten_core.la
 	%D%/problem/tensor.h \
 	%D%/machine/cpuid.c \
 	%D%/machine/cpuid.h \
+	%D%/machine/driver.c \
+	%D%/machine/driver.def \
+	%D%/machine/driver.h \
+	%D%/machine/gpu.c \
+	%D%/machine/gpu.h \
 	%D%/machine/machine.c \
 	%D%/machine/machine.h \
 	%D%/backend/backend.h \
@@ -71,6 +77,7 @@ noinst_LTLIBRARIES += %D%/libnatten_core.la
 
 # The kernels of the CPU backend, once per instruction set.
 include core/cpu/cpu.mk
+include core/cuda/cuda.mk
 
 %C%_libnatten_la_SOURCES =
 %C%_libnatten_la_LIBADD = %D%/libnatten_core.la

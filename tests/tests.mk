@@ -12,6 +12,8 @@ check_LTLIBRARIES += %D%/libtests_support.la
 	%D%/support/court.c %D%/support/court.h \
 	%D%/support/court_fused.c \
 	%D%/support/court_unfused.c \
+	%D%/support/device.c %D%/support/device.h \
+	%D%/support/device_problem.c %D%/support/device_problem.h \
 	%D%/support/judge.c %D%/support/judge.h \
 	%D%/support/judge_merge.c %D%/support/judge_merge.h \
 	%D%/support/performers.c %D%/support/performers.h \

@@ -7,6 +7,7 @@
 #include "base/parallel.h"
 #include "base/status.h"
 #include "cpu/cpu.h"
+#include "cuda/cuda.h"
 #include "plan/plan.h"
 #include "problem/params.h"
 #include "problem/problem.h"
@@ -41,6 +42,15 @@ static natten_status fit_workspace(const natten_problem *problem, void *workspac
     return natten_problem_check_workspace(problem, workspace, bytes);
 }
 
+/* This computer, with the GPU that the tensors are on. */
+static natten_machine machine_for(int32_t device_type, int32_t device_id)
+{
+    natten_machine machine = natten_machine_get();
+    if (device_type == NATTEN_CUDA)
+        machine.gpu = natten_gpu_get(device_id);
+    return machine;
+}
+
 static natten_status run_plainly(const natten_problem *problem, void *workspace,
                                  size_t bytes, void *stream)
 {
@@ -49,13 +59,13 @@ static natten_status run_plainly(const natten_problem *problem, void *workspace,
     NATTEN_TRY(natten_problem_check(problem, &task));
     if (task.batch == 0)
         return NATTEN_OK;
-    natten_machine machine = natten_machine_get();
+    natten_machine machine = machine_for(task.device_type, task.device_id);
     NATTEN_TRY(natten_plan_make(&task, &machine, &plan));
     size_t wanted = plan.choice.workspace_bytes;
     void *scratch = NULL, *own = NULL;
     if (workspace) {
         NATTEN_TRY(fit_workspace(problem, workspace, bytes, wanted, &scratch));
-    } else if (wanted > 0) {
+    } else if (wanted > 0 && task.device_type == NATTEN_CPU) {
         if (wanted > PTRDIFF_MAX ||
             posix_memalign(&own, SCRATCH_ALIGNMENT, wanted) != 0)
             return natten_status_fail(NATTEN_ERR_MEMORY,
@@ -246,13 +256,15 @@ natten_status natten_av_backward(const natten_params *params, const natten_tenso
     return run(&problem, workspace, workspace_bytes, stream);
 }
 
-static natten_status merge(const natten_merge_problem *problem)
+static natten_status merge(const natten_merge_problem *problem, void *stream)
 {
     natten_merge_task task;
     NATTEN_TRY(natten_merge_check(problem, &task));
     if (task.batch == 0)
         return NATTEN_OK;
-    natten_machine machine = natten_machine_get();
+    natten_machine machine = machine_for(task.device_type, task.device_id);
+    if (task.device_type == NATTEN_CUDA)
+        return natten_cuda_merge(&task, &machine.gpu, stream);
     natten_floatmode mode = natten_floatmode_enter();
     natten_status status = natten_cpu_merge(&task, machine.threads);
     natten_floatmode_leave(mode);
@@ -263,7 +275,6 @@ natten_status natten_merge(int64_t count, const natten_tensor *outputs,
                            const natten_tensor *lses, natten_tensor *out,
                            natten_tensor *lse, void *stream)
 {
-    (void)stream;
     enter("natten_merge");
     natten_merge_problem problem = {
         .count = count,
@@ -272,7 +283,7 @@ natten_status natten_merge(int64_t count, const natten_tensor *outputs,
         .out = out,
         .lse = lse,
     };
-    return merge(&problem);
+    return merge(&problem, stream);
 }
 
 natten_status natten_merge_backward(int64_t count, const natten_tensor *outputs,
@@ -283,7 +294,6 @@ natten_status natten_merge_backward(int64_t count, const natten_tensor *outputs,
                                     natten_tensor *grad_outputs,
                                     natten_tensor *grad_lses, void *stream)
 {
-    (void)stream;
     enter("natten_merge_backward");
     natten_merge_problem problem = {
         .backward = true,
@@ -297,7 +307,7 @@ natten_status natten_merge_backward(int64_t count, const natten_tensor *outputs,
         .grad_outputs = grad_outputs,
         .grad_lses = grad_lses,
     };
-    return merge(&problem);
+    return merge(&problem, stream);
 }
 
 /* ---- questions about a call ---- */
@@ -328,9 +338,9 @@ static natten_status sketch(const natten_params *params, int32_t operation,
         problem.tensor[NATTEN_ATTN] = query, problem.tensor[NATTEN_VALUE] = key,
         problem.tensor[NATTEN_ADDITIONAL_VALUES] = additional;
     natten_task task;
-    natten_machine machine = natten_machine_get();
     natten_floatmode mode = natten_floatmode_enter();
     natten_status status = natten_problem_sketch(&problem, &task);
+    natten_machine machine = machine_for(task.device_type, task.device_id);
     if (status == NATTEN_OK)
         status = natten_plan_make(&task, &machine, plan);
     natten_floatmode_leave(mode);

@@ -8,6 +8,7 @@
 
 #include "base/parallel.h"
 #include "base/status.h"
+#include "cuda/cuda.h"
 #include "machine/machine.h"
 
 #include <natten.h>
@@ -59,7 +60,8 @@ void natten_set_cancel_callback(natten_cancel_callback callback, void *user)
 
 int32_t natten_device_count(void)
 {
-    return 0;
+    natten_gpu gpu = natten_gpu_get(0);
+    return natten_cuda_is_built() ? gpu.devices : 0;
 }
 
 /* ---- texts ---- */
@@ -109,7 +111,11 @@ const char *natten_build_info(void)
            " avx512"
 #endif
            "\n"
+#ifdef NATTEN_HAVE_CUDA
+           "cuda " NATTEN_CUDA_ARCHS "\n";
+#else
            "cuda no\n";
+#endif
 }
 
 /* ---- layout ---- */

@@ -17,7 +17,9 @@ typedef struct natten_choice {
     int64_t items;          /* independent pieces of work of the largest pass */
     int32_t threads;        /* that the workspace has room for */
     size_t workspace_bytes; /* scratch of all threads, and delta */
-    double work; /* lanes times slots computed over pairs wanted, at least 1 */
+    double work;        /* lanes times slots computed over pairs wanted, at least 1 */
+    const char *kernel; /* on a GPU: the family of kernels; else NULL */
+    int32_t processors; /* on a GPU: of the device */
 } natten_choice;
 
 /* A task and how it is done: immutable, made by plan/plan.c. */
@@ -30,11 +32,13 @@ typedef struct natten_plan {
 typedef struct natten_backend_entry {
     const char *name;
     natten_backend id;
+    bool gpu; /* its tasks' tensors are in the memory of a GPU */
     /* Fill *choice, or say why not: NATTEN_ERR_UNSUPPORTED with a sentence. */
     natten_status (*choose)(const natten_task *task, const natten_machine *machine,
                             natten_choice *choice);
     /* Do it. `workspace` has choice.workspace_bytes, 64-byte aligned; nothing else is
-     * allocated. Only NATTEN_ERR_INTERRUPTED can happen on the CPU. */
+     * allocated. Only NATTEN_ERR_INTERRUPTED can happen on the CPU. On a GPU workspace
+     * is NULL where the caller gave none, and the backend takes some on the stream. */
     natten_status (*run)(const natten_plan *plan, void *workspace, void *stream);
 } natten_backend_entry;
 

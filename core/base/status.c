@@ -23,6 +23,11 @@ static const struct {
     {NATTEN_ERR_DEVICE, "no such device, or tensors on different devices"},
     {NATTEN_ERR_INTERRUPTED, "interrupted by the cancel callback"},
     {NATTEN_ERR_ABI, "struct_size not known to this library"},
+    {NATTEN_ERR_NO_DEVICE, "no NVIDIA driver or no GPU"},
+    {NATTEN_ERR_DRIVER_TOO_OLD, "the NVIDIA driver is too old"},
+    {NATTEN_ERR_ARCH, "no kernels for this GPU in this build"},
+    {NATTEN_ERR_CUDA, "a call of the NVIDIA driver failed"},
+    {NATTEN_ERR_FORKED, "CUDA was in use before the process was forked"},
 };
 
 static _Thread_local char sentence[NATTEN_SENTENCE_BYTES];

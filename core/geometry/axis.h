@@ -11,6 +11,8 @@
 #ifndef NATTEN_GEOMETRY_AXIS_H
 #define NATTEN_GEOMETRY_AXIS_H
 
+#include "base/inline.h"
+
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -38,43 +40,49 @@ typedef struct natten_class {
     int32_t key_index; /* where position keys.begin lies along the key tensor's axis */
 } natten_class;
 
-static inline int32_t natten_min(int32_t a, int32_t b)
+NATTEN_INLINE int32_t natten_min(int32_t a, int32_t b)
 {
     return a < b ? a : b;
 }
 
-static inline int32_t natten_max(int32_t a, int32_t b)
+NATTEN_INLINE int32_t natten_max(int32_t a, int32_t b)
 {
     return a > b ? a : b;
 }
 
-static inline int32_t natten_clamp(int32_t x, int32_t low, int32_t high)
+NATTEN_INLINE int32_t natten_clamp(int32_t x, int32_t low, int32_t high)
 {
     return natten_max(low, natten_min(x, high));
 }
 
-static inline int64_t natten_floor_div(int64_t a, int64_t b)
+NATTEN_INLINE int64_t natten_floor_div(int64_t a, int64_t b)
 {
     return a >= 0 ? a / b : -((b - 1 - a) / b);
 }
 
 /* Positions of class `residue` whose tokens lie in [begin, begin + count), and, in
  * *index, how far the first of them is from `begin`. */
-static inline natten_span natten_axis_positions(const natten_axis *axis,
+NATTEN_INLINE natten_span natten_axis_positions(const natten_axis *axis,
                                                 int32_t residue, int32_t begin,
                                                 int32_t count, int32_t *index)
 {
-    int64_t d = axis->dilation;
-    int64_t first = begin > residue ? (begin - residue + d - 1) / d : 0;
-    int64_t end = ((int64_t)begin + count - residue + d - 1) / d;
-    if ((int64_t)begin + count <= residue || end < first)
+    if (axis->dilation == 1) { /* the commonest case, and no division */
+        *index = 0;
+        return (natten_span){begin, begin + count};
+    }
+    /* Sums of two lengths fit without a sign; GPUs divide 64 bits slowly. */
+    uint32_t d = (uint32_t)axis->dilation, r = (uint32_t)residue;
+    uint32_t from = (uint32_t)begin, to = from + (uint32_t)count;
+    uint32_t first = from > r ? (from - r + (d - 1)) / d : 0;
+    uint32_t end = to > r ? (to - r + (d - 1)) / d : 0;
+    if (end < first)
         end = first;
-    *index = (int32_t)(residue + first * d - begin);
+    *index = (int32_t)((int64_t)r + (int64_t)first * d - begin);
     return (natten_span){(int32_t)first, (int32_t)end};
 }
 
 /* Class `residue`, 0 <= residue < dilation. */
-static inline natten_class natten_axis_class(const natten_axis *axis, int32_t residue)
+NATTEN_INLINE natten_class natten_axis_class(const natten_axis *axis, int32_t residue)
 {
     natten_class c = {
         .length = (axis->length - residue - 1) / axis->dilation + 1,
@@ -91,7 +99,7 @@ static inline natten_class natten_axis_class(const natten_axis *axis, int32_t re
 
 /* The window of the query at position g on the whole grid (section 3). Slot t of qk and
  * av is position begin + t. */
-static inline natten_span natten_class_window(const natten_class *c, int32_t g)
+NATTEN_INLINE natten_span natten_class_window(const natten_class *c, int32_t g)
 {
     int32_t ahead = c->causal ? c->stride - 1 : c->stride / 2;
     int64_t last = (int64_t)(g / c->stride) * c->stride + ahead;
@@ -103,7 +111,7 @@ static inline natten_span natten_class_window(const natten_class *c, int32_t g)
 }
 
 /* The queries of the whole grid that see the key at position j (section 4). */
-static inline natten_span natten_class_inverse(const natten_class *c, int32_t j)
+NATTEN_INLINE natten_span natten_class_inverse(const natten_class *c, int32_t j)
 {
     int64_t k = c->window, s = c->stride, n = c->length;
     int64_t half = s / 2, left = k / 2, right = k - 1 - left;
@@ -115,20 +123,20 @@ static inline natten_span natten_class_inverse(const natten_class *c, int32_t j)
     return (natten_span){(int32_t)first, (int32_t)(j >= n - k || end > n ? n : end)};
 }
 
-static inline natten_span natten_span_clamp(natten_span s, natten_span to)
+NATTEN_INLINE natten_span natten_span_clamp(natten_span s, natten_span to)
 {
     return (natten_span){natten_clamp(s.begin, to.begin, to.end),
                          natten_clamp(s.end, to.begin, to.end)};
 }
 
 /* The keys in the part that the query at position g sees. */
-static inline natten_span natten_class_keys(const natten_class *c, int32_t g)
+NATTEN_INLINE natten_span natten_class_keys(const natten_class *c, int32_t g)
 {
     return natten_span_clamp(natten_class_window(c, g), c->keys);
 }
 
 /* The queries in the part that see the key at position j. */
-static inline natten_span natten_class_queries(const natten_class *c, int32_t j)
+NATTEN_INLINE natten_span natten_class_queries(const natten_class *c, int32_t j)
 {
     return natten_span_clamp(natten_class_inverse(c, j), c->queries);
 }

@@ -33,6 +33,14 @@
  * other size of 0 is an error, except 0 extra tokens, which mean none, and an axis of a
  * part (grid_length given) that has no queries or no keys: a query without keys gives
  * out 0 and lse -inf. natten_merge() takes the results of such parts.
+ *
+ * **GPUs**: tensors in the memory of an NVIDIA GPU (#NATTEN_CUDA) are computed on
+ * there, in the context that their memory belongs to, on the caller's stream, and
+ * without waiting: a call has put its work on the stream when it returns, and what
+ * fails later is reported by this or a later call as #NATTEN_ERR_CUDA. Forward
+ * allocates nothing; a backward without a workspace takes one from the stream's memory
+ * pool. Calls can be captured into graphs. A workspace for tensors on a GPU is memory
+ * of that GPU. A process that was forked after CUDA was in use gets #NATTEN_ERR_FORKED.
  */
 #ifndef NATTEN_H
 #define NATTEN_H
@@ -71,7 +79,12 @@ typedef enum natten_status {
     NATTEN_ERR_UNSUPPORTED = -7, /**< legal, but not by this build or backend */
     NATTEN_ERR_DEVICE = -8,      /**< no such device, or tensors on different ones */
     NATTEN_ERR_INTERRUPTED = -9, /**< stopped by the callback; outputs unspecified */
-    NATTEN_ERR_ABI = -10         /**< a struct_size that this library does not know */
+    NATTEN_ERR_ABI = -10,        /**< a struct_size that this library does not know */
+    NATTEN_ERR_NO_DEVICE = -11,  /**< no NVIDIA driver here, or no GPU */
+    NATTEN_ERR_DRIVER_TOO_OLD = -12, /**< the NVIDIA driver can't load our kernels */
+    NATTEN_ERR_ARCH = -13,           /**< no kernels for this GPU in this build */
+    NATTEN_ERR_CUDA = -14,  /**< a call of the NVIDIA driver failed, now or earlier */
+    NATTEN_ERR_FORKED = -15 /**< CUDA was in use before this process was forked */
 } natten_status;
 
 /** Element kinds, numbered as DLPack's DLDataTypeCode. */
@@ -90,7 +103,8 @@ typedef enum natten_device_type {
 typedef enum natten_backend {
     NATTEN_BACKEND_AUTO = 0,      /**< the fastest that can */
     NATTEN_BACKEND_REFERENCE = 1, /**< the definition, in double, one thread: slow */
-    NATTEN_BACKEND_CPU = 2        /**< vectors and threads */
+    NATTEN_BACKEND_CPU = 2,       /**< vectors and threads */
+    NATTEN_BACKEND_CUDA = 3       /**< an NVIDIA GPU: tensors in its memory */
 } natten_backend;
 
 /** Operations, for natten_workspace_size(), natten_supported() and natten_plan_text().

@@ -5,6 +5,8 @@
 #ifndef NATTEN_MACHINE_MACHINE_H
 #define NATTEN_MACHINE_MACHINE_H
 
+#include "machine/gpu.h"
+
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -23,10 +25,12 @@ typedef struct natten_machine {
     natten_variant variant;               /* the one to use: forced, or the best */
     int32_t threads;                      /* of a call, the caller included */
     int64_t l1_bytes, l2_bytes, l3_bytes; /* data caches a core sees; 0: unknown */
+    natten_gpu
+        gpu; /* the device of a task's tensors; nothing where they are not on one */
 } natten_machine;
 
 /* This computer, now: probed once per process, with the present thread count and
- * variant. */
+ * variant.  Looks at no GPU: that is natten_gpu_get(). */
 natten_machine natten_machine_get(void);
 
 /* See natten_set_num_threads() and natten_set_cpu_variant() in natten.h. */

@@ -21,6 +21,15 @@ natten_status natten_plan_make(const natten_task *task, const natten_machine *ma
         if (task->backend != NATTEN_BACKEND_AUTO &&
             task->backend != (int32_t)(*entry)->id)
             continue;
+        if ((*entry)->gpu != (task->device_type == NATTEN_CUDA)) {
+            if (task->backend == NATTEN_BACKEND_AUTO)
+                continue;
+            return natten_status_fail(
+                NATTEN_ERR_DEVICE,
+                "backend=%" PRId32 " (%s) computes on %s, and the tensors are not "
+                "there",
+                task->backend, (*entry)->name, (*entry)->gpu ? "a GPU" : "the CPU");
+        }
         asked = true;
         status = (*entry)->choose(task, machine, &plan->choice);
         if (status == NATTEN_OK) {
@@ -61,7 +70,11 @@ void natten_plan_print(const natten_plan *plan, char *text, size_t bytes)
     if (plan->backend->id == NATTEN_BACKEND_CPU)
         append(&text, &bytes, ", variant %s",
                natten_machine_variant_name(choice->variant));
-    append(&text, &bytes, "\nthreads    %" PRId32 "\n", choice->threads);
+    if (choice->kernel != NULL)
+        append(&text, &bytes, ", device %" PRId32 ", kernel %s\n", plan->task.device_id,
+               choice->kernel);
+    else
+        append(&text, &bytes, "\nthreads    %" PRId32 "\n", choice->threads);
     append(&text, &bytes,
            "tile       %" PRId32 "x%" PRId32 "x%" PRId32 ", %" PRId64 " items\n",
            choice->tile[0], choice->tile[1], choice->tile[2], choice->items);

@@ -72,7 +72,9 @@ static natten_status check_type(const call *c, const argument *a,
                                   "%s is %s, not %s (outputs[0] is %s)", name,
                                   natten_dtype_name(dtype), natten_dtype_name(want),
                                   natten_dtype_name(c->task->dtype));
-    return natten_tensor_check_device(tensor, name);
+    NATTEN_TRY(natten_tensor_check_device(tensor, name));
+    return natten_tensor_check_together(tensor, name, c->task->device_type,
+                                        c->task->device_id, "outputs[0]");
 }
 
 /* Name of size n of a tensor of out's shape. */
@@ -271,6 +273,8 @@ natten_status natten_merge_check(const natten_merge_problem *problem,
     NATTEN_TRY(check_each(&c, check_presence));
     NATTEN_TRY(natten_tensor_check_dtype(&p->outputs[0], "outputs[0]", &task->dtype));
     task->accumulator = natten_dtype_accumulator(task->dtype);
+    task->device_type = p->outputs[0].device_type;
+    task->device_id = p->outputs[0].device_id;
     NATTEN_TRY(check_each(&c, check_type));
     NATTEN_TRY(check_first(&c));
     NATTEN_TRY(check_each(&c, check_shape));

@@ -11,7 +11,8 @@ typedef struct natten_merge_task {
     bool backward;
     int64_t count; /* partials */
     natten_dtype dtype, accumulator;
-    int32_t extent[3]; /* sizes of the three axes */
+    int32_t device_type, device_id; /* where all tensors are */
+    int32_t extent[3];              /* sizes of the three axes */
     int64_t batch, heads, dim_v;
     const natten_tensor *outputs, *lses, *grad_outputs, *grad_lses; /* `count` each */
     natten_view out, lse, grad_out, grad_lse;

@@ -72,7 +72,7 @@ natten_status natten_params_read(const natten_params *given, natten_params *para
     memcpy(params, given, size < sizeof *params ? size : sizeof *params);
     NATTEN_TRY(check_range("rank", params->rank, 1, NATTEN_MAX_RANK));
     NATTEN_TRY(check_range("backend", params->backend, NATTEN_BACKEND_AUTO,
-                           NATTEN_BACKEND_CPU));
+                           NATTEN_BACKEND_CUDA));
     if (params->flags & ~known_flags)
         return natten_status_fail(NATTEN_ERR_ARGUMENT,
                                   "flags=0x%" PRIx64 " has bits outside 0x%" PRIx64,

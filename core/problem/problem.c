@@ -100,6 +100,8 @@ static natten_status check_types(const call *c)
         NATTEN_TRY(natten_tensor_check_dtype(tensor, info->name, &dtype));
         if (!first) { /* every operation's first role has the io type */
             first = info->name;
+            task->device_type = tensor->device_type;
+            task->device_id = tensor->device_id;
             task->dtype = dtype;
             task->accumulator = natten_dtype_accumulator(dtype);
         }
@@ -110,6 +112,8 @@ static natten_status check_types(const call *c)
                                       natten_dtype_name(want), first,
                                       natten_dtype_name(task->dtype));
         NATTEN_TRY(natten_tensor_check_device(tensor, info->name));
+        NATTEN_TRY(natten_tensor_check_together(tensor, info->name, task->device_type,
+                                                task->device_id, first));
     }
     return NATTEN_OK;
 }

@@ -55,6 +55,8 @@ typedef struct natten_task {
     natten_dtype accumulator; /* of bias, lse and sums */
     int rank;                 /* as asked, for texts only */
     int32_t backend;          /* a natten_backend, as asked */
+    int32_t device_type;      /* a natten_device_type: where all tensors are */
+    int32_t device_id;        /* which of them */
     uint64_t flags;           /* NATTEN_FLAG_... */
     natten_axis axis[3];      /* depth, height, width */
     int64_t batch, heads, heads_kv, dim, dim_v, extras;
@@ -69,7 +71,7 @@ int64_t natten_task_slots(const natten_task *task);
 int64_t natten_task_pairs(const natten_task *task);
 
 /* Address of element (b, z, y, x, h) of a view, given the bytes of an element. */
-static inline void *natten_view_at(const natten_view *v, int64_t bytes, int64_t b,
+NATTEN_INLINE void *natten_view_at(const natten_view *v, int64_t bytes, int64_t b,
                                    const int32_t at[3], int64_t h)
 {
     int64_t offset = b * v->batch + h * v->head;

@@ -22,17 +22,30 @@ natten_status natten_tensor_check_dtype(const natten_tensor *tensor, const char 
 
 natten_status natten_tensor_check_device(const natten_tensor *tensor, const char *name)
 {
-    if (tensor->device_type != NATTEN_CPU)
-        return natten_status_fail(
-            NATTEN_ERR_DEVICE,
-            "%s.device_type=%" PRId32
-            " not in [1, 1] (this build computes on the CPU only)",
-            name, tensor->device_type);
-    if (tensor->device_id != 0)
+    if (tensor->device_type != NATTEN_CPU && tensor->device_type != NATTEN_CUDA)
         return natten_status_fail(NATTEN_ERR_DEVICE,
-                                  "%s.device_id=%" PRId32 " not in [0, 0] (the CPU)",
-                                  name, tensor->device_id);
+                                  "%s.device_type=%" PRId32
+                                  " not in [1, 2] (the CPU, CUDA)",
+                                  name, tensor->device_type);
+    bool cpu = tensor->device_type == NATTEN_CPU;
+    if (tensor->device_id < 0 || (cpu && tensor->device_id != 0))
+        return natten_status_fail(
+            NATTEN_ERR_DEVICE, "%s.device_id=%" PRId32 " not in [0, %" PRId32 "] (%s)",
+            name, tensor->device_id, cpu ? 0 : INT32_MAX, cpu ? "the CPU" : "CUDA");
     return NATTEN_OK;
+}
+
+natten_status natten_tensor_check_together(const natten_tensor *tensor,
+                                           const char *name, int32_t device_type,
+                                           int32_t device_id, const char *first)
+{
+    if (tensor->device_type == device_type && tensor->device_id == device_id)
+        return NATTEN_OK;
+    return natten_status_fail(
+        NATTEN_ERR_DEVICE,
+        "%s is on device %" PRId32 " of type %" PRId32 ", but %s on device %" PRId32
+        " of type %" PRId32 " (1 is the CPU, 2 CUDA)",
+        name, tensor->device_id, tensor->device_type, first, device_id, device_type);
 }
 
 bool natten_tensor_bytes(const int64_t *shape, int ndim, natten_dtype dtype,

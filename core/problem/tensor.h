@@ -27,8 +27,12 @@ typedef struct natten_extent {
 /* The descriptor's element type, if it is one of ours. */
 natten_status natten_tensor_check_dtype(const natten_tensor *tensor, const char *name,
                                         natten_dtype *dtype);
-/* The tensor is in the memory of a device that this build computes on. */
+/* The tensor is in the memory of a kind of device that the library knows. */
 natten_status natten_tensor_check_device(const natten_tensor *tensor, const char *name);
+/* It is where tensor `first` is. */
+natten_status natten_tensor_check_together(const natten_tensor *tensor,
+                                           const char *name, int32_t device_type,
+                                           int32_t device_id, const char *first);
 
 /* Stride of dimension n, 0 where there is one element; the shape has been checked and
  * the number of elements fits in 63 bits. */

@@ -87,9 +87,27 @@ START_TEST(a_backend_that_is_asked_for_is_the_one)
     for (int i = 0; natten_registry[i]; i++) {
         natten_plan plan;
         task.backend = (int32_t)natten_registry[i]->id;
+        if (natten_registry[i]->gpu) { /* whose tasks are tests/cuda's */
+            ck_assert_int_eq(natten_plan_make(&task, &invented, &plan),
+                             NATTEN_ERR_DEVICE);
+            continue;
+        }
         ck_assert_int_eq(natten_plan_make(&task, &invented, &plan), NATTEN_OK);
         ck_assert_ptr_eq(plan.backend, natten_registry[i]);
     }
+}
+END_TEST
+
+START_TEST(tensors_on_a_gpu_are_for_a_gpu)
+{
+    natten_task task = task_of(TEXT);
+    natten_plan plan;
+    task.device_type = NATTEN_CUDA;
+    task.backend = NATTEN_BACKEND_CPU;
+    ck_assert_int_eq(natten_plan_make(&task, &invented, &plan), NATTEN_ERR_DEVICE);
+    task.backend = NATTEN_BACKEND_AUTO;
+    ck_assert_int_ne(natten_plan_make(&task, &invented, &plan), NATTEN_OK);
+    ck_assert_ptr_null(strstr(natten_last_error(), "reference"));
 }
 END_TEST
 
@@ -157,6 +175,7 @@ int main(void)
     tcase_add_test(tests, backends_have_names_and_numbers_of_their_own);
     tcase_add_test(tests, auto_takes_the_first_of_the_registry_that_accepts);
     tcase_add_test(tests, a_backend_that_is_asked_for_is_the_one);
+    tcase_add_test(tests, tensors_on_a_gpu_are_for_a_gpu);
     tcase_add_test(tests, a_backend_that_is_not_there_is_unsupported);
     tcase_add_test(tests, the_same_task_and_machine_give_the_same_plan);
     tcase_add_test(tests, tiles_and_variant_do_not_depend_on_the_number_of_threads);

@@ -21,6 +21,8 @@ int performers_list(performer list[MOST_PERFORMERS])
         next += length;
         next += *next == ' ';
     }
+    if (natten_device_count() > 0 && count < MOST_PERFORMERS)
+        list[count++] = (performer){.backend = NATTEN_BACKEND_CUDA, .name = "cuda"};
     return count;
 }
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * Everybody who can do a task on this machine: the reference, and the cpu backend once
- * per instruction-set variant.  What is not listed here is not tested. */
+ * per instruction-set variant, and the first GPU.  What is not listed here is not
+ * tested. */
 #ifndef NATTEN_TESTS_SUPPORT_PERFORMERS_H
 #define NATTEN_TESTS_SUPPORT_PERFORMERS_H
 

@@ -3,6 +3,7 @@
  * Trials: drawing a problem, giving it tensors, calling the library. */
 #include "support/trial.h"
 
+#include "support/device.h"
 #include "support/judge.h"
 
 #include <stdio.h>
@@ -247,34 +248,34 @@ natten_tensor *trial_tensor(trial *t, natten_role role)
 
 #define T(r) trial_tensor(t, NATTEN_##r)
 
-static natten_status call(trial *t, void *workspace, size_t bytes)
+natten_status trial_call(trial *t, void *workspace, size_t bytes, void *stream)
 {
     const natten_params *p = &t->params;
     switch (t->spec.operation) {
     case NATTEN_FORWARD:
         return natten_forward(p, T(QUERY), T(KEY), T(VALUE), T(BIAS),
                               T(ADDITIONAL_KEYS), T(ADDITIONAL_VALUES), T(OUT), T(LSE),
-                              workspace, bytes, NULL);
+                              workspace, bytes, stream);
     case NATTEN_BACKWARD:
         return natten_backward(p, T(QUERY), T(KEY), T(VALUE), T(BIAS),
                                T(ADDITIONAL_KEYS), T(ADDITIONAL_VALUES), T(OUT), T(LSE),
                                T(GRAD_OUT), T(GRAD_LSE), T(GRAD_QUERY), T(GRAD_KEY),
                                T(GRAD_VALUE), T(GRAD_BIAS), T(GRAD_ADDITIONAL_KEYS),
-                               T(GRAD_ADDITIONAL_VALUES), workspace, bytes, NULL);
+                               T(GRAD_ADDITIONAL_VALUES), workspace, bytes, stream);
     case NATTEN_QK:
         return natten_qk(p, T(QUERY), T(KEY), T(BIAS), T(ADDITIONAL_KEYS), T(ATTN),
-                         workspace, bytes, NULL);
+                         workspace, bytes, stream);
     case NATTEN_QK_BACKWARD:
         return natten_qk_backward(p, T(QUERY), T(KEY), T(ADDITIONAL_KEYS), T(GRAD_ATTN),
                                   T(GRAD_QUERY), T(GRAD_KEY), T(GRAD_BIAS),
-                                  T(GRAD_ADDITIONAL_KEYS), workspace, bytes, NULL);
+                                  T(GRAD_ADDITIONAL_KEYS), workspace, bytes, stream);
     case NATTEN_AV:
         return natten_av(p, T(ATTN), T(VALUE), T(ADDITIONAL_VALUES), T(OUT), workspace,
-                         bytes, NULL);
+                         bytes, stream);
     default:
         return natten_av_backward(p, T(ATTN), T(VALUE), T(ADDITIONAL_VALUES),
                                   T(GRAD_OUT), T(GRAD_ATTN), T(GRAD_VALUE),
-                                  T(GRAD_ADDITIONAL_VALUES), workspace, bytes, NULL);
+                                  T(GRAD_ADDITIONAL_VALUES), workspace, bytes, stream);
     }
 }
 
@@ -300,8 +301,10 @@ natten_status trial_run(trial *t, natten_backend backend)
         else
             array_watch(&t->array[role]);
     }
+    if (backend == NATTEN_BACKEND_CUDA)
+        return device_trial_run(t);
     if (t->seed % 2 == 0)
-        return call(t, NULL, 0);
+        return trial_call(t, NULL, 0, NULL);
     size_t bytes;
     natten_status status = trial_workspace(t, backend, &bytes);
     if (status != NATTEN_OK)
@@ -310,7 +313,7 @@ natten_status trial_run(trial *t, natten_backend backend)
     if (workspace == NULL)
         abort();
     memset(workspace, 0xff, bytes);
-    status = call(t, workspace, bytes);
+    status = trial_call(t, workspace, bytes, NULL);
     free(workspace);
     return status;
 }

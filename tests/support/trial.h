@@ -68,6 +68,8 @@ bool trial_writes(natten_operation operation, natten_role role);
 /* NULL where the array is not given, else its tensor. */
 natten_tensor *trial_tensor(trial *t, natten_role role);
 
+/* Call the public function with the tensors as they are. */
+natten_status trial_call(trial *t, void *workspace, size_t bytes, void *stream);
 /* Poison the results, then call the public function, with no workspace or one of
  * exactly the size asked for and full of NaN. */
 natten_status trial_run(trial *t, natten_backend backend);

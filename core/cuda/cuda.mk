@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: MIT
+#
+# The CUDA backend.  Its host side is C and in every build.  nvcc makes two fat binaries
+# for each element type out of one page, simt.cu, and cuda_image.c carries them along.
+
+core_libnatten_core_la_SOURCES += \
+	%D%/cuda.c \
+	%D%/cuda.h \
+	%D%/cuda_image.c \
+	%D%/cuda_image.h \
+	%D%/cuda_job.h \
+	%D%/cuda_launch.c \
+	%D%/cuda_launch.h \
+	%D%/cuda_plan.c \
+	%D%/cuda_plan.h
+
+cuda_kernels = \
+	%D%/device/element.cuh \
+	%D%/device/keys.cuh \
+	%D%/device/lane.cuh \
+	%D%/device/walk.cuh \
+	%D%/simt.cu \
+	%D%/simt_backward.cuh \
+	%D%/simt_forward.cuh \
+	%D%/simt_merge.cuh \
+	%D%/simt_slots.cuh \
+	%D%/simt_sums.cuh
+EXTRA_DIST += $(cuda_kernels)
+
+if HAVE_CUDA
+# nvcc writes no dependencies that make could read, so they are all named.
+cuda_images = %D%/simt_fp64.fatbin %D%/simt_fp32.fatbin %D%/simt_bf16.fatbin \
+	%D%/simt_fp16.fatbin %D%/simt_fp64_easy.fatbin %D%/simt_fp32_easy.fatbin \
+	%D%/simt_bf16_easy.fatbin %D%/simt_fp16_easy.fatbin
+CLEANFILES += $(cuda_images)
+%D%/cuda_image.lo: $(cuda_images)
+
+$(cuda_images): $(cuda_kernels) %D%/cuda_job.h core/problem/task.h core/geometry/axis.h \
+		core/base/dtype.h core/base/inline.h core/include/natten.h
+	$(AM_V_GEN)$(MKDIR_P) %D% && \
+	case $@ in \
+	*_fp64*) element=double ;; \
+	*_fp32*) element=float ;; \
+	*_bf16*) element=__nv_bfloat16 ;; \
+	*_fp16*) element=__half ;; \
+	esac && \
+	case $@ in *_easy*) easy=1 ;; *) easy=0 ;; esac && \
+	$(NVCC) -std=c++20 -O3 $(NVCC_GENCODE) -I$(srcdir)/core -I$(srcdir)/core/include \
+	  -DNATTEN_ELEMENT=$$element -DNATTEN_EASY_ROWS=$$easy $(NVCCFLAGS) -fatbin -o $@-t \
+	  $(srcdir)/%D%/simt.cu && mv $@-t $@
+endif

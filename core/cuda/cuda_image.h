@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The kernels as data: two fat binaries for each element type (simt.cu), with machine
+ * code for each architecture of the build and PTX that the driver compiles for newer
+ * ones. */
+#ifndef NATTEN_CUDA_CUDA_IMAGE_H
+#define NATTEN_CUDA_CUDA_IMAGE_H
+
+#include "base/dtype.h"
+
+#include <stdbool.h>
+
+/* The fat binary of a type, for any rows or for easy ones; NULL in a build without
+ * kernels. */
+const void *natten_cuda_image(natten_dtype dtype, bool easy);
+
+/* Architectures with machine code, "75 80 86 89 90a": one runs on its own and on later
+ * minor versions of it, one with a letter on its own alone. "" without kernels. */
+const char *natten_cuda_image_archs(void);
+
+/* Architecture of the PTX, which runs on all from there on; 0: none. */
+int natten_cuda_image_ptx(void);
+
+#endif

@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * A call on a GPU, see cuda_launch.h.  The fat binaries are loaded once per process,
+ * independent of contexts; the driver puts a kernel into a context when it is first
+ * launched there. */
+#include "cuda/cuda_launch.h"
+
+#include "base/status.h"
+#include "cuda/cuda_image.h"
+
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
+static const char *const kernel_names[NATTEN_CUDA_KERNELS] = {
+    [NATTEN_CUDA_KERNEL_FORWARD_EASY] = "natten_simt_forward",
+    [NATTEN_CUDA_KERNEL_GRAD_QUERY_EASY] = "natten_simt_grad_query",
+    [NATTEN_CUDA_KERNEL_GRAD_TOKENS_EASY] = "natten_simt_grad_tokens",
+    [NATTEN_CUDA_KERNEL_EXTRAS_EASY] = "natten_simt_extras",
+    [NATTEN_CUDA_KERNEL_BIAS_EASY] = "natten_simt_bias",
+    [NATTEN_CUDA_KERNEL_FORWARD] = "natten_simt_forward",
+    [NATTEN_CUDA_KERNEL_AV] = "natten_simt_av",
+    [NATTEN_CUDA_KERNEL_QK] = "natten_simt_qk",
+    [NATTEN_CUDA_KERNEL_GRAD_ATTN] = "natten_simt_grad_attn",
+    [NATTEN_CUDA_KERNEL_DELTA] = "natten_simt_delta",
+    [NATTEN_CUDA_KERNEL_GRAD_QUERY] = "natten_simt_grad_query",
+    [NATTEN_CUDA_KERNEL_GRAD_QUERY_UNFUSED] = "natten_simt_grad_query_unfused",
+    [NATTEN_CUDA_KERNEL_GRAD_TOKENS] = "natten_simt_grad_tokens",
+    [NATTEN_CUDA_KERNEL_GRAD_TOKENS_UNFUSED] = "natten_simt_grad_tokens_unfused",
+    [NATTEN_CUDA_KERNEL_EXTRAS] = "natten_simt_extras",
+    [NATTEN_CUDA_KERNEL_EXTRAS_UNFUSED] = "natten_simt_extras_unfused",
+    [NATTEN_CUDA_KERNEL_SUM_EXTRAS] = "natten_simt_sum_extras",
+    [NATTEN_CUDA_KERNEL_BIAS] = "natten_simt_bias",
+    [NATTEN_CUDA_KERNEL_BIAS_UNFUSED] = "natten_simt_bias_unfused",
+    [NATTEN_CUDA_KERNEL_SUM_BIAS] = "natten_simt_sum_bias",
+    [NATTEN_CUDA_KERNEL_MERGE] = "natten_simt_merge",
+    [NATTEN_CUDA_KERNEL_MERGE_BACKWARD] = "natten_simt_merge_backward",
+};
+
+/* ---- kernels ---- */
+
+static void *libraries[NATTEN_DTYPES][2]; /* for any rows, for easy ones */
+static _Atomic(void *) kernels[NATTEN_DTYPES][NATTEN_CUDA_KERNELS];
+static pthread_mutex_t load_lock = PTHREAD_MUTEX_INITIALIZER;
+
+/* With load_lock held. */
+static natten_status load(const natten_cuda_call *call, natten_cuda_kernel kernel,
+                          void **found)
+{
+    const natten_driver *driver = call->driver;
+    bool easy = kernel < NATTEN_CUDA_KERNELS_EASY;
+    void **library = &libraries[call->dtype][easy];
+    if (*library == NULL)
+        NATTEN_TRY_CUDA(driver, library_load, library,
+                        natten_cuda_image(call->dtype, easy), NULL, NULL, 0, NULL, NULL,
+                        0);
+    NATTEN_TRY_CUDA(driver, library_kernel, found, *library, kernel_names[kernel]);
+    return NATTEN_OK;
+}
+
+/* The first use of a kernel loads it, in the midst of a stream capture too: loading
+ * touches no stream, so the capture may allow it. */
+static natten_status find_kernel(const natten_cuda_call *call,
+                                 natten_cuda_kernel kernel, void **found)
+{
+    enum { RELAXED = 2 };
+    *found = atomic_load(&kernels[call->dtype][kernel]);
+    if (*found != NULL)
+        return NATTEN_OK;
+    int mode = RELAXED;
+    NATTEN_TRY_CUDA(call->driver, capture_mode, &mode);
+    pthread_mutex_lock(&load_lock);
+    natten_status status = load(call, kernel, found);
+    pthread_mutex_unlock(&load_lock);
+    int result = call->driver->capture_mode(&mode);
+    NATTEN_TRY(status);
+    atomic_store(&kernels[call->dtype][kernel], *found);
+    return natten_driver_check(result, "cuThreadExchangeStreamCaptureMode");
+}
+
+natten_status natten_cuda_call_launch(const natten_cuda_call *call,
+                                      natten_cuda_kernel kernel, int64_t blocks,
+                                      int32_t shared_bytes, const void *job)
+{
+    void *function;
+    if (blocks == 0)
+        return NATTEN_OK;
+    NATTEN_TRY(find_kernel(call, kernel, &function));
+    unsigned grid = blocks < INT32_MAX ? (unsigned)blocks : INT32_MAX;
+    void *parameters[] = {(void *)(uintptr_t)job};
+    NATTEN_TRY_CUDA(call->driver, launch, function, grid, 1, 1, NATTEN_CUDA_THREADS, 1,
+                    1, (unsigned)shared_bytes, call->stream, parameters, NULL);
+    return NATTEN_OK;
+}
+
+/* ---- contexts ---- */
+
+natten_status natten_cuda_call_begin(natten_cuda_call *call, const natten_gpu *gpu,
+                                     natten_dtype dtype, void *stream)
+{
+    natten_driver_state state;
+    *call = (natten_cuda_call){.gpu = gpu, .dtype = dtype, .stream = stream};
+    call->driver = natten_driver_get(&state);
+    if (call->driver == NULL) /* forked since the GPU was looked at */
+        return natten_status_fail(state.status, "%s failed", state.call);
+    return NATTEN_OK;
+}
+
+natten_status natten_cuda_call_check(natten_cuda_call *call, const void *address,
+                                     const char *name)
+{
+    int attributes[] = {NATTEN_DRIVER_POINTER_MEMORY, NATTEN_DRIVER_POINTER_CONTEXT,
+                        NATTEN_DRIVER_POINTER_DEVICE, NATTEN_DRIVER_POINTER_MANAGED};
+    unsigned memory = 0, managed = 0;
+    int device = -1;
+    void *context = NULL, *values[] = {&memory, &context, &device, &managed};
+    NATTEN_TRY_CUDA(call->driver, pointer_attributes, 4, attributes, values,
+                    (uintptr_t)address);
+    if (memory == NATTEN_DRIVER_MEMORY_HOST)
+        return NATTEN_OK; /* pinned: every GPU can read it */
+    if (memory == 0)
+        return natten_status_fail(NATTEN_ERR_DEVICE,
+                                  "%s is at %p, which is not memory of a GPU", name,
+                                  address);
+    if (managed)
+        return NATTEN_OK;
+    if (device != call->gpu->device)
+        return natten_status_fail(NATTEN_ERR_DEVICE,
+                                  "%s.device_id=%" PRId32
+                                  ", but its memory is on device %d",
+                                  name, call->gpu->device, device);
+    if (context != NULL)
+        call->context = context;
+    return NATTEN_OK;
+}
+
+/* The device's primary context, which every runtime shares. It is kept for as long as
+ * the process lives: kernels may still run when a call is over. */
+static natten_status primary_context(const natten_cuda_call *call, void **context)
+{
+    enum { DEVICES = 64 };
+    static _Atomic(void *) kept[DEVICES];
+    int32_t device = call->gpu->device;
+    *context = atomic_load(&kept[device]);
+    if (*context != NULL)
+        return NATTEN_OK;
+    NATTEN_TRY_CUDA(call->driver, primary_retain, context, device);
+    atomic_store(&kept[device], *context);
+    return NATTEN_OK;
+}
+
+natten_status natten_cuda_call_enter(natten_cuda_call *call)
+{
+    const natten_driver *driver = call->driver;
+    void *current = NULL;
+    NATTEN_TRY_CUDA(driver, context_get, &current);
+    if (call->context == NULL) {
+        /* Memory of pools belongs to no context: any of the device will do. */
+        int device = -1;
+        if (current != NULL)
+            NATTEN_TRY_CUDA(driver, context_device, &device);
+        if (device == call->gpu->device)
+            call->context = current;
+        else
+            NATTEN_TRY(primary_context(call, &call->context));
+    }
+    if (call->context == current)
+        return NATTEN_OK;
+    NATTEN_TRY_CUDA(driver, context_push, call->context);
+    call->pushed = true;
+    return NATTEN_OK;
+}
+
+natten_status natten_cuda_call_scratch(natten_cuda_call *call, size_t bytes,
+                                       void **scratch)
+{
+    uintptr_t address = 0;
+    NATTEN_TRY_CUDA(call->driver, alloc_async, &address, bytes, call->stream);
+    call->scratch = address;
+    *scratch = (void *)address;
+    return NATTEN_OK;
+}
+
+natten_status natten_cuda_call_end(natten_cuda_call *call, natten_status status)
+{
+    int result = NATTEN_DRIVER_OK;
+    const char *symbol = "";
+    void *context;
+    if (call->scratch != 0) {
+        result = call->driver->free_async(call->scratch, call->stream);
+        symbol = "cuMemFreeAsync";
+    }
+    if (call->pushed) {
+        int popped = call->driver->context_pop(&context);
+        if (result == NATTEN_DRIVER_OK) {
+            result = popped;
+            symbol = "cuCtxPopCurrent";
+        }
+    }
+    return status == NATTEN_OK ? natten_driver_check(result, symbol) : status;
+}

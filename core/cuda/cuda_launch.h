@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Between the backend and the driver: entering the context that the tensors belong to,
+ * finding kernels, launching them on the caller's stream, scratch on that stream.
+ * Nothing here waits for the GPU. */
+#ifndef NATTEN_CUDA_CUDA_LAUNCH_H
+#define NATTEN_CUDA_CUDA_LAUNCH_H
+
+#include "cuda/cuda_job.h"
+#include "machine/gpu.h"
+
+/* A call on a GPU while it runs. */
+typedef struct natten_cuda_call {
+    const natten_driver *driver;
+    const natten_gpu *gpu;
+    natten_dtype dtype; /* whose kernels are launched */
+    void *stream;       /* the caller's */
+    void *context;      /* the tensors'; NULL until one is known */
+    bool pushed;        /* it was not current and has to be taken off again */
+    uintptr_t scratch;  /* taken from the stream; 0: none */
+} natten_cuda_call;
+
+/* Begin a call on a GPU that natten_gpu_check() has passed; end it in any case. */
+natten_status natten_cuda_call_begin(natten_cuda_call *call, const natten_gpu *gpu,
+                                     natten_dtype dtype, void *stream);
+/* Frees the scratch, gives the caller its context back, and hands `status` on unless
+ * that is NATTEN_OK and ending fails. */
+natten_status natten_cuda_call_end(natten_cuda_call *call, natten_status status);
+
+/* The address is memory that the call's GPU can reach: its own, managed, or pinned host
+ * memory.  `name` is for the sentence. */
+natten_status natten_cuda_call_check(natten_cuda_call *call, const void *address,
+                                     const char *name);
+/* Once all addresses are checked: make their context current. */
+natten_status natten_cuda_call_enter(natten_cuda_call *call);
+
+/* Scratch that lives until the end of the call, without waiting for the GPU. */
+natten_status natten_cuda_call_scratch(natten_cuda_call *call, size_t bytes,
+                                       void **scratch);
+
+/* The kernels of simt.cu; those for easy rows first. */
+typedef enum natten_cuda_kernel {
+    NATTEN_CUDA_KERNEL_FORWARD_EASY,
+    NATTEN_CUDA_KERNEL_GRAD_QUERY_EASY,
+    NATTEN_CUDA_KERNEL_GRAD_TOKENS_EASY,
+    NATTEN_CUDA_KERNEL_EXTRAS_EASY,
+    NATTEN_CUDA_KERNEL_BIAS_EASY,
+    NATTEN_CUDA_KERNELS_EASY, /* how many of them; the first of the others */
+    NATTEN_CUDA_KERNEL_FORWARD = NATTEN_CUDA_KERNELS_EASY,
+    NATTEN_CUDA_KERNEL_AV,
+    NATTEN_CUDA_KERNEL_QK,
+    NATTEN_CUDA_KERNEL_GRAD_ATTN,
+    NATTEN_CUDA_KERNEL_DELTA,
+    NATTEN_CUDA_KERNEL_GRAD_QUERY,
+    NATTEN_CUDA_KERNEL_GRAD_QUERY_UNFUSED,
+    NATTEN_CUDA_KERNEL_GRAD_TOKENS,
+    NATTEN_CUDA_KERNEL_GRAD_TOKENS_UNFUSED,
+    NATTEN_CUDA_KERNEL_EXTRAS,
+    NATTEN_CUDA_KERNEL_EXTRAS_UNFUSED,
+    NATTEN_CUDA_KERNEL_SUM_EXTRAS,
+    NATTEN_CUDA_KERNEL_BIAS,
+    NATTEN_CUDA_KERNEL_BIAS_UNFUSED,
+    NATTEN_CUDA_KERNEL_SUM_BIAS,
+    NATTEN_CUDA_KERNEL_MERGE,
+    NATTEN_CUDA_KERNEL_MERGE_BACKWARD,
+    NATTEN_CUDA_KERNELS
+} natten_cuda_kernel;
+
+/* Launch a kernel on `blocks` blocks of NATTEN_CUDA_THREADS; a kernel whose work needs
+ * more blocks than a grid can have goes round.  `job` is its parameter, copied. */
+natten_status natten_cuda_call_launch(const natten_cuda_call *call,
+                                      natten_cuda_kernel kernel, int64_t blocks,
+                                      int32_t shared_bytes, const void *job);
+
+#endif

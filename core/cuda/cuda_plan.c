@@ -1,0 +1,384 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Planning for level a.  What decides about bits (lanes of a row, chunks of queries)
+ * follows from the shape of one batch item alone; the GPU only decides the size of
+ * tiles, in which each row is computed the same. */
+#include "cuda/cuda_plan.h"
+
+#include "base/status.h"
+
+#include <string.h>
+
+/* Queries or keys of a block, where there are enough to fill the GPU: their windows
+ * then come from the first-level cache.  Else one for each group of lanes. */
+enum { TILE = 64 };
+/* Queries of a chunk, and most chunks: enough to fill a GPU with the sums of a few
+ * extra tokens or bias entries, few enough that the second pass is short. */
+enum { CHUNK_QUERIES = 512, EXTRA_CHUNKS = 16, BIAS_CHUNKS = 256 };
+/* Most partial sums of bias of one head. */
+enum { BIAS_PARTIALS = 1 << 20 };
+/* Shared memory that every architecture has without being asked. */
+enum { SHARED_BYTES = 48 * 1024 };
+/* Parts of the workspace begin at multiples of this. */
+enum { ALIGNMENT = 64 };
+
+static int64_t smaller(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+static int64_t larger(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+
+static int64_t divide_up(int64_t a, int64_t b)
+{
+    return a / b + (a % b != 0);
+}
+
+static bool wants(const natten_task *task, natten_role role)
+{
+    return task->view[role].data != NULL;
+}
+
+static int64_t tokens_of(const natten_axis *axis, bool of_keys)
+{
+    return of_keys ? axis->key_count : axis->query_count;
+}
+
+static int64_t queries_of(const natten_task *task)
+{
+    int64_t queries = 1;
+    for (int a = 0; a < 3; a++)
+        queries *= task->axis[a].query_count;
+    return queries;
+}
+
+/* ---- tiles ---- */
+
+/* Positions on an axis when they are counted class by class (Tokens of walk.cuh). */
+static int64_t units_of(const natten_axis *axis, bool of_keys)
+{
+    int64_t count = tokens_of(axis, of_keys);
+    return divide_up(count, axis->dilation) * smaller(count, axis->dilation);
+}
+
+/* As cubic as the grid allows. */
+static void make_tile(const natten_task *task, bool of_keys, int volume,
+                      int32_t tile[3])
+{
+    tile[0] = tile[1] = tile[2] = 1;
+    for (int64_t product = 1; product < volume; product *= 2) {
+        int best = -1;
+        for (int a = 2; a >= 0; a--)
+            if (tile[a] < units_of(&task->axis[a], of_keys) &&
+                (best < 0 || tile[a] < tile[best]))
+                best = a;
+        if (best < 0)
+            break;
+        tile[best] *= 2;
+    }
+}
+
+static int64_t pieces_of(const natten_task *task, bool of_keys, const int32_t tile[3],
+                         int32_t slices)
+{
+    int64_t pieces = task->batch * slices * (of_keys ? task->heads_kv : task->heads);
+    for (int a = 0; a < 3; a++)
+        pieces *= divide_up(units_of(&task->axis[a], of_keys), tile[a]);
+    return pieces;
+}
+
+/* ---- rows ---- */
+
+static int64_t widest(const natten_task *task)
+{
+    return larger(task->dim, task->dim_v);
+}
+
+static int32_t slices_of(int64_t count)
+{
+    return (int32_t)divide_up(count, NATTEN_CUDA_SLICE);
+}
+
+static int32_t lanes_of(const natten_task *task)
+{
+    int32_t lanes = 4;
+    while (lanes < NATTEN_CUDA_WARP && lanes * NATTEN_CUDA_STRIP < widest(task))
+        lanes *= 2;
+    return lanes;
+}
+
+static void choose_tile(const natten_task *task, bool of_keys, int32_t processors,
+                        int32_t tile[3])
+{
+    make_tile(task, of_keys, TILE, tile);
+    if (pieces_of(task, of_keys, tile, 1) < 8 * (int64_t)processors)
+        make_tile(task, of_keys, NATTEN_CUDA_THREADS / lanes_of(task), tile);
+}
+
+/* Can the rows of a view be read 16 bytes at a time? */
+static bool is_vector(const natten_task *task, const natten_view *view, int64_t count)
+{
+    int64_t bytes = (int64_t)natten_dtype_bytes(task->dtype);
+    int64_t any = (int64_t)((uintptr_t)view->data % 16) + count % NATTEN_CUDA_STRIP;
+    any |= view->batch * bytes % 16 | view->head * bytes % 16;
+    for (int a = 0; a < 3; a++)
+        any |= view->axis[a] * bytes % 16;
+    return view->data != NULL && view->item == 1 && any == 0;
+}
+
+static const natten_role rows_of_dim[] = {NATTEN_QUERY, NATTEN_KEY,
+                                          NATTEN_ADDITIONAL_KEYS, NATTEN_GRAD_QUERY,
+                                          NATTEN_GRAD_KEY};
+static const natten_role rows_of_dim_v[] = {NATTEN_VALUE, NATTEN_ADDITIONAL_VALUES,
+                                            NATTEN_OUT, NATTEN_GRAD_OUT,
+                                            NATTEN_GRAD_VALUE};
+
+static uint32_t vector_roles(const natten_task *task)
+{
+    uint32_t roles = 0;
+    for (int i = 0; i < 5; i++) {
+        natten_role k = rows_of_dim[i], v = rows_of_dim_v[i];
+        if (is_vector(task, &task->view[k], task->dim))
+            roles |= UINT32_C(1) << k;
+        if (is_vector(task, &task->view[v], task->dim_v))
+            roles |= UINT32_C(1) << v;
+    }
+    return roles;
+}
+
+/* All rows that there are can be read so, and are at most one slice long. */
+static bool has_easy_rows(const natten_task *task, uint32_t vector)
+{
+    for (int i = 0; i < 5; i++) {
+        natten_role k = rows_of_dim[i], v = rows_of_dim_v[i];
+        if ((wants(task, k) && !(vector >> k & 1)) ||
+            (wants(task, v) && !(vector >> v & 1)))
+            return false;
+    }
+    return widest(task) <= NATTEN_CUDA_SLICE;
+}
+
+/* ---- sums over queries ---- */
+
+static int64_t entries_of(const natten_task *task)
+{
+    int64_t entries = 1;
+    for (int a = 0; a < 3; a++)
+        entries *= 2 * (int64_t)task->axis[a].window - 1;
+    return entries;
+}
+
+static int32_t extra_chunks(const natten_task *task)
+{
+    return (int32_t)larger(1, smaller(queries_of(task) / CHUNK_QUERIES, EXTRA_CHUNKS));
+}
+
+static int32_t bias_chunks(const natten_task *task)
+{
+    int64_t queries = queries_of(task) * task->batch;
+    int64_t chunks = smaller(queries / CHUNK_QUERIES, BIAS_PARTIALS / entries_of(task));
+    return (int32_t)larger(1, smaller(chunks, BIAS_CHUNKS));
+}
+
+/* Entries of bias that a block keeps sums of in shared memory. */
+static int32_t bias_strip(const natten_task *task)
+{
+    int64_t each = (int64_t)natten_dtype_bytes(task->accumulator) * NATTEN_CUDA_WARPS;
+    return (int32_t)smaller(entries_of(task), SHARED_BYTES / each);
+}
+
+/* ---- scratch ---- */
+
+static int64_t delta_bytes(const natten_task *task)
+{
+    int64_t bytes = queries_of(task) * task->batch * task->heads *
+                    (int64_t)natten_dtype_bytes(task->accumulator);
+    return divide_up(bytes, ALIGNMENT) * ALIGNMENT;
+}
+
+static bool wants_extras(const natten_task *task)
+{
+    return wants(task, NATTEN_GRAD_ADDITIONAL_KEYS) ||
+           wants(task, NATTEN_GRAD_ADDITIONAL_VALUES);
+}
+
+/* Saturates: such a task's tensors would not fit either. */
+static int64_t partial_bytes(const natten_task *task)
+{
+    int64_t bias = 0, extras = 0, each = (int64_t)natten_dtype_bytes(task->accumulator);
+    if (wants(task, NATTEN_GRAD_BIAS) &&
+        __builtin_mul_overflow(bias_chunks(task) * each * task->heads, entries_of(task),
+                               &bias))
+        bias = INT64_MAX;
+    if (wants_extras(task) &&
+        __builtin_mul_overflow(extra_chunks(task) * each * (task->dim + task->dim_v),
+                               task->batch * task->extras * task->heads_kv, &extras))
+        extras = INT64_MAX;
+    return larger(bias, extras);
+}
+
+static bool is_backward(const natten_task *task)
+{
+    return task->operation == NATTEN_BACKWARD ||
+           task->operation == NATTEN_QK_BACKWARD ||
+           task->operation == NATTEN_AV_BACKWARD;
+}
+
+natten_status natten_cuda_plan(const natten_task *task, const natten_gpu *gpu,
+                               natten_choice *choice)
+{
+    int64_t delta = task->operation == NATTEN_BACKWARD ? delta_bytes(task) : 0;
+    int64_t partial = is_backward(task) ? partial_bytes(task) : 0, bytes;
+    if (__builtin_add_overflow(delta, partial, &bytes))
+        return natten_status_fail(NATTEN_ERR_OVERFLOW,
+                                  "the workspace does not fit in 63 bits");
+    memset(choice, 0, sizeof *choice);
+    choose_tile(task, false, gpu->processors, choice->tile);
+    int32_t slices = slices_of(larger(1, widest(task)));
+    choice->items = pieces_of(task, false, choice->tile, slices);
+    choice->workspace_bytes = (size_t)bytes;
+    choice->kernel = "simt";
+    choice->processors = gpu->processors;
+    int64_t width = larger(1, widest(task));
+    int64_t held = (int64_t)slices_of(width) * NATTEN_CUDA_SLICE;
+    if (width <= NATTEN_CUDA_SLICE)
+        held = (int64_t)lanes_of(task) * NATTEN_CUDA_STRIP;
+    choice->work = (double)held * slices / (double)width;
+    return NATTEN_OK;
+}
+
+/* ---- passes ---- */
+
+/* Passes while they are collected. */
+typedef struct list {
+    natten_cuda_pass *passes;
+    int count;
+    natten_cuda_job job; /* of the next one */
+    int32_t processors;
+    bool easy; /* rows */
+} list;
+
+/* The kernel for easy rows in place of one for any, if it exists and they are. */
+static natten_cuda_kernel choose_kernel(natten_cuda_kernel kernel, bool easy)
+{
+    static const struct {
+        natten_cuda_kernel any, easy;
+    } pairs[] = {
+        {NATTEN_CUDA_KERNEL_FORWARD, NATTEN_CUDA_KERNEL_FORWARD_EASY},
+        {NATTEN_CUDA_KERNEL_GRAD_QUERY, NATTEN_CUDA_KERNEL_GRAD_QUERY_EASY},
+        {NATTEN_CUDA_KERNEL_GRAD_TOKENS, NATTEN_CUDA_KERNEL_GRAD_TOKENS_EASY},
+        {NATTEN_CUDA_KERNEL_EXTRAS, NATTEN_CUDA_KERNEL_EXTRAS_EASY},
+        {NATTEN_CUDA_KERNEL_BIAS, NATTEN_CUDA_KERNEL_BIAS_EASY},
+    };
+    for (int i = 0; easy && i < NATTEN_CUDA_KERNELS_EASY; i++)
+        if (pairs[i].any == kernel)
+            return pairs[i].easy;
+    return kernel;
+}
+
+static void add(list *l, natten_cuda_kernel kernel, int64_t blocks, int32_t shared)
+{
+    kernel = choose_kernel(kernel, l->easy);
+    l->passes[l->count++] = (natten_cuda_pass){kernel, blocks, shared, l->job};
+}
+
+/* A pass over the tokens of one side, with rows of `width` elements. */
+static void add_tokens(list *l, natten_cuda_kernel kernel, bool of_keys, int64_t width)
+{
+    natten_cuda_job *job = &l->job;
+    job->slices = slices_of(width);
+    choose_tile(&job->task, of_keys, l->processors, job->tile);
+    job->pieces = pieces_of(&job->task, of_keys, job->tile, job->slices);
+    add(l, kernel, job->pieces, 0);
+}
+
+static void add_bias(list *l, bool fused)
+{
+    natten_cuda_job *job = &l->job;
+    job->chunks = bias_chunks(&job->task);
+    job->strip_entries = bias_strip(&job->task);
+    int32_t each = (int32_t)natten_dtype_bytes(job->task.accumulator);
+    int64_t strips = divide_up(job->entries, job->strip_entries);
+    add(l, fused ? NATTEN_CUDA_KERNEL_BIAS : NATTEN_CUDA_KERNEL_BIAS_UNFUSED,
+        strips * job->task.heads * job->chunks,
+        job->strip_entries * NATTEN_CUDA_WARPS * each);
+    add(l, NATTEN_CUDA_KERNEL_SUM_BIAS,
+        divide_up(job->task.heads * job->entries, NATTEN_CUDA_THREADS), 0);
+}
+
+static void add_extras(list *l, bool fused)
+{
+    natten_cuda_job *job = &l->job;
+    const natten_task *task = &job->task;
+    job->chunks = extra_chunks(task);
+    job->slices = slices_of(widest(task));
+    int64_t rows = task->batch * task->extras * task->heads_kv;
+    add(l, fused ? NATTEN_CUDA_KERNEL_EXTRAS : NATTEN_CUDA_KERNEL_EXTRAS_UNFUSED,
+        divide_up(rows * job->slices * job->chunks, NATTEN_CUDA_WARPS), 0);
+    add(l, NATTEN_CUDA_KERNEL_SUM_EXTRAS,
+        divide_up(rows * (task->dim + task->dim_v), NATTEN_CUDA_THREADS), 0);
+}
+
+/* delta is read by all others. */
+static void add_backward(list *l, bool fused)
+{
+    const natten_task *task = &l->job.task;
+    if (fused)
+        add_tokens(l, NATTEN_CUDA_KERNEL_DELTA, false, 1);
+    if (wants(task, NATTEN_GRAD_QUERY))
+        add_tokens(l,
+                   fused ? NATTEN_CUDA_KERNEL_GRAD_QUERY
+                         : NATTEN_CUDA_KERNEL_GRAD_QUERY_UNFUSED,
+                   false, task->dim);
+    if (wants(task, NATTEN_GRAD_KEY) || wants(task, NATTEN_GRAD_VALUE))
+        add_tokens(l,
+                   fused ? NATTEN_CUDA_KERNEL_GRAD_TOKENS
+                         : NATTEN_CUDA_KERNEL_GRAD_TOKENS_UNFUSED,
+                   true, widest(task));
+    if (wants(task, NATTEN_GRAD_BIAS))
+        add_bias(l, fused);
+    if (wants_extras(task))
+        add_extras(l, fused);
+}
+
+int natten_cuda_plan_passes(const natten_plan *plan, void *workspace,
+                            natten_cuda_pass passes[NATTEN_CUDA_PASSES])
+{
+    const natten_task *task = &plan->task;
+    list l = {.passes = passes, .processors = plan->choice.processors};
+    l.job.task = *task;
+    l.job.lanes = lanes_of(task);
+    l.job.vector = vector_roles(task);
+    l.easy = has_easy_rows(task, l.job.vector);
+    l.job.window_slots = natten_task_slots(task) - task->extras;
+    l.job.entries = entries_of(task);
+    l.job.partial = workspace;
+    switch (task->operation) {
+    case NATTEN_FORWARD:
+        add_tokens(&l, NATTEN_CUDA_KERNEL_FORWARD, false, task->dim_v);
+        break;
+    case NATTEN_AV:
+        add_tokens(&l, NATTEN_CUDA_KERNEL_AV, false, task->dim_v);
+        break;
+    case NATTEN_QK:
+        add_tokens(&l, NATTEN_CUDA_KERNEL_QK, false, 1);
+        break;
+    case NATTEN_BACKWARD:
+        l.job.delta = workspace;
+        l.job.partial = (char *)workspace + delta_bytes(task);
+        add_backward(&l, true);
+        break;
+    case NATTEN_AV_BACKWARD:
+        if (wants(task, NATTEN_GRAD_ATTN))
+            add_tokens(&l, NATTEN_CUDA_KERNEL_GRAD_ATTN, false, 1);
+        add_backward(&l, false);
+        break;
+    default:
+        add_backward(&l, false);
+        break;
+    }
+    return l.count;
+}

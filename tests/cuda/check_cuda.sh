@@ -1,0 +1,50 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+#
+# The CUDA backend without a GPU: every scenario of fake_cuda with the fake driver in
+# the real one's place, and one with none.
+
+set -u
+# shellcheck disable=SC2154  # from natten-env.sh
+here=$top_builddir/tests/cuda
+test -f "$here/fake/libcuda.so.1" || {
+    echo '1..0 # SKIP the fake driver is not built'
+    exit 0
+}
+
+number=0
+scenario() # SENTENCE NAME [SETTING=VALUE]...
+{
+    number=$((number + 1))
+    sentence=$1 name=$2
+    shift 2
+    if env LD_LIBRARY_PATH="$here/fake${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}" "$@" \
+        "$here/fake_cuda" "$name"; then
+        echo "ok $number - $sentence"
+    else
+        echo "not ok $number - $sentence"
+    fi
+}
+
+scenario 'no device is a status, and the CPU works' no_device NATTEN_FAKE_INIT=100
+scenario 'a driver with 0 devices is the same' no_device NATTEN_FAKE_DEVICES=0
+scenario 'an old driver is told with both versions' too_old NATTEN_FAKE_VERSION=11080
+scenario 'an architecture before the first is told' unknown_arch NATTEN_FAKE_ARCH=70
+scenario 'an architecture that PTX fails on is told' unknown_arch NATTEN_FAKE_ARCH=99
+scenario 'a driver that does not start is told' init_fails NATTEN_FAKE_INIT=999
+scenario 'a fork after others used CUDA is told' forked_elsewhere NATTEN_FAKE_INIT=3
+scenario 'a fork after we used CUDA never reaches the driver' forked
+scenario 'memory of the wrong place is refused by name' wrong_memory
+scenario 'launches are what the plan says, on the stream, without waiting' launches
+scenario 'any failing call is a status, leaks nothing, and can be repeated' failures
+scenario 'planning for GPUs that are not here' planning
+
+number=$((number + 1))
+if ldconfig -p 2> /dev/null | grep -q 'libcuda\.so\.1'; then
+    echo "ok $number - without a driver # SKIP this machine has one"
+elif "$here/fake_cuda" no_driver; then
+    echo "ok $number - without a driver the CPU works, and CUDA says what is missing"
+else
+    echo "not ok $number - without a driver the CPU works"
+fi
+echo "1..$number"

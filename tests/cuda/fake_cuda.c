@@ -1,0 +1,439 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The host side of the CUDA backend against the fake driver: core/machine/driver.c,
+ * core/machine/gpu.c, core/cuda/cuda.c, core/cuda/cuda_launch.c, core/cuda/cuda_plan.c
+ * and core/cuda/cuda_image.c, which is replaced here by an image that says nothing.
+ *
+ *     fake_cuda NAME    run one scenario; check_cuda.sh knows them and their settings
+ *
+ * A process sees one driver, so scenarios are processes. */
+#include "base/status.h"
+#include "cuda/cuda.h"
+#include "cuda/cuda_image.h"
+#include "cuda/cuda_plan.h"
+#include "cuda/fake_driver.h"
+#include "plan/plan.h"
+#include "problem/problem.h"
+#include "support/trial.h"
+
+#include <dlfcn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* ---- the image ---- */
+
+const void *natten_cuda_image(natten_dtype dtype, bool easy)
+{
+    static const char *const images[] = {"image for any rows", "image for easy rows"};
+    return dtype < NATTEN_DTYPES ? images[easy] : NULL;
+}
+
+const char *natten_cuda_image_archs(void)
+{
+    return "75 80 86 89 90a";
+}
+
+int natten_cuda_image_ptx(void)
+{
+    return 80;
+}
+
+/* ---- the driver's other side ---- */
+
+static void *symbol_of(const char *name)
+{
+    void *handle = dlopen("libcuda.so.1", RTLD_NOW);
+    void *symbol = handle != NULL ? dlsym(handle, name) : NULL;
+    if (symbol == NULL) {
+        printf("# the fake driver is not on the library path\n");
+        exit(1);
+    }
+    return symbol;
+}
+
+static fake_state *state(void)
+{
+    fake_state_function *now;
+    void *symbol = symbol_of("fake_state_now");
+    memcpy(&now, &symbol, sizeof now);
+    return now();
+}
+
+static void *memory(size_t bytes)
+{
+    fake_memory_function *take;
+    void *symbol = symbol_of("fake_memory");
+    memcpy(&take, &symbol, sizeof take);
+    return (void *)take(bytes);
+}
+
+static void forget_log(void)
+{
+    fake_state *s = state();
+    int live = s->live;
+    memset(s, 0, sizeof *s);
+    s->live = live;
+}
+
+/* ---- calls ---- */
+
+#define EXPECT(condition)                                                   \
+    do {                                                                    \
+        if (!(condition)) {                                                 \
+            printf("# line %d: %s; last error: %s\n", __LINE__, #condition, \
+                   natten_last_error());                                    \
+            return false;                                                   \
+        }                                                                   \
+    } while (0)
+
+/* A call whose tensors are compact and in the memory of `device_type`. */
+static void make(trial *t, const char *text, int32_t device_type)
+{
+    memset(t, 0, sizeof *t);
+    if (natten_problem_text_parse(text, &t->spec) != NATTEN_OK)
+        abort();
+    t->params = natten_problem_spec_params(&t->spec, NATTEN_BACKEND_AUTO);
+    for (natten_role role = 0; role < NATTEN_ROLES; role++) {
+        t->given[role] = natten_problem_spec_has(&t->spec, role);
+        if (!t->given[role])
+            continue;
+        array *a = &t->array[role];
+        a->dtype = natten_problem_spec_dtype(&t->spec, role);
+        a->tensor.shape = a->shape;
+        a->tensor.ndim = natten_problem_spec_shape(&t->spec, role, a->shape);
+        a->tensor.device_type = device_type;
+        natten_dtype_to_dlpack(a->dtype, &a->tensor.dtype_code, &a->tensor.dtype_bits);
+        a->tensor.dtype_lanes = 1;
+        size_t bytes = (size_t)array_count(a) * natten_dtype_bytes(a->dtype);
+        a->tensor.data = device_type == NATTEN_CUDA ? memory(bytes) : calloc(bytes, 1);
+    }
+}
+
+static const char *const forward = "fwd fp32 b2 h4:2 d8 6x7 w3x3 m2 bias";
+static const char *const backward = "bwd fp32 b2 h4:2 d8 6x7 w3x3 m2 bias dlse";
+
+static natten_status call(const char *text)
+{
+    static trial t;
+    make(&t, text, NATTEN_CUDA);
+    return trial_call(&t, NULL, 0, NULL);
+}
+
+static bool cpu_works(void)
+{
+    static trial t;
+    make(&t, forward, NATTEN_CPU);
+    return trial_call(&t, NULL, 0, NULL) == NATTEN_OK;
+}
+
+static bool says(const char *words)
+{
+    return strstr(natten_last_error(), words) != NULL;
+}
+
+/* ---- scenarios: machines without a usable GPU ---- */
+
+/* Without the fake driver, tensors are anywhere: nothing looks at them. */
+static bool no_driver(void)
+{
+    static trial t;
+    make(&t, forward, NATTEN_CPU);
+    for (natten_role role = 0; role < NATTEN_ROLES; role++)
+        t.array[role].tensor.device_type = NATTEN_CUDA;
+    EXPECT(natten_device_count() == 0);
+    EXPECT(trial_call(&t, NULL, 0, NULL) == NATTEN_ERR_NO_DEVICE);
+    EXPECT(says("natten_forward: libcuda.so.1 is not there"));
+    EXPECT(cpu_works());
+    return true;
+}
+
+static bool no_device(void)
+{
+    EXPECT(natten_device_count() == 0);
+    EXPECT(call(forward) == NATTEN_ERR_NO_DEVICE);
+    EXPECT(says("no device"));
+    EXPECT(cpu_works());
+    return true;
+}
+
+static bool too_old(void)
+{
+    EXPECT(natten_device_count() == 0);
+    EXPECT(call(forward) == NATTEN_ERR_DRIVER_TOO_OLD);
+    EXPECT(says("CUDA 11.8") && says("12.0"));
+    EXPECT(cpu_works());
+    return true;
+}
+
+static bool unknown_arch(void)
+{
+    EXPECT(call(forward) == NATTEN_ERR_ARCH);
+    EXPECT(state()->launches == 0);
+    EXPECT(cpu_works());
+    return true;
+}
+
+static bool init_fails(void)
+{
+    EXPECT(call(forward) == NATTEN_ERR_CUDA);
+    EXPECT(says("cuInit failed with 999"));
+    return true;
+}
+
+static bool forked_elsewhere(void)
+{
+    EXPECT(call(forward) == NATTEN_ERR_FORKED);
+    EXPECT(cpu_works());
+    return true;
+}
+
+static bool in_child(bool (*check)(void))
+{
+    fflush(stdout);
+    pid_t child = fork();
+    if (child == 0) {
+        bool passed = check();
+        fflush(stdout);
+        _exit(passed ? 0 : 1);
+    }
+    int status;
+    return waitpid(child, &status, 0) == child && WIFEXITED(status) &&
+           WEXITSTATUS(status) == 0;
+}
+
+static bool child_after_use(void)
+{
+    int calls = state()->calls;
+    EXPECT(call(forward) == NATTEN_ERR_FORKED);
+    EXPECT(says("fork"));
+    EXPECT(natten_device_count() == 0);
+    EXPECT(state()->calls == calls);
+    EXPECT(cpu_works());
+    return true;
+}
+
+static bool child_before_use(void)
+{
+    EXPECT(call(forward) == NATTEN_OK);
+    return true;
+}
+
+static bool forked(void)
+{
+    EXPECT(in_child(child_before_use));
+    EXPECT(call(forward) == NATTEN_OK);
+    EXPECT(in_child(child_after_use));
+    EXPECT(call(forward) == NATTEN_OK);
+    return true;
+}
+
+/* ---- scenarios: what is checked about tensors ---- */
+
+static bool wrong_memory(void)
+{
+    static trial t;
+    make(&t, forward, NATTEN_CUDA);
+    t.array[NATTEN_VALUE].tensor.data = calloc(4096, 4);
+    EXPECT(trial_call(&t, NULL, 0, NULL) == NATTEN_ERR_DEVICE);
+    EXPECT(says("value is at") && state()->launches == 0);
+    make(&t, forward, NATTEN_CUDA);
+    t.array[NATTEN_KEY].tensor.device_type = NATTEN_CPU;
+    EXPECT(trial_call(&t, NULL, 0, NULL) == NATTEN_ERR_DEVICE);
+    EXPECT(says("key is on device 0 of type 1"));
+    make(&t, forward, NATTEN_CUDA);
+    for (natten_role role = 0; role < NATTEN_ROLES; role++)
+        t.array[role].tensor.device_id = 3;
+    EXPECT(trial_call(&t, NULL, 0, NULL) == NATTEN_ERR_DEVICE);
+    EXPECT(says("device_id=3 not in [0, 0]"));
+    make(&t, forward, NATTEN_CUDA);
+    t.params.backend = NATTEN_BACKEND_CPU;
+    EXPECT(trial_call(&t, NULL, 0, NULL) == NATTEN_ERR_DEVICE);
+    make(&t, forward, NATTEN_CPU);
+    t.params.backend = NATTEN_BACKEND_CUDA;
+    EXPECT(trial_call(&t, NULL, 0, NULL) == NATTEN_ERR_DEVICE);
+    return true;
+}
+
+/* ---- scenarios: launches ---- */
+
+static bool launches(void)
+{
+    static const char *const passes[] = {
+        "natten_simt_delta",     "natten_simt_grad_query", "natten_simt_grad_tokens",
+        "natten_simt_bias",      "natten_simt_sum_bias",   "natten_simt_extras",
+        "natten_simt_sum_extras"};
+    static trial t;
+    int stream;
+    make(&t, forward, NATTEN_CUDA);
+    EXPECT(trial_call(&t, NULL, 0, &stream) == NATTEN_OK);
+    fake_state *s = state();
+    EXPECT(s->launches == 1 && s->allocated == 0 && s->synchronised == 0);
+    const fake_launch *l = &s->launch[0];
+    EXPECT(strcmp(l->kernel, "natten_simt_forward") == 0 && l->stream == &stream);
+    EXPECT(l->block == NATTEN_CUDA_THREADS && l->job.pieces == l->grid);
+    EXPECT(l->job.task.heads == 4 && l->job.task.heads_kv == 2 && l->job.lanes == 4);
+    EXPECT(l->job.task.view[NATTEN_QUERY].data == t.array[NATTEN_QUERY].tensor.data);
+    EXPECT(l->job.vector >> NATTEN_QUERY & 1);
+    forget_log();
+    make(&t, backward, NATTEN_CUDA);
+    EXPECT(trial_call(&t, NULL, 0, &stream) == NATTEN_OK);
+    EXPECT(s->launches == 7 && s->synchronised == 0);
+    for (int i = 0; i < 7; i++)
+        EXPECT(strcmp(s->launch[i].kernel, passes[i]) == 0 &&
+               s->launch[i].stream == &stream);
+    EXPECT(s->allocated == 1 && s->live == 0);
+    forget_log();
+    size_t bytes;
+    EXPECT(trial_workspace(&t, NATTEN_BACKEND_AUTO, &bytes) == NATTEN_OK);
+    EXPECT(trial_call(&t, memory(bytes), bytes, &stream) == NATTEN_OK);
+    EXPECT(s->launches == 7 && s->allocated == 0);
+    EXPECT(trial_call(&t, malloc(bytes), bytes, &stream) == NATTEN_ERR_DEVICE);
+    EXPECT(says("workspace is at"));
+    EXPECT(trial_call(&t, memory(bytes), bytes - 64, &stream) == NATTEN_ERR_ARGUMENT);
+    return true;
+}
+
+/* ---- scenarios: the n-th call fails ---- */
+
+static const char *failing_text;
+static int fail_at, fail_with;
+
+/* Make one call in which the driver's fail_at-th call fails; exits 2 where the call
+ * makes fewer. */
+static bool one_failure(void)
+{
+    fake_state *s = state();
+    s->fail_at = fail_at, s->fail_with = fail_with;
+    natten_status status = call(failing_text);
+    if (!s->failed) {
+        EXPECT(status == NATTEN_OK);
+        _exit(2);
+    }
+    EXPECT(status == NATTEN_ERR_CUDA || status == NATTEN_ERR_MEMORY ||
+           status == NATTEN_ERR_ARCH || status == NATTEN_ERR_DRIVER_TOO_OLD ||
+           status == NATTEN_ERR_NO_DEVICE || status == NATTEN_ERR_FORKED);
+    bool probing = strncmp(s->failed_call, "cuDevice", 8) == 0 &&
+                   strcmp(s->failed_call, "cuDevicePrimaryCtxRetain") != 0;
+    size_t named = strcspn(s->failed_call, "_");
+    char symbol[48];
+    snprintf(symbol, sizeof symbol, "%.*s", (int)named, s->failed_call);
+    EXPECT(probing || strcmp(symbol, "cuDriverGetVersion") == 0 || says(symbol));
+    EXPECT(s->live == 0);
+    /* What fails once works the next time, except the version, which is read once. */
+    s->fail_at = 0;
+    EXPECT(strcmp(symbol, "cuDriverGetVersion") == 0 ||
+           call(failing_text) == NATTEN_OK);
+    EXPECT(s->live == 0);
+    return true;
+}
+
+static bool failures_of(const char *text)
+{
+    static const int codes[] = {1, 2, 3, 100, 209, 222, 700, 999};
+    failing_text = text;
+    for (int c = 0; c < 8; c++)
+        for (fail_at = 1;; fail_at++) {
+            fail_with = codes[c];
+            fflush(stdout);
+            pid_t child = fork();
+            if (child == 0) {
+                bool passed = one_failure();
+                fflush(stdout);
+                _exit(passed ? 0 : 1);
+            }
+            int status;
+            EXPECT(waitpid(child, &status, 0) == child && WIFEXITED(status));
+            if (WEXITSTATUS(status) == 2)
+                break;
+            if (WEXITSTATUS(status) != 0)
+                printf("# call %d with %d in %s\n", fail_at, fail_with, text);
+            EXPECT(WEXITSTATUS(status) == 0);
+        }
+    EXPECT(fail_at > 20); /* the calls of probing, checking, loading, launching */
+    return true;
+}
+
+static bool failures(void)
+{
+    EXPECT(failures_of(forward));
+    EXPECT(failures_of(backward));
+    EXPECT(failures_of("qkbwd bf16 b1 h2 d4 9 w3 m2 bias"));
+    return true;
+}
+
+/* ---- scenarios: planning for GPUs that are not here ---- */
+
+static natten_machine machine_with(int32_t arch)
+{
+    natten_machine machine = {.threads = 1};
+    machine.gpu = (natten_gpu){.devices = 1, .arch = arch, .processors = 100};
+    return machine;
+}
+
+static bool plan_of(const char *text, int32_t arch, natten_plan *plan)
+{
+    static trial t;
+    make(&t, text, NATTEN_CUDA);
+    natten_machine machine = machine_with(arch);
+    natten_problem problem = {.operation = t.spec.operation, .params = &t.params};
+    for (natten_role role = 0; role < NATTEN_ROLES; role++)
+        problem.tensor[role] = trial_tensor(&t, role);
+    EXPECT(natten_problem_check(&problem, &plan->task) == NATTEN_OK);
+    plan->backend = &natten_cuda_backend;
+    return natten_cuda_backend.choose(&plan->task, &machine, &plan->choice) ==
+           NATTEN_OK;
+}
+
+static bool planning(void)
+{
+    static const int archs[] = {75, 80, 86, 89, 90, 100, 120};
+    natten_plan plan;
+    natten_cuda_pass pass[NATTEN_CUDA_PASSES];
+    for (int i = 0; i < 7; i++)
+        EXPECT(plan_of(forward, archs[i], &plan));
+    EXPECT(!plan_of(forward, 70, &plan) && says("architecture 70"));
+    EXPECT(!plan_of(forward, 72, &plan));
+    /* More tiles, and more batch items, than a grid's second axis could count. */
+    EXPECT(plan_of("fwd fp16 b1 h1 d1 5000000 w3", 90, &plan));
+    EXPECT(natten_cuda_plan_passes(&plan, NULL, pass) == 1);
+    EXPECT(pass[0].blocks == 5000000 / 64 && pass[0].job.tile[2] == 64);
+    EXPECT(plan_of("fwd fp16 b70000 h1 d1 2 w1", 90, &plan));
+    EXPECT(natten_cuda_plan_passes(&plan, NULL, pass) == 1 && pass[0].blocks == 70000);
+    /* Rows longer than a warp holds are cut; the widest side decides the lanes. */
+    EXPECT(plan_of("fwd fp32 b1 h1 d8:600 9 w3", 75, &plan));
+    EXPECT(natten_cuda_plan_passes(&plan, NULL, pass) == 1);
+    EXPECT(pass[0].job.slices == 3 && pass[0].job.lanes == 32);
+    /* The workspace is the same for every GPU: bits may not depend on it. */
+    EXPECT(plan_of(backward, 75, &plan));
+    size_t bytes = plan.choice.workspace_bytes;
+    EXPECT(plan_of(backward, 90, &plan) && plan.choice.workspace_bytes == bytes);
+    EXPECT(bytes >= 2 * 4 * 6 * 7 * sizeof(float));
+    char text[1024];
+    natten_plan_print(&plan, text, sizeof text);
+    EXPECT(strstr(text, "backend    cuda, device 0, kernel simt") != NULL);
+    return true;
+}
+
+static const struct {
+    const char *name;
+    bool (*run)(void);
+} scenarios[] = {
+    {"no_driver", no_driver},   {"no_device", no_device},
+    {"too_old", too_old},       {"unknown_arch", unknown_arch},
+    {"init_fails", init_fails}, {"forked_elsewhere", forked_elsewhere},
+    {"forked", forked},         {"wrong_memory", wrong_memory},
+    {"launches", launches},     {"failures", failures},
+    {"planning", planning},
+};
+
+int main(int argc, char **argv)
+{
+    for (size_t i = 0; i < sizeof scenarios / sizeof scenarios[0] && argc > 1; i++)
+        if (strcmp(scenarios[i].name, argv[1]) == 0)
+            return scenarios[i].run() ? 0 : 1;
+    printf("# no scenario %s\n", argc > 1 ? argv[1] : "given");
+    return 2;
+}

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The controls of the fake driver: what a test finds in libcuda.so.1 beside NVIDIA's
+ * functions. */
+#ifndef NATTEN_TESTS_CUDA_FAKE_DRIVER_H
+#define NATTEN_TESTS_CUDA_FAKE_DRIVER_H
+
+#include "cuda/cuda_job.h"
+
+/* A launch as the driver saw it. */
+typedef struct fake_launch {
+    char kernel[48];
+    unsigned grid, block, shared_bytes;
+    void *stream, *context;
+    natten_cuda_job job; /* of a merge: nothing */
+} fake_launch;
+
+enum { FAKE_LAUNCHES = 16 };
+
+typedef struct fake_state {
+    int calls;              /* of all functions but cuGetErrorName, since the reset */
+    int fail_at, fail_with; /* the call that fails, from 1, and its result; 0: none */
+    int failed;             /* that call has happened */
+    const char *failed_call;
+    int synchronised; /* calls that wait for the GPU */
+    int allocated;    /* allocations, asynchronous ones too */
+    int live;         /* of them not freed */
+    int launches;
+    fake_launch launch[FAKE_LAUNCHES];
+} fake_state;
+
+/* Symbols "fake_state_now" and "fake_memory", which gives memory of device 0 that no
+ * function frees and no log counts. */
+typedef fake_state *fake_state_function(void);
+typedef uintptr_t fake_memory_function(size_t bytes);
+
+#endif

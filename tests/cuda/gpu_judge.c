@@ -1,0 +1,369 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The CUDA kernels before the judge, on a real GPU and without Check, which the machine
+ * may lack: scripts/gpu-check runs this.  They are core/cuda/simt_forward.cuh,
+ * core/cuda/simt_slots.cuh, core/cuda/simt_backward.cuh, core/cuda/simt_sums.cuh and
+ * core/cuda/simt_merge.cuh, made of core/cuda/device/element.cuh,
+ * core/cuda/device/lane.cuh, core/cuda/device/walk.cuh and core/cuda/device/keys.cuh.
+ *
+ *     gpu_judge judge TYPE FIRST COUNT   random problems within their bounds, twice
+ * with the same bits gpu_judge merge TYPE COUNT         the same for merging gpu_judge
+ * median TYPE              16-bit types against a plain computation gpu_judge repeat
+ * COUNT             the same bits COUNT times
+ *
+ * Prints TAP; exits 77 where there is no GPU. */
+#include "support/device.h"
+#include "support/judge.h"
+#include "support/judge_merge.h"
+#include "support/plain.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int number, failures;
+
+static void report(bool passed, const char *what)
+{
+    printf("%sok %d - %s\n", passed ? "" : "not ", ++number, what);
+    fflush(stdout);
+    failures += !passed;
+}
+
+static int type_named(const char *name)
+{
+    natten_dtype dtype;
+    if (natten_dtype_from_name(name, &dtype))
+        return (int)dtype;
+    fprintf(stderr, "gpu_judge: %s is none of fp64, fp32, bf16, fp16\n", name);
+    exit(2);
+}
+
+/* ---- judge ---- */
+
+/* The largest share of its bound that an error has used up, of a tensor each. */
+static double largest[NATTEN_ROLES];
+
+/* What a run got wrong, on standard output as comments; true if nothing. */
+static bool is_right(trial *t, const judgement *j)
+{
+    bool right = true;
+    const char *damaged = trial_damage(t);
+    if (damaged != NULL) {
+        printf("# writes where it may not, at %s: %s\n", damaged, trial_text(t));
+        right = false;
+    }
+    for (natten_role role = 0; role < NATTEN_ROLES; role++) {
+        const verdict *v = &j->of[role];
+        int64_t worst;
+        if (v->count == 0)
+            continue;
+        double ratio = judge_ratio(v, &t->array[role], &worst);
+        largest[role] = ratio > largest[role] ? ratio : largest[role];
+        if (ratio <= 1)
+            continue;
+        printf("# %s[%lld] is %.17g, not %.17Lg, %.3g times its bound: %s\n",
+               role_name(role), (long long)worst, array_get(&t->array[role], worst),
+               v->value[worst], ratio, trial_text(t));
+        right = false;
+    }
+    return right;
+}
+
+/* Once more, in memory of another layout and with a workspace got the other way: the
+ * same bits, also where one run reads 16 bytes at a time and the other does not. */
+static bool run_again(trial *t)
+{
+    static trial other;
+    randoms r = {t->seed};
+    bool compact = t->array[NATTEN_OUT].tensor.strides == NULL;
+    trial_copy(&other, t, compact ? ARRAY_ANY : ARRAY_COMPACT, &r);
+    other.seed ^= 1;
+    bool same = trial_run(&other, NATTEN_BACKEND_CUDA) == NATTEN_OK;
+    for (natten_role role = 0; role < NATTEN_ROLES; role++) {
+        if (!t->given[role] || !trial_writes(t->spec.operation, role))
+            continue;
+        if (array_difference(&t->array[role], &other.array[role]) >= 0) {
+            printf("# %s differs in the second run: %s\n", role_name(role),
+                   trial_text(t));
+            same = false;
+        }
+    }
+    trial_free(&other);
+    return same;
+}
+
+static bool run_trial(const trial_wish *wish, uint64_t seed)
+{
+    static trial t;
+    judgement j;
+    trial_make(&t, wish, seed);
+    judge_evaluate(&t, &j);
+    bool right = false;
+    if (trial_run(&t, NATTEN_BACKEND_CUDA) != NATTEN_OK)
+        printf("# %s: %s\n", natten_last_error(), trial_text(&t));
+    else
+        right = is_right(&t, &j) && run_again(&t);
+    judge_free(&j);
+    trial_free(&t);
+    return right;
+}
+
+static void judge(int dtype, int first, int count)
+{
+    int wrong = 0;
+    for (int n = first; n < first + count; n++) {
+        trial_wish wish = TRIAL_ANY;
+        wish.dtype = dtype;
+        wish.profile = n % PROFILES;
+        wish.operation = n / PROFILES % TRIAL_OPERATIONS;
+        if (n % 12 == 11)
+            wish.pairs = 60000;
+        wrong += !run_trial(&wish, (uint64_t)(dtype * 1000000 + n));
+    }
+    for (natten_role role = 0; role < NATTEN_ROLES; role++)
+        if (largest[role] > 0)
+            printf("# %s %s: largest error %.3f of its bound\n",
+                   natten_dtype_name((natten_dtype)dtype), role_name(role),
+                   largest[role]);
+    char what[96];
+    snprintf(what, sizeof what, "%s: %d of %d random problems from %d are wrong",
+             natten_dtype_name((natten_dtype)dtype), wrong, count, first);
+    report(wrong == 0, what);
+}
+
+/* ---- merge ---- */
+
+enum { PARTIALS = 5 };
+
+typedef struct merge_trial {
+    int count;
+    array outputs[PARTIALS], lses[PARTIALS], grad_outputs[PARTIALS];
+    array grad_lses[PARTIALS];
+    array out, lse, grad_out, grad_lse;
+} merge_trial;
+
+static void make_array(array *a, natten_dtype dtype, int ndim, const int64_t *shape,
+                       randoms *r)
+{
+    array_make(a, dtype, ndim, shape, random_once_in(r, 2) ? ARRAY_ANY : ARRAY_COMPACT,
+               r);
+    for (int64_t i = 0; i < array_count(a); i++)
+        array_set(a, i, random_normal(r));
+}
+
+/* Some partials saw nothing; some values are not finite. */
+static void make_merge(merge_trial *t, natten_dtype dtype, randoms *r)
+{
+    natten_dtype accumulator = natten_dtype_accumulator(dtype);
+    int64_t shape[5] = {random_int(r, 1, 3), random_int(r, 1, 9), random_int(r, 1, 5),
+                        random_int(r, 1, 3), random_int(r, 1, 70)};
+    bool finite = random_once_in(r, 2);
+    t->count = (int)random_int(r, 1, PARTIALS);
+    for (int n = 0; n < t->count; n++) {
+        make_array(&t->outputs[n], dtype, 5, shape, r);
+        make_array(&t->lses[n], accumulator, 4, shape, r);
+        make_array(&t->grad_outputs[n], dtype, 5, shape, r);
+        make_array(&t->grad_lses[n], accumulator, 4, shape, r);
+        for (int64_t i = 0; i < array_count(&t->lses[n]); i++)
+            if (random_once_in(r, 4))
+                array_set(&t->lses[n], i, -HUGE_VAL);
+        if (!finite)
+            array_set(&t->outputs[n], 0, NAN);
+    }
+    make_array(&t->out, dtype, 5, shape, r);
+    make_array(&t->lse, accumulator, 4, shape, r);
+    make_array(&t->grad_out, dtype, 5, shape, r);
+    make_array(&t->grad_lse, accumulator, 4, shape, r);
+}
+
+/* Every array of a merge, to be sent, fetched and freed alike. */
+static int all_arrays(merge_trial *t, array *list[4 * PARTIALS + 4])
+{
+    int count = 0;
+    for (int n = 0; n < t->count; n++) {
+        list[count++] = &t->outputs[n];
+        list[count++] = &t->lses[n];
+        list[count++] = &t->grad_outputs[n];
+        list[count++] = &t->grad_lses[n];
+    }
+    list[count++] = &t->out;
+    list[count++] = &t->lse;
+    list[count++] = &t->grad_out;
+    list[count++] = &t->grad_lse;
+    return count;
+}
+
+/* Both operations on the GPU, the results of the first as inputs of the second. */
+static natten_status run_merge(merge_trial *t)
+{
+    array *list[4 * PARTIALS + 4];
+    device_array d[4 * PARTIALS + 4];
+    natten_tensor of[4][PARTIALS];
+    int count = all_arrays(t, list);
+    for (int i = 0; i < count; i++)
+        device_array_send(&d[i], list[i]);
+    for (int i = 0; i < 4 * t->count; i++)
+        of[i % 4][i / 4] = d[i].tensor;
+    device_array *last = &d[4 * t->count];
+    natten_status status =
+        natten_merge(t->count, of[0], of[1], &last[0].tensor, &last[1].tensor, NULL);
+    if (status == NATTEN_OK)
+        status = natten_merge_backward(t->count, of[0], of[1], &last[0].tensor,
+                                       &last[1].tensor, &last[2].tensor,
+                                       &last[3].tensor, of[2], of[3], NULL);
+    for (int i = 0; i < count; i++) {
+        device_array_fetch(&d[i], list[i]);
+        device_array_free(&d[i]);
+    }
+    return status;
+}
+
+/* The largest error over its bound of both operations. */
+static double judge_one_merge(merge_trial *t)
+{
+    merge_inputs in = {t->count, t->outputs,   t->lses,     &t->out,
+                       &t->lse,  &t->grad_out, &t->grad_lse};
+    verdict out, lse, grad_outputs[PARTIALS], grad_lses[PARTIALS];
+    judge_merge(&in, &out, &lse);
+    judge_merge_backward(&in, grad_outputs, grad_lses);
+    double ratio = judge_ratio(&out, &t->out, NULL);
+    ratio = fmax(ratio, judge_ratio(&lse, &t->lse, NULL));
+    judge_verdict_free(&out);
+    judge_verdict_free(&lse);
+    for (int n = 0; n < t->count; n++) {
+        ratio = fmax(ratio, judge_ratio(&grad_outputs[n], &t->grad_outputs[n], NULL));
+        ratio = fmax(ratio, judge_ratio(&grad_lses[n], &t->grad_lses[n], NULL));
+        judge_verdict_free(&grad_outputs[n]);
+        judge_verdict_free(&grad_lses[n]);
+    }
+    return ratio;
+}
+
+static void merge(int dtype, int count)
+{
+    int wrong = 0;
+    double worst = 0;
+    for (int n = 0; n < count; n++) {
+        static merge_trial t;
+        randoms r = {(uint64_t)(dtype * 1000 + n)};
+        memset(&t, 0, sizeof t);
+        make_merge(&t, (natten_dtype)dtype, &r);
+        natten_status status = run_merge(&t);
+        double ratio = status == NATTEN_OK ? judge_one_merge(&t) : HUGE_VAL;
+        if (status != NATTEN_OK)
+            printf("# %s\n", natten_last_error());
+        wrong += !(ratio <= 1);
+        worst = fmax(worst, ratio);
+        array *list[4 * PARTIALS + 4];
+        int arrays = all_arrays(&t, list);
+        for (int i = 0; i < arrays; i++)
+            array_free(list[i]);
+    }
+    char what[96];
+    snprintf(what, sizeof what, "%s: %d of %d merges are wrong, largest error %.3f",
+             natten_dtype_name((natten_dtype)dtype), wrong, count, worst);
+    report(wrong == 0, what);
+}
+
+/* ---- median ---- */
+
+enum { SUITE = 320 };
+
+static int by_value(const void *x, const void *y)
+{
+    double a = *(const double *)x, b = *(const double *)y;
+    return a < b ? -1 : a > b;
+}
+
+static void median(int dtype, natten_operation operation, natten_role role)
+{
+    static double ratio[SUITE];
+    int count = 0;
+    for (int n = 0; n < 2 * SUITE && count < SUITE; n++) {
+        trial_wish wish = TRIAL_ANY;
+        wish.dtype = dtype;
+        wish.operation = (int)operation;
+        wish.profile = PROFILE_NORMAL;
+        static trial t;
+        judgement j;
+        trial_make(&t, &wish, (uint64_t)(7000000 + n));
+        judge_evaluate(&t, &j);
+        plain_run(&t);
+        double plain = judge_rms(&j.of[role], &t.array[role]);
+        if (plain > 0 && trial_run(&t, NATTEN_BACKEND_CUDA) == NATTEN_OK)
+            ratio[count++] = judge_rms(&j.of[role], &t.array[role]) / plain;
+        judge_free(&j);
+        trial_free(&t);
+    }
+    qsort(ratio, (size_t)count, sizeof *ratio, by_value);
+    char what[128];
+    snprintf(what, sizeof what,
+             "%s %s: rms error %.3f of a plain computation's (median of %d)",
+             natten_dtype_name((natten_dtype)dtype), role_name(role),
+             count > 0 ? ratio[count / 2] : -1.0, count);
+    report(count >= 300 && ratio[count / 2] <= 0.88, what);
+}
+
+/* ---- repeat ---- */
+
+/* A problem of each kind, large enough that many blocks run at once. */
+static void repeat(int times)
+{
+    for (int n = 0; n < 6; n++) {
+        trial_wish wish = TRIAL_ANY;
+        wish.operation = NATTEN_BACKWARD;
+        wish.dtype = n % NATTEN_DTYPES;
+        wish.rank = 1 + n % 3;
+        wish.profile = PROFILE_NORMAL;
+        wish.pairs = 60000;
+        static trial t, other;
+        trial_make(&t, &wish, (uint64_t)(9000000 + n));
+        int differing = trial_run(&t, NATTEN_BACKEND_CUDA) != NATTEN_OK;
+        randoms r = {1};
+        for (int i = 0; i < times; i++) {
+            trial_copy(&other, &t, i % 3 == 0 ? ARRAY_ANY : ARRAY_COMPACT, &r);
+            bool same = trial_run(&other, NATTEN_BACKEND_CUDA) == NATTEN_OK;
+            for (natten_role role = 0; role < NATTEN_ROLES; role++)
+                if (t.given[role] &&
+                    array_difference(&t.array[role], &other.array[role]) >= 0)
+                    same = false;
+            differing += !same;
+            trial_free(&other);
+        }
+        char what[400];
+        snprintf(what, sizeof what, "%d of %d repeated runs differ: %s", differing,
+                 times, trial_text(&t));
+        report(differing == 0, what);
+        trial_free(&t);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    const char *mode = argc > 1 ? argv[1] : "";
+    if (device_driver() == NULL) {
+        printf("1..0 # SKIP no GPU that this build has kernels for\n");
+        return 77;
+    }
+    if (strcmp(mode, "judge") == 0 && argc == 5) {
+        judge(type_named(argv[2]), atoi(argv[3]), atoi(argv[4]));
+    } else if (strcmp(mode, "merge") == 0 && argc == 4) {
+        merge(type_named(argv[2]), atoi(argv[3]));
+    } else if (strcmp(mode, "median") == 0 && argc == 3) {
+        int dtype = type_named(argv[2]);
+        median(dtype, NATTEN_FORWARD, NATTEN_OUT);
+        median(dtype, NATTEN_BACKWARD, NATTEN_GRAD_QUERY);
+        median(dtype, NATTEN_BACKWARD, NATTEN_GRAD_KEY);
+        median(dtype, NATTEN_BACKWARD, NATTEN_GRAD_VALUE);
+    } else if (strcmp(mode, "repeat") == 0 && argc == 3) {
+        repeat(atoi(argv[2]));
+    } else {
+        fprintf(stderr, "usage: gpu_judge judge TYPE FIRST COUNT | merge TYPE COUNT | "
+                        "median TYPE | repeat COUNT\n");
+        return 2;
+    }
+    printf("1..%d\n", number);
+    return failures != 0;
+}

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Shapes at which GPU code breaks: offsets past 2^31 elements and past 4 GiB, grids
+ * of more than 65,535 blocks, tens of thousands of batch items, head dims past what a
+ * warp holds.  On a real GPU; results of sampled tokens are judged.  scripts/gpu-check
+ * runs this.  Prints TAP; exits 77 where there is no GPU; a shape for which the GPU has
+ * no room is skipped. */
+#include "support/device_problem.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const char *const texts[] = {
+    "fwd fp16 b1 h16 d64 2097153 w3",
+    "bwd fp16 b1 h16 d64 2097153 w3",
+    "fwd bf16 b1 h4 d32:384 1216x1216 w5x5 e16x16",
+    "bwd bf16 b1 h4 d32:384 1216x1216 w5x5 e16x16",
+    "bwd bf16 b1 h1 d64 573x184x320 w3x3x3 causal100",
+    "bwd fp32 b70000 h1 d8 5 w3",
+    "bwd fp64 b1 h2 d600:300 9x9 w5x3 m3 bias",
+    "fwd bf16 b3 h8:2 d256 31x33 w7x7 s2x3",
+};
+
+enum { SAMPLES = 24 };
+
+/* Both ends and random tokens between them. */
+static void draw(const natten_problem_spec *s, int n, randoms *r, int64_t at[3])
+{
+    for (int a = 0; a < s->rank; a++) {
+        int64_t last = s->queries[a] - 1;
+        at[a] = n == 0 ? 0 : n == 1 ? last : random_int(r, 0, last);
+    }
+}
+
+static bool check(const char *text, int number)
+{
+    static device_problem p;
+    if (!device_problem_make(&p, text)) {
+        printf("ok %d - # SKIP no room on the GPU: %s\n", number, text);
+        return true;
+    }
+    natten_status status = trial_call(&p.t, NULL, 0, NULL);
+    double largest = 0;
+    if (status != NATTEN_OK)
+        printf("# %s\n", natten_last_error());
+    randoms r = {7};
+    for (int n = 0; n < SAMPLES && status == NATTEN_OK; n++) {
+        int64_t at[3];
+        draw(&p.t.spec, n, &r, at);
+        double ratio = device_problem_judge_query(&p, at);
+        largest = ratio > largest ? ratio : largest;
+        ratio = p.t.spec.operation == NATTEN_BACKWARD && p.t.spec.batch < 100
+                    ? device_problem_judge_key(&p, at)
+                    : 0;
+        largest = ratio > largest ? ratio : largest;
+    }
+    device_problem_free(&p);
+    bool passed = status == NATTEN_OK && largest <= 1;
+    printf("%sok %d - %s: largest error %.3f of its bound\n", passed ? "" : "not ",
+           number, text, largest);
+    fflush(stdout);
+    return passed;
+}
+
+int main(void)
+{
+    if (device_driver() == NULL) {
+        printf("1..0 # SKIP no GPU that this build has kernels for\n");
+        return 77;
+    }
+    int count = sizeof texts / sizeof texts[0], failures = 0;
+    for (int i = 0; i < count; i++)
+        failures += !check(texts[i], i + 1);
+    printf("1..%d\n", count);
+    return failures != 0;
+}

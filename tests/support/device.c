@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Calls on a GPU for tests, see device.h. */
+#include "support/device.h"
+
+#include "base/status.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+void device_must(int result, const char *what)
+{
+    if (natten_driver_check(result, what) == NATTEN_OK)
+        return;
+    fprintf(stderr, "device: %s\n", natten_last_error());
+    abort();
+}
+
+const natten_driver *device_driver(void)
+{
+    static const natten_driver *driver;
+    static bool asked;
+    if (asked)
+        return driver;
+    asked = true;
+    if (natten_device_count() == 0)
+        return NULL;
+    natten_driver_state state;
+    void *context;
+    driver = natten_driver_get(&state);
+    device_must(driver->primary_retain(&context, 0), "cuDevicePrimaryCtxRetain");
+    device_must(driver->context_push(context), "cuCtxPushCurrent");
+    return driver;
+}
+
+void device_array_send(device_array *d, const array *a)
+{
+    const natten_driver *driver = device_driver();
+    size_t bytes = a->bytes > 0 ? a->bytes : 1;
+    device_must(driver->alloc(&d->address, bytes), "cuMemAlloc");
+    if (a->bytes > 0)
+        device_must(driver->upload(d->address, a->memory, a->bytes, NULL),
+                    "cuMemcpyHtoDAsync");
+    d->tensor = a->tensor;
+    d->tensor.device_type = NATTEN_CUDA;
+    size_t shift = (size_t)((unsigned char *)a->tensor.data - a->memory);
+    d->tensor.data = (void *)(d->address + shift);
+}
+
+void device_array_fetch(const device_array *d, array *a)
+{
+    const natten_driver *driver = device_driver();
+    if (a->bytes > 0)
+        device_must(driver->download(a->memory, d->address, a->bytes, NULL),
+                    "cuMemcpyDtoHAsync");
+    device_must(driver->stream_wait(NULL), "cuStreamSynchronize");
+}
+
+void device_array_free(device_array *d)
+{
+    if (d->address != 0)
+        device_must(device_driver()->free(d->address), "cuMemFree");
+    memset(d, 0, sizeof *d);
+}
+
+/* Every other trial brings a workspace of exactly the size asked for, full of NaN. */
+static natten_status call(trial *t)
+{
+    array workspace = {.memory = NULL};
+    device_array d = {0};
+    if (t->seed % 2 == 0)
+        return trial_call(t, NULL, 0, NULL);
+    natten_status status = trial_workspace(t, NATTEN_BACKEND_CUDA, &workspace.bytes);
+    if (status != NATTEN_OK)
+        return status;
+    workspace.memory = malloc(workspace.bytes + 1);
+    if (workspace.memory == NULL)
+        abort();
+    memset(workspace.memory, 0xff, workspace.bytes);
+    workspace.tensor.data = workspace.memory;
+    device_array_send(&d, &workspace);
+    status = trial_call(t, (void *)d.address, workspace.bytes, NULL);
+    device_must(device_driver()->stream_wait(NULL), "cuStreamSynchronize");
+    device_array_free(&d);
+    free(workspace.memory);
+    return status;
+}
+
+natten_status device_trial_run(trial *t)
+{
+    device_array d[NATTEN_ROLES] = {{0}};
+    natten_tensor host[NATTEN_ROLES];
+    for (natten_role role = 0; role < NATTEN_ROLES; role++) {
+        if (!t->given[role])
+            continue;
+        device_array_send(&d[role], &t->array[role]);
+        host[role] = t->array[role].tensor;
+        t->array[role].tensor = d[role].tensor;
+    }
+    natten_status status = call(t);
+    for (natten_role role = 0; role < NATTEN_ROLES; role++) {
+        if (!t->given[role])
+            continue;
+        t->array[role].tensor = host[role];
+        device_array_fetch(&d[role], &t->array[role]);
+        device_array_free(&d[role]);
+    }
+    return status;
+}
