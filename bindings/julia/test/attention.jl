@@ -79,6 +79,19 @@ end
     end
 end
 
+@testset "attention takes sequences of length zero" begin
+    for (queries, keys) in ((3, 0), (0, 3), (0, 0))
+        q, k = ones(5, 4, queries, 2), ones(5, 2, keys, 2)
+        out, lse = attention(q, k, k; return_lse = true)
+        @test size(out) == size(q) && all(iszero, out)
+        @test size(lse) == size(q)[2:end] && all(==(-Inf), lse)
+        grads = ∇attention(out, q, k, k, out, lse)
+        @test size(grads[1]) == size(q) && size(grads[2]) == size(k)
+        @test all(all(iszero, grads[i]) for i in 1:3)
+        @test size(merge_attentions([out, out], [lse, lse])[1]) == size(out)
+    end
+end
+
 @testset "backends are chosen by name and agree" begin
     q, k, v = (randn(Float32, 5, 2, 7, 11, 1) for _ in 1:3)
     outs = [neighborhood_attention(q, k, v; kernel_size = (3, 5), backend = b)

@@ -307,9 +307,12 @@ def na_backward(
 
 
 def _attention_params(query, key, is_causal, scale, backend):
-    """Attention is a part of a 1-D grid whose window is the whole grid."""
+    """Attention is a part of a 1-D grid whose window is the whole grid.
+
+    Of one token where there are no queries and no keys: a grid is never empty.
+    """
     lengths = describe(query, "query").shape[1:2] + describe(key, "key").shape[1:2]
-    longest = max(lengths, default=1)
+    longest = max((1, *lengths))
     return Params(
         rank=1,
         kernel_size=longest,

@@ -237,6 +237,20 @@ def test_attention_sees_all_keys(random, n_query, n_key, causal):
     within_bounds(gradients(g), oracle.backward(grad_out, grad_lse))
 
 
+@pytest.mark.parametrize("n_query, n_key", [(3, 0), (0, 3), (0, 0)])
+def test_attention_takes_sequences_of_length_zero(n_query, n_key):
+    q, k = np.ones((2, n_query, 4, 5)), np.ones((2, n_key, 2, 5))
+    out, lse = natten.attention(q, k, k, return_lse=True)
+    assert out.shape == q.shape and lse.shape == q.shape[:-1]
+    assert (out == 0).all() and (lse == -np.inf).all()
+    gradients = natten.attention_backward(q, k, k, out, out=out, lse=lse)
+    for gradient, of in zip(gradients[:3], (q, k, k)):
+        assert gradient.shape == of.shape and (gradient == 0).all()
+    merged, merged_lse = natten.merge_attentions([out, out], [lse, lse])
+    assert (merged == 0).all() and (merged_lse == -np.inf).all()
+    assert merged.shape == out.shape
+
+
 # ---- merging -------------------------------------------------------------------------
 
 
