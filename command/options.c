@@ -101,13 +101,13 @@ void options_axes(struct argp_state *state, const char *option, const char *text
 }
 
 static const struct argp_option window_table[] = {
-    {NULL, 0, NULL, 0, "Window (one value: for all axes; outermost axis first):", 1},
+    {NULL, 0, NULL, 0, "Window (one value: for all axes; outermost axis first):", 3},
     {"kernel-size", KEY_KERNEL_SIZE, "K[,K[,K]]", 0, "tokens of the window; needed", 0},
     {"stride", KEY_STRIDE, "S,...", 0, "queries that share a window [1]", 0},
     {"dilation", KEY_DILATION, "D,...", 0, "step from key to key [1]", 0},
     {"is-causal", KEY_IS_CAUSAL, "0|1,...", 0, "1: no key after its query [0]", 0},
     {"scale", KEY_SCALE, "X", 0, "factor of the logits [head_dim^-1/2; qk: 1]", 0},
-    {NULL, 0, NULL, 0, "Parts of a grid:", 2},
+    {NULL, 0, NULL, 0, "Parts of a grid:", 4},
     {"grid-length", KEY_GRID_LENGTH, "L,...", 0,
      "tokens of the whole grid [those of query]", 0},
     {"query-begin", KEY_QUERY_BEGIN, "N,...", 0, "token that query starts at [0]", 0},
@@ -157,7 +157,7 @@ const struct argp options_window = {window_table, parse_window, NULL, NULL,
                                     NULL,         NULL,         NULL};
 
 static const struct argp_option run_table[] = {
-    {NULL, 0, NULL, 0, "How to run:", 3},
+    {NULL, 0, NULL, 0, "How to run:", 5},
     {"dtype", KEY_DTYPE, "TYPE", 0,
      "fp64, fp32, bf16 or fp16: convert the arrays when reading them (bias and lse to "
      "their own type); uint16 are taken as bits of bf16 [the files' type]",
