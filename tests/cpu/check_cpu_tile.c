@@ -154,11 +154,11 @@ START_TEST(a_part_of_a_grid_breaks_its_softmax_like_the_whole)
         natten_task t = task_of(z, y, x, (int)random_int(&r, 1, 99));
         natten_task part = t;
         for (int a = 0; a < 3; a++) {
-            natten_axis *x = &part.axis[a];
-            x->query_begin = (int)random_int(&r, 0, x->length - 1);
-            x->query_count = (int)random_int(&r, 1, x->length - x->query_begin);
-            x->key_begin = (int)random_int(&r, 0, x->length - 1);
-            x->key_count = (int)random_int(&r, 1, x->length - x->key_begin);
+            natten_axis *cut = &part.axis[a];
+            cut->query_begin = (int)random_int(&r, 0, cut->length - 1);
+            cut->query_count = (int)random_int(&r, 1, cut->length - cut->query_begin);
+            cut->key_begin = (int)random_int(&r, 0, cut->length - 1);
+            cut->key_count = (int)random_int(&r, 1, cut->length - cut->key_begin);
         }
         part.batch = random_int(&r, 1, 9);
         for (natten_variant v = 0; v < NATTEN_VARIANTS; v++) {
