@@ -84,6 +84,18 @@ int natten_parallel_cancelled(void)
     return self.stopped;
 }
 
+static natten_status interrupted(void)
+{
+    return natten_status_fail(
+        NATTEN_ERR_INTERRUPTED,
+        "stopped by the cancel callback; the outputs are unspecified");
+}
+
+natten_status natten_parallel_poll(void)
+{
+    return natten_parallel_cancelled() ? interrupted() : NATTEN_OK;
+}
+
 void natten_parallel_enter(void)
 {
     self.stopped = false;
@@ -278,8 +290,6 @@ natten_status natten_parallel_run(int threads, int64_t items,
         atomic_exchange(&pool.taken, false);
     }
     if (atomic_load_explicit(&j.stop, memory_order_relaxed))
-        return natten_status_fail(
-            NATTEN_ERR_INTERRUPTED,
-            "stopped by the cancel callback; the outputs are unspecified");
+        return interrupted();
     return NATTEN_OK;
 }

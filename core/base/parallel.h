@@ -25,6 +25,8 @@ natten_status natten_parallel_run(int threads, int64_t items,
 /* Ask the cancel callback of this thread, at most every 10 ms: true means stop, and
  * stays true until the call is over. For long single-threaded work. */
 int natten_parallel_cancelled(void);
+/* The same as a status, with the sentence of a stopped call. */
+natten_status natten_parallel_poll(void);
 
 /* A public call begins on this thread: a stop of the call before is forgotten. */
 void natten_parallel_enter(void);

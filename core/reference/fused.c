@@ -49,8 +49,7 @@ natten_status natten_reference_forward(const natten_task *task, double *sum)
     const natten_view *lse = &task->view[NATTEN_LSE];
     int64_t bytes = (int64_t)natten_dtype_bytes(task->accumulator);
     for (int64_t i = 0; i < natten_pair_rows(task); i++) {
-        if (natten_parallel_cancelled())
-            return NATTEN_ERR_INTERRUPTED;
+        NATTEN_TRY(natten_parallel_poll());
         row_sums row = sum_row(task, i, sum);
         for (int64_t d = 0; d < task->dim_v && !row.saw_nothing; d++)
             sum[d] /= row.weights;

@@ -18,8 +18,7 @@ natten_status natten_gradients_query(const natten_task *task,
                                      natten_gradients_weight *weight, double *sum)
 {
     for (int64_t i = 0; i < natten_pair_rows(task); i++) {
-        if (natten_parallel_cancelled())
-            return NATTEN_ERR_INTERRUPTED;
+        NATTEN_TRY(natten_parallel_poll());
         clear(sum, task->dim);
         double w;
         natten_pair pair = natten_pair_row(task, i);
@@ -72,8 +71,7 @@ natten_status natten_gradients_tokens(const natten_task *task,
                                       double *sum)
 {
     for (int64_t j = 0; j < natten_pair_columns(task); j++) {
-        if (natten_parallel_cancelled())
-            return NATTEN_ERR_INTERRUPTED;
+        NATTEN_TRY(natten_parallel_poll());
         clear(sum, target->count);
         natten_pair pair = natten_pair_column(task, j);
         natten_pair_vector result =
@@ -100,8 +98,7 @@ natten_status natten_gradients_extras(const natten_task *task,
         clear(sum, target->count);
         int64_t rows = natten_pair_rows(task) / task->batch;
         for (int64_t i = batch * rows; i < (batch + 1) * rows; i++) {
-            if (natten_parallel_cancelled())
-                return NATTEN_ERR_INTERRUPTED;
+            NATTEN_TRY(natten_parallel_poll());
             natten_pair row = natten_pair_row(task, i);
             natten_pair_at_extra(&row, pair.key[2]);
             if (row.head >= head && row.head < head + group)
@@ -130,8 +127,7 @@ natten_status natten_gradients_bias(const natten_task *task,
         }
         double sum = 0, w;
         for (int64_t i = head; i < natten_pair_rows(task); i += task->heads) {
-            if (natten_parallel_cancelled())
-                return NATTEN_ERR_INTERRUPTED;
+            NATTEN_TRY(natten_parallel_poll());
             natten_pair pair = natten_pair_row(task, i);
             if (natten_pair_at_bias(&pair, entry) && weight(&pair, &w))
                 sum += w;

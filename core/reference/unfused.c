@@ -20,8 +20,7 @@ static natten_status write_slots(const natten_task *task, natten_role role,
 {
     int64_t slots = natten_task_slots(task);
     for (int64_t i = 0; i < natten_pair_rows(task); i++) {
-        if (natten_parallel_cancelled())
-            return NATTEN_ERR_INTERRUPTED;
+        NATTEN_TRY(natten_parallel_poll());
         natten_pair pair = natten_pair_row(task, i);
         natten_pair_vector row = natten_pair_at_query(&pair, role);
         for (int64_t t = 0; t < slots; t++)
@@ -83,8 +82,7 @@ natten_status natten_reference_qk_backward(const natten_task *task, double *sum)
 natten_status natten_reference_av(const natten_task *task, double *sum)
 {
     for (int64_t i = 0; i < natten_pair_rows(task); i++) {
-        if (natten_parallel_cancelled())
-            return NATTEN_ERR_INTERRUPTED;
+        NATTEN_TRY(natten_parallel_poll());
         for (int64_t d = 0; d < task->dim_v; d++)
             sum[d] = 0;
         natten_pair pair = natten_pair_row(task, i);

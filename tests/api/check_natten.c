@@ -431,7 +431,13 @@ START_TEST(a_long_call_can_be_stopped)
     if (s.said_at == 0) {
         ck_assert_int_eq(status, NATTEN_OK); /* too fast to be stopped */
     } else {
+        static const char *const said[] = {
+            "^natten_forward: stopped by", "^natten_backward: stopped by",
+            "^natten_qk: stopped by",      "^natten_qk_backward: stopped by",
+            "^natten_av: stopped by",      "^natten_av_backward: stopped by",
+        };
         ck_assert_int_eq(status, NATTEN_ERR_INTERRUPTED);
+        ck_assert(call_said(said[_i / 2]));
         ck_assert_int_le(end - s.said_at, longest_wait());
         ck_assert_int_le(s.longest_gap, longest_wait());
     }
