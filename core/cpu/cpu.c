@@ -143,8 +143,8 @@ static void slice_extras(job *j, natten_cpu_pass *p)
     p->slice_elements = p->extra_tokens * rows;
     p->slices = least(p->combos / t->batch, room * lanes / p->extra_tokens);
     p->slices = most(1, least(p->slices, MOST_SLICES / t->heads_kv));
-    j->sums_at_a_time = most(1, least(t->batch * t->heads_kv,
-                                      spare(j) / p->slice_elements / p->slices));
+    j->sums_at_a_time = most(
+        1, least(t->batch * t->heads_kv, spare(j) / p->slice_elements / p->slices));
     need_sums(j, j->sums_at_a_time * p->slices * p->slice_elements);
 }
 
@@ -188,6 +188,7 @@ static void make_unfused(job *j)
     bool back =
         t->operation == NATTEN_QK_BACKWARD || t->operation == NATTEN_AV_BACKWARD;
     int64_t keys = t->batch * t->heads_kv, dim = most(t->dim, t->dim_v);
+    int64_t line = 2 * (int64_t)t->axis[2].window - 1;
     double volume = (double)(t->heads / t->heads_kv);
     for (int a = 0; a < 3; a++) {
         keys *= t->axis[a].key_count;
@@ -201,9 +202,9 @@ static void make_unfused(job *j)
         has(t, qk ? NATTEN_GRAD_ADDITIONAL_KEYS : NATTEN_GRAD_ADDITIONAL_VALUES))
         j->step_rows[NATTEN_CPU_STEP_EXTRA] = t->batch * t->extras * t->heads_kv;
     if (back && qk && has(t, NATTEN_GRAD_BIAS))
-        j->step_rows[NATTEN_CPU_STEP_BIAS] = t->heads * bias_entries(t);
+        j->step_rows[NATTEN_CPU_STEP_BIAS] = t->heads * bias_entries(t) / line;
     j->rows_per_item = 1 + (int64_t)(unfused_work / (volume * (double)dim));
-    j->scratch_bytes = up((size_t)(3 * dim) * j->kernels->real_bytes);
+    j->scratch_bytes = up((size_t)(3 * dim + line) * j->kernels->real_bytes);
 }
 
 /* Everything about the job but the threads; a workspace of NULL: for its size only. */

@@ -150,7 +150,7 @@ typedef struct natten_cpu_kernels {
     void (*extra)(const natten_cpu_pass *pass, const natten_cpu_item *item,
                   void *scratch);
     /* The unfused pair: rows [begin, end) of what the operation's step computes;
-     * scratch of three head dims. */
+     * scratch of three head dims and a line of the bias (2 window - 1). */
     void (*unfused)(const natten_task *task, natten_cpu_step step, int64_t begin,
                     int64_t end, void *scratch);
 } natten_cpu_kernels;

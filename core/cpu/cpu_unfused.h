@@ -7,7 +7,7 @@
  *
  * Steps, by operation (natten_cpu_step): of queries, of keys, of extra tokens, of the
  * bias. Rows are numbered row-major: [b, z, y, x, h], [b, z, y, x, hkv], [b, m, hkv],
- * [h, oz, oy, ox]. */
+ * [h, oz, oy]. */
 #ifndef NATTEN_CPU_UNFUSED_H
 #define NATTEN_CPU_UNFUSED_H
 
@@ -305,35 +305,48 @@ static void extra_row(const natten_task *t, int64_t row, natten_role attn,
               query == NATTEN_QUERY ? (real)t->scale : 1);
 }
 
-/* The gradient of one bias entry: all pairs with that offset, of all batch items. */
-static void bias_row(const natten_task *t, int64_t row, real *scratch)
+/* The slot of the query's first key at bias entries entry[0] and entry[1] of the first
+ * two axes; -1 if it sees none there. */
+static int64_t slot_at_bias(const place *p, const int32_t entry[2])
+{
+    int64_t slot = 0;
+    for (int a = 0; a < 2; a++) {
+        int32_t window = p->task->axis[a].window;
+        int32_t key = p->position[a] + entry[a] - (window - 1);
+        if (key < p->span[a].begin || key >= p->span[a].end)
+            return -1;
+        slot = slot * window + key -
+               natten_class_window(&p->axis[a], p->position[a]).begin;
+    }
+    return slot * p->task->axis[2].window + p->span[2].begin -
+           natten_class_window(&p->axis[2], p->position[2]).begin;
+}
+
+/* The gradient of the bias of one head along the last axis: all pairs with these
+ * offsets on the others, of all batch items. The sums are scratch. */
+static void bias_row(const natten_task *t, int64_t row, real *sum, real *scratch)
 {
     const natten_view *v = &t->view[NATTEN_GRAD_BIAS];
-    int32_t entry[3];
-    int64_t queries = t->batch;
-    for (int a = 2; a >= 0; a--) {
+    int32_t window = t->axis[2].window, entry[3] = {0, 0, 0};
+    int64_t queries = t->batch * t->axis[2].query_count;
+    for (int a = 1; a >= 0; a--) {
         int64_t extent = 2 * (int64_t)t->axis[a].window - 1;
         entry[a] = (int32_t)(row % extent);
         row /= extent;
         queries *= t->axis[a].query_count;
     }
-    real sum = 0;
+    for (int32_t x = 0; x < 2 * window - 1; x++)
+        sum[x] = 0;
     for (int64_t i = 0; i < queries; i++) {
         place p = find_row(t, false, i * t->heads + row, scratch);
-        int64_t slot = 0;
-        bool visible = true;
-        for (int a = 0; a < 3; a++) {
-            int32_t key = p.position[a] + entry[a] - (t->axis[a].window - 1);
-            visible = visible && p.span[a].begin <= key && key < p.span[a].end;
-            slot = slot * t->axis[a].window + key -
-                   natten_class_window(&p.axis[a], p.position[a]).begin;
-        }
-        if (visible)
-            sum +=
-                load_element(t->dtype, address(&p, NATTEN_GRAD_ATTN, p.index, p.head),
-                             slot * view_of(&p, NATTEN_GRAD_ATTN)->item);
+        int64_t slot = slot_at_bias(&p, entry), item = t->view[NATTEN_GRAD_ATTN].item;
+        const char *attn = address(&p, NATTEN_GRAD_ATTN, p.index, p.head);
+        int32_t first = p.span[2].begin - p.position[2] + window - 1;
+        for (int32_t x = 0; slot >= 0 && x < p.span[2].end - p.span[2].begin; x++)
+            sum[first + x] += load_element(t->dtype, attn, (slot + x) * item);
     }
-    *(real *)natten_view_at(v, sizeof(real), 0, entry, row) = sum;
+    for (entry[2] = 0; entry[2] < 2 * window - 1; entry[2]++)
+        *(real *)natten_view_at(v, sizeof(real), 0, entry, row) = sum[entry[2]];
 }
 
 static void one_row(const natten_task *t, natten_cpu_step step, int64_t row,
@@ -342,7 +355,8 @@ static void one_row(const natten_task *t, natten_cpu_step step, int64_t row,
     bool qk = t->operation == NATTEN_QK || t->operation == NATTEN_QK_BACKWARD;
     natten_role attn = qk ? NATTEN_GRAD_ATTN : NATTEN_ATTN;
     if (step == NATTEN_CPU_STEP_BIAS) {
-        bias_row(t, row, scratch);
+        bias_row(t, row, scratch + 3 * (t->dim > t->dim_v ? t->dim : t->dim_v),
+                 scratch);
         return;
     }
     if (step == NATTEN_CPU_STEP_EXTRA) {
