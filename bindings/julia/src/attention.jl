@@ -97,8 +97,8 @@ options as in forward. The same call gives the same bits.
 """
 function ∇neighborhood_attention(grad_out, query, key, value, out, lse; bias = nothing,
         additional_keys = nothing, additional_values = nothing, kw...)
-    gradients = NamedTuple{ATTENTION_GRADIENTS}(map(like,
-        (query, key, value, bias, additional_keys, additional_values)))
+    gradients = NamedTuple{ATTENTION_GRADIENTS}((like(query), like(key), like(value),
+        zeros_like(bias), like(additional_keys), like(additional_values)))
     return ∇neighborhood_attention!(gradients, grad_out, query, key, value, out, lse;
         bias = bias, additional_keys = additional_keys,
         additional_values = additional_values, kw...)

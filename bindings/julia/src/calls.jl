@@ -83,3 +83,6 @@ gradient(gradients, name) = argument(name, get(gradients, name, nothing))
 "An array for the gradient of `a`."
 like(a::AbstractArray) = similar(a)
 like(a) = a
+
+"The same, filled: a batch of nothing leaves a sum over the batch untouched."
+zeros_like(a) = a === nothing ? a : fill!(like(a), 0)

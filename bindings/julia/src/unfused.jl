@@ -54,7 +54,8 @@ shape is used. Entries of `grad_attn` in empty slots are not read.
 function ∇neighborhood_qk(grad_attn, query, key; bias = nothing,
                           additional_keys = nothing, kw...)
     gradients =
-        NamedTuple{QK_GRADIENTS}(map(like, (query, key, bias, additional_keys)))
+        NamedTuple{QK_GRADIENTS}((like(query), like(key), zeros_like(bias),
+            like(additional_keys)))
     return ∇neighborhood_qk!(gradients, grad_attn, query, key;
         additional_keys = additional_keys, kw...)
 end

@@ -80,3 +80,10 @@ end
     end
     @test all_of_them.grad_bias === nothing
 end
+
+@testset "a batch of nothing has a gradient of zero for the bias" begin
+    q, lse, bias = ones(3, 2, 5, 0), ones(2, 5, 0), ones(5, 2)
+    options = (kernel_size = 3, bias = bias)
+    gradients = ∇neighborhood_attention(q, q, q, q, q, lse; options...)
+    @test gradients.grad_bias == zero(bias)
+end

@@ -105,6 +105,14 @@ def _like(make, array, name):
     return None if array is None else make(*describe(array, name))
 
 
+def _zeros_like(make, array, name):
+    """The same, filled: a batch of nothing leaves a sum over the batch untouched."""
+    result = _like(make, array, name)
+    if result is not None:
+        result[...] = 0
+    return result
+
+
 def _each_like(arrays, name):
     """The same for each array of a sequence."""
     return [_like(maker_like(x), x, f"{name}[{i}]") for i, x in enumerate(arrays)]
@@ -147,7 +155,7 @@ def _backward(
         _like(make, query, "query"),
         _like(make, key, "key"),
         _like(make, value, "value"),
-        _like(make, bias, "bias"),
+        _zeros_like(make, bias, "bias"),
         _like(make, additional_keys, "additional_keys"),
         _like(make, additional_values, "additional_values"),
     )
@@ -465,7 +473,7 @@ def na_qk_backward(
     gradients = QKGradients(
         grad_query=_like(make, query, "query"),
         grad_key=_like(make, key, "key"),
-        grad_bias=_like(make, bias, "bias"),
+        grad_bias=_zeros_like(make, bias, "bias"),
         grad_additional_keys=_like(make, additional_keys, "additional_keys"),
     )
     capi.natten_qk_backward(

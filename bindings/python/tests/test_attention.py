@@ -403,3 +403,11 @@ def test_axes_are_not_mixed_up(random, rank):
         begins = [min(max(i - w // 2, 0), n - w) for i, w, n in zip(at, window, shape)]
         seen[at] = all(b <= h < b + w for b, h, w in zip(begins, hot, window))
     np.testing.assert_allclose(out, seen / np.prod(window), rtol=1e-15)
+
+
+def test_a_batch_of_nothing_has_a_gradient_of_zero_for_the_bias():
+    q, bias = np.ones((0, 5, 2, 3)), np.ones((2, 5))
+    np.full(bias.shape, 7.0)  # leaves the memory that the gradient is likely to get
+    assert not natten.na_backward(q, q, q, q, 3, bias=bias).grad_bias.any()
+    attn = np.ones((0, 5, 2, 3))
+    assert not natten.na_qk_backward(q, q, attn, 3, bias=bias).grad_bias.any()

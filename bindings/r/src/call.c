@@ -279,6 +279,17 @@ natten_tensor *output_like(call *c, int i, const natten_tensor *like)
     return like ? output(c, i, like->ndim, like->shape) : NULL;
 }
 
+natten_tensor *output_zeros(call *c, int i, const natten_tensor *like)
+{
+    natten_tensor *t = output_like(c, i, like);
+    size_t bytes = c->single ? sizeof(float) : sizeof(double);
+    for (int a = 0; t && a < t->ndim; a++)
+        bytes *= (size_t)t->shape[a];
+    if (t)
+        memset(t->data, 0, bytes);
+    return t;
+}
+
 natten_tensor *output_last(call *c, int i, const natten_tensor *like, int64_t last)
 {
     if (!like)

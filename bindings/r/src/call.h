@@ -66,7 +66,9 @@ void read_params(call *c, const natten_tensor *first);
 natten_tensor *output(call *c, int i, int ndim, const int64_t *shape);
 /* The same, shaped like another tensor; NULL if that is NULL. */
 natten_tensor *output_like(call *c, int i, const natten_tensor *like);
-/* The same, with another last size. */
+/* The same, filled with 0: a batch of nothing leaves a sum over the batch untouched. */
+natten_tensor *output_zeros(call *c, int i, const natten_tensor *like);
+/* Shaped like another tensor, with another last size. */
 natten_tensor *output_last(call *c, int i, const natten_tensor *like, int64_t last);
 /* A new R array of that shape, and the tensor behind it. */
 SEXP new_array(const call *c, natten_tensor *t, int ndim, const int64_t *shape);

@@ -68,7 +68,7 @@ SEXP natten_r_backward(SEXP frame)
     natten_tensor *grad_query = output_like(&c, 0, query);
     natten_tensor *grad_key = output_like(&c, 1, key);
     natten_tensor *grad_value = output_like(&c, 2, value);
-    natten_tensor *grad_bias = output_like(&c, 3, bias);
+    natten_tensor *grad_bias = output_zeros(&c, 3, bias);
     natten_tensor *grad_keys = output_like(&c, 4, keys);
     natten_tensor *grad_values = output_like(&c, 5, values);
     start(&c);
@@ -139,7 +139,7 @@ SEXP natten_r_qk_backward(SEXP frame)
     read_params(&c, query);
     natten_tensor *grad_query = output_like(&c, 0, query);
     natten_tensor *grad_key = output_like(&c, 1, key);
-    natten_tensor *grad_bias = output_like(&c, 2, bias);
+    natten_tensor *grad_bias = output_zeros(&c, 2, bias);
     natten_tensor *grad_keys = output_like(&c, 3, keys);
     start(&c);
     natten_status status =

@@ -138,3 +138,10 @@ test_that("out and lse may be given or left to be computed", {
     merge_attentions_backward(outputs, lses, x, out = merged$out, lse = merged$lse)
   )
 })
+
+test_that("a batch of nothing has a gradient of zero for the bias", {
+  x <- array(0, c(3, 2, 5, 0))
+  bias <- array(1, c(5, 2))
+  gradients <- neighborhood_attention_backward(x, x, x, x, 3, bias = bias)
+  expect_identical(gradients$grad_bias, array(0, c(5, 2)))
+})
