@@ -1,10 +1,16 @@
 # SPDX-License-Identifier: MIT
 """What all tests start from: the library's defaults, and the same random numbers."""
 
+import signal
+
 import numpy as np
 import pytest
 
 import natten
+
+# A shell ignores Ctrl-C on behalf of what it starts in the background, and Python keeps
+# to that; a test that presses it would then wait for a call of an hour.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
