@@ -13,12 +13,19 @@ py_generated = $(py_wrap) $(py_capi)
 py_glue = %D%/arrays.h %D%/params.h
 py_modules = %D%/natten/__init__.py %D%/natten/_arrays.py %D%/natten/_functional.py \
 	%D%/natten/_functional.pyi %D%/natten/_runtime.py \
+	%D%/natten/_gradcheck.py %D%/natten/_jax.py %D%/natten/_jax.pyi \
+	%D%/natten/functional.py %D%/natten/gradcheck1d.py %D%/natten/gradcheck2d.py \
+	%D%/natten/modules.py %D%/natten/modules.pyi \
+	%D%/natten/torch.py %D%/natten/torch.pyi \
+	%D%/natten/_torch.py %D%/natten/_torch.pyi %D%/natten/_upstream.py \
 	%D%/natten/capi.pyi %D%/natten/py.typed
 py_tests = %D%/tests/run.py %D%/tests/conftest.py %D%/tests/oracle.py \
 	%D%/tests/problem.py %D%/tests/test_arrays.py \
 	%D%/tests/test_attention.py %D%/tests/test_cases.py %D%/tests/test_errors.py \
 	%D%/tests/test_lifetime.py %D%/tests/test_surface.py %D%/tests/test_threads.py \
-	%D%/tests/test_torch.py
+	%D%/tests/test_jax.py %D%/tests/test_functional.py \
+	%D%/tests/test_modules.py \
+	%D%/tests/test_torch.py %D%/tests/test_torch_autograd.py
 
 dist_doc_DATA += docs/python.md
 EXTRA_DIST += $(py_glue) $(py_modules) $(py_tests) $(py_generated)

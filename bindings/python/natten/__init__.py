@@ -26,10 +26,14 @@ Which axis is where (row-major, heads last):
 ``axes...`` is (length), (height, width) or (depth, height, width).  ``out`` and what
 belongs to values may have another head_dim than queries and keys.
 
+``natten.NeighborhoodAttention1D``, ``2D`` and ``3D`` are modules of torch
+(:mod:`natten.modules`); ``natten.functional`` has the names of older releases of
+NATTEN.
+
 Arrays are NumPy arrays of float64, float32, float16 or ml_dtypes' bfloat16, CPU tensors
-of torch, or anything with the buffer protocol or DLPack, of any non-negative strides;
-none is copied.  Results are of query's kind.  bias, lse and their gradients are float64
-for float64 and float32 for all others.
+of torch, CPU arrays of JAX, or anything with the buffer protocol or DLPack, of any
+non-negative strides; none is copied.  Results are of query's kind.  bias, lse and
+their gradients are float64 for float64 and float32 for all others.
 
 An illegal call raises before anything is computed, with a sentence that names the
 argument, its value and the legal range: ValueError for values, shapes and strides,
@@ -37,6 +41,8 @@ TypeError for element types, NotImplementedError or RuntimeError for what this b
 device can't do.  Long calls let other threads run and end within a fraction of a second
 after Ctrl-C.
 """
+
+from typing import Any
 
 from . import capi
 from ._functional import (
@@ -64,6 +70,15 @@ from ._runtime import (
     set_cpu_variant,
     set_num_threads,
 )
+from .functional import (
+    are_deterministic_algorithms_enabled,
+    has_bfloat,
+    has_cuda,
+    has_fna,
+    has_gemm,
+    has_half,
+    use_deterministic_algorithms,
+)
 
 if capi.natten_abi_version() != capi.NATTEN_ABI_VERSION:
     raise ImportError(
@@ -73,16 +88,46 @@ if capi.natten_abi_version() != capi.NATTEN_ABI_VERSION:
 
 __version__: str = capi.natten_version()
 
+#: Whether compiled operations are there; without them this package can't be imported.
+HAS_LIBNATTEN = True
+
+# These need torch, and import it when they are asked for.
+_MODULES = {
+    "LegacyNeighborhoodAttention",
+    "LegacyNeighborhoodAttention1D",
+    "LegacyNeighborhoodAttention2D",
+    "NeighborhoodAttention",
+    "NeighborhoodAttention1D",
+    "NeighborhoodAttention2D",
+    "NeighborhoodAttention3D",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        from . import modules
+
+        return getattr(modules, name)
+    raise AttributeError(f"module 'natten' has no attribute {name!r}")
+
+
 __all__ = [
     "AVGradients",
     "Gradients",
+    "HAS_LIBNATTEN",
     "QKGradients",
     "__version__",
+    "are_deterministic_algorithms_enabled",
     "attention",
     "attention_backward",
     "build_info",
     "cpu_variants",
     "get_num_threads",
+    "has_bfloat",
+    "has_cuda",
+    "has_fna",
+    "has_gemm",
+    "has_half",
     "merge_attentions",
     "merge_attentions_backward",
     "na1d",
@@ -96,4 +141,5 @@ __all__ = [
     "plan",
     "set_cpu_variant",
     "set_num_threads",
+    "use_deterministic_algorithms",
 ]

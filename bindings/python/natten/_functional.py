@@ -4,12 +4,17 @@
 Each function does the same three things: put its arguments into a :class:`Params`, make
 the arrays that the library fills, and call.  Which values are legal and what they mean
 is the library's to say; so there is no arithmetic here and no condition on attention.
+Arrays of a framework that differentiates and traces (torch, JAX) take the same way
+through operators of that framework, which call the functions ``_..._arrays`` here.
 The signatures with their exact result types stand in ``_functional.pyi``.
 """
 
+import sys
 from typing import NamedTuple
 
-from . import capi
+import numpy as np
+
+from . import _upstream, capi
 from ._arrays import describe, maker_like
 
 __all__ = [
@@ -90,13 +95,39 @@ _OPERATIONS = {
 }
 
 
+def _framework(array):
+    """The module of operators for arrays of torch or JAX; None for all other arrays.
+
+    torch and JAX are looked up among the modules that are loaded already: an array of
+    theirs can't come from elsewhere.
+    """
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(array, torch.Tensor):
+        from . import _torch
+
+        return _torch
+    jax = sys.modules.get("jax")
+    if jax is not None and isinstance(array, jax.Array):
+        from . import _jax
+
+        return _jax
+    return None
+
+
+def _shape_of(array, name):
+    """Shape of an array, of a traced one too."""
+    if _framework(array) is not None:
+        return tuple(array.shape)
+    return describe(array, name).shape
+
+
 def _rank_of(array, name):
     """Axes of the grid of an array [batch, axes..., heads, head_dim].
 
     An array with too few or too many axes gets the nearest rank, so that the library
     can say what is wrong with the array itself.
     """
-    ndim = len(describe(array, name).shape)
+    ndim = len(_shape_of(array, name))
     return min(max(ndim - 3, 1), capi.NATTEN_MAX_RANK)
 
 
@@ -129,6 +160,19 @@ def _neither(out, lse):
 def _forward(
     params, query, key, value, bias, additional_keys, additional_values, want_lse
 ):
+    """out, or (out, lse) if lse is wanted."""
+    inputs = query, key, value, bias, additional_keys, additional_values
+    framework = _framework(query)
+    if framework is not None:
+        out, lse = framework.forward(params, *inputs)
+    else:
+        out, lse = _forward_arrays(params, *inputs, want_lse)
+    return (out, lse) if want_lse else out
+
+
+def _forward_arrays(
+    params, query, key, value, bias, additional_keys, additional_values, want_lse
+):
     """(out, lse), lse None if not wanted."""
     q = describe(query, "query")
     v = describe(value, "value")
@@ -149,7 +193,7 @@ def _backward(
     """All gradients; out and lse are computed when they are not given."""
     if _neither(out, lse):
         inputs = query, key, value, bias, additional_keys, additional_values
-        out, lse = _forward(params, *inputs, True)
+        out, lse = _forward_arrays(params, *inputs, True)
     make = maker_like(query)
     gradients = Gradients(
         _like(make, query, "query"),
@@ -189,16 +233,17 @@ def _na(rank):
         query_begin=None,
         key_begin=None,
         backend=None,
+        **ignored,
     ):
+        backend = _upstream.backend_of(backend, ignored)
         params = Params(
             rank, kernel_size, stride, dilation, is_causal, scale,
             grid_length, query_begin, key_begin, backend,
         )
-        out, lse = _forward(
+        return _forward(
             params, query, key, value, bias, additional_keys, additional_values,
             return_lse,
         )
-        return (out, lse) if return_lse else out
 
     axes = ("length", "height, width", "depth, height, width")[rank - 1]
     na.__name__ = na.__qualname__ = f"na{rank}d"
@@ -229,6 +274,8 @@ def _na(rank):
         Length of the whole grid, and the tokens of it that query and key start at; by
         default query and key are the whole.
     backend : "auto" (None), "cpu" or "reference"
+    ignored : names of NATTEN's own backends, and its keywords for tiles and schedules,
+        are accepted and ignored, with one warning
 
     Values for the axes ({axes}) are one integer for all, or one for each.
 
@@ -319,7 +366,7 @@ def _attention_params(query, key, is_causal, scale, backend):
 
     Of one token where there are no queries and no keys: a grid is never empty.
     """
-    lengths = describe(query, "query").shape[1:2] + describe(key, "key").shape[1:2]
+    lengths = _shape_of(query, "query")[1:2] + _shape_of(key, "key")[1:2]
     longest = max((1, *lengths))
     return Params(
         rank=1,
@@ -341,8 +388,13 @@ def attention(
     additional_keys=None,
     additional_values=None,
     bias=None,
+    cumulative_seqlen_Q=None,
+    cumulative_seqlen_KV=None,
+    seqlen_Q=None,
+    seqlen_KV=None,
     return_lse=False,
     backend=None,
+    **ignored,
 ):
     """Attention of each query to all keys, of which there may be another number.
 
@@ -353,16 +405,90 @@ def attention(
     value : array [batch, length_kv, heads_kv, head_dim_v]
     is_causal : query i sees keys 0 to i, aligned at the first of both
     bias : array [heads, 2 max(length, length_kv) - 1], or None
+    seqlen_Q, seqlen_KV : lengths of sequences that are packed one after the other
+        Both or neither, of a batch of 1; each sequence attends to itself alone. A
+        sequence without keys gives out 0 and lse -inf. Not together with bias or
+        additional tokens.
+    cumulative_seqlen_Q, cumulative_seqlen_KV : the same as running sums, 0 first
 
     The others, what it returns and what it raises are as for :func:`na1d`.
 
     Source: definition.md, section 8b.
     """
-    out, lse = _forward(
-        _attention_params(query, key, is_causal, scale, backend), query, key, value,
-        bias, additional_keys, additional_values, return_lse,
+    backend = _upstream.backend_of(backend, ignored)
+    packed = _packing(
+        cumulative_seqlen_Q, cumulative_seqlen_KV, seqlen_Q, seqlen_KV, query, key
     )
+    if packed is None:
+        return _forward(
+            _attention_params(query, key, is_causal, scale, backend), query, key, value,
+            bias, additional_keys, additional_values, return_lse,
+        )
+    for given in (bias, additional_keys, additional_values):
+        if given is not None:
+            raise ValueError("packed sequences take no bias and no additional tokens")
+    pieces = []
+    for (q0, q1), (k0, k1) in packed:
+        q, k, v = query[:, q0:q1], key[:, k0:k1], value[:, k0:k1]
+        if k0 < k1 and q0 < q1:
+            params = _attention_params(q, k, is_causal, scale, backend)
+            pieces.append(_forward(params, q, k, v, None, None, None, True))
+        elif q0 < q1:
+            pieces.append(_without_keys(q, value))
+    out, lse = (_joined(part) for part in zip(*pieces))
     return (out, lse) if return_lse else out
+
+
+def _packing(cumulative_q, cumulative_kv, lengths_q, lengths_kv, query, key):
+    """The ranges [begin, end) of queries and of keys, sequence by sequence, or None."""
+    def sums(cumulative, lengths, array, name):
+        if cumulative is None and lengths is None:
+            return None
+        if cumulative is not None:
+            total = [int(n) for n in cumulative]
+        else:
+            total = [0]
+            for n in lengths:
+                total.append(total[-1] + int(n))
+        batch, length = _shape_of(array, name)[:2]
+        if batch != 1:
+            raise ValueError(f"{name}: batch {batch}, packed sequences want batch 1")
+        if total[:1] != [0] or total != sorted(total) or total[-1] != length:
+            raise ValueError(
+                f"{name}: the sequences end at {total}; running sums from 0 to the "
+                f"length, {length}, are wanted"
+            )
+        return list(zip(total, total[1:]))
+
+    queries = sums(cumulative_q, lengths_q, query, "query")
+    keys = sums(cumulative_kv, lengths_kv, key, "key")
+    if (queries is None) != (keys is None) or len(queries or ()) != len(keys or ()):
+        raise ValueError("give the lengths of as many sequences for query as for key")
+    return None if queries is None else list(zip(queries, keys))
+
+
+def _without_keys(query, value):
+    """(out, lse) of queries that see nothing: 0 and -inf."""
+    framework = _framework(query)
+    shape = _shape_of(query, "query")[:-1]
+    dims = _shape_of(value, "value")[-1:]
+    if framework is not None:
+        return framework.full_like(query, shape + dims, 0.0), framework.full_like(
+            query, shape, -float("inf"), lse=True
+        )
+    make, described = maker_like(query), describe(query, "query")
+    out = make(shape + dims, described.dtype)
+    lse = make(shape, described.accumulator)
+    out[...], lse[...] = 0, -float("inf")
+    return out, lse
+
+
+def _joined(arrays):
+    """Arrays one after the other along their second axis."""
+    framework = _framework(arrays[0])
+    if framework is not None:
+        return framework.joined(arrays)
+    return np.concatenate(arrays, axis=1)
 
 
 def attention_backward(
@@ -430,11 +556,18 @@ def na_qk(
 
     Source: definition.md, section 8.
     """
-    q = describe(query, "query")
     params = Params(
         _rank_of(query, "query"), kernel_size, stride, dilation, is_causal, scale,
         grid_length, query_begin, key_begin, backend,
     )
+    framework = _framework(query)
+    if framework is not None:
+        return framework.qk(params, query, key, bias, additional_keys)
+    return _qk_arrays(params, query, key, bias, additional_keys)
+
+
+def _qk_arrays(params, query, key, bias, additional_keys):
+    q = describe(query, "query")
     # Before an array is made whose size an illegal kernel_size would decide.
     capi.natten_supported(params, capi.NATTEN_QK, query, key, None, additional_keys)
     slots = capi.slots(params, additional_keys)
@@ -469,6 +602,10 @@ def na_qk_backward(
         _rank_of(query, "query"), kernel_size, stride, dilation, is_causal, scale,
         grid_length, query_begin, key_begin, backend,
     )
+    return _qk_backward_arrays(params, query, key, grad_attn, bias, additional_keys)
+
+
+def _qk_backward_arrays(params, query, key, grad_attn, bias, additional_keys):
     make = maker_like(query)
     gradients = QKGradients(
         grad_query=_like(make, query, "query"),
@@ -518,12 +655,19 @@ def na_av(
 
     Source: definition.md, section 8.
     """
-    a = describe(attn, "attn")
-    v = describe(value, "value")
     params = Params(
         _rank_of(attn, "attn"), kernel_size, stride, dilation, is_causal, None,
         grid_length, query_begin, key_begin, backend,
     )
+    framework = _framework(attn)
+    if framework is not None:
+        return framework.av(params, attn, value, additional_values)
+    return _av_arrays(params, attn, value, additional_values)
+
+
+def _av_arrays(params, attn, value, additional_values):
+    a = describe(attn, "attn")
+    v = describe(value, "value")
     out = maker_like(attn)(a.shape[:-1] + v.shape[-1:], a.dtype)
     capi.natten_av(params, attn, value, additional_values, out, None)
     return out
@@ -552,6 +696,10 @@ def na_av_backward(
         _rank_of(attn, "attn"), kernel_size, stride, dilation, is_causal, None,
         grid_length, query_begin, key_begin, backend,
     )
+    return _av_backward_arrays(params, attn, value, grad_out, additional_values)
+
+
+def _av_backward_arrays(params, attn, value, grad_out, additional_values):
     make = maker_like(attn)
     gradients = AVGradients(
         grad_attn=_like(make, attn, "attn"),
@@ -568,7 +716,7 @@ def na_av_backward(
 # ---- merging -------------------------------------------------------------------------
 
 
-def merge_attentions(outputs, lse_tensors):
+def merge_attentions(outputs, lse_tensors, **ignored):
     """Attention over several disjoint sets of keys, from the attention over each.
 
     Parameters
@@ -587,9 +735,17 @@ def merge_attentions(outputs, lse_tensors):
 
     Source: definition.md, section 9.
     """
+    _upstream.backend_of(None, ignored)
     outputs, lse_tensors = tuple(outputs), tuple(lse_tensors)
     if not outputs:
         raise ValueError("outputs: at least one array is wanted")
+    framework = _framework(outputs[0])
+    if framework is not None:
+        return framework.merge(outputs, lse_tensors)
+    return _merge_arrays(outputs, lse_tensors)
+
+
+def _merge_arrays(outputs, lse_tensors):
     first = describe(outputs[0], "outputs[0]")
     make = maker_like(outputs[0])
     out = make(first.shape, first.dtype)
@@ -611,7 +767,7 @@ def merge_attentions_backward(
     """
     outputs, lse_tensors = tuple(outputs), tuple(lse_tensors)
     if _neither(out, lse):
-        out, lse = merge_attentions(outputs, lse_tensors)
+        out, lse = _merge_arrays(outputs, lse_tensors)
     grad_outputs = _each_like(outputs, "outputs")
     grad_lses = _each_like(lse_tensors, "lses")
     capi.natten_merge_backward(

@@ -82,6 +82,7 @@ def na1d(
     query_begin: Optional[_PerAxis] = ...,
     key_begin: Optional[_PerAxis] = ...,
     backend: Optional[str] = ...,
+    **ignored: Any,
 ) -> _Array: ...
 @overload
 def na1d(
@@ -102,6 +103,7 @@ def na1d(
     query_begin: Optional[_PerAxis] = ...,
     key_begin: Optional[_PerAxis] = ...,
     backend: Optional[str] = ...,
+    **ignored: Any,
 ) -> Tuple[_Array, _Array]: ...
 @overload
 def na1d(
@@ -122,6 +124,7 @@ def na1d(
     query_begin: Optional[_PerAxis] = ...,
     key_begin: Optional[_PerAxis] = ...,
     backend: Optional[str] = ...,
+    **ignored: Any,
 ) -> Union[_Array, Tuple[_Array, _Array]]: ...
 @overload
 def na2d(
@@ -142,6 +145,7 @@ def na2d(
     query_begin: Optional[_PerAxis] = ...,
     key_begin: Optional[_PerAxis] = ...,
     backend: Optional[str] = ...,
+    **ignored: Any,
 ) -> _Array: ...
 @overload
 def na2d(
@@ -162,6 +166,7 @@ def na2d(
     query_begin: Optional[_PerAxis] = ...,
     key_begin: Optional[_PerAxis] = ...,
     backend: Optional[str] = ...,
+    **ignored: Any,
 ) -> Tuple[_Array, _Array]: ...
 @overload
 def na2d(
@@ -182,6 +187,7 @@ def na2d(
     query_begin: Optional[_PerAxis] = ...,
     key_begin: Optional[_PerAxis] = ...,
     backend: Optional[str] = ...,
+    **ignored: Any,
 ) -> Union[_Array, Tuple[_Array, _Array]]: ...
 @overload
 def na3d(
@@ -202,6 +208,7 @@ def na3d(
     query_begin: Optional[_PerAxis] = ...,
     key_begin: Optional[_PerAxis] = ...,
     backend: Optional[str] = ...,
+    **ignored: Any,
 ) -> _Array: ...
 @overload
 def na3d(
@@ -222,6 +229,7 @@ def na3d(
     query_begin: Optional[_PerAxis] = ...,
     key_begin: Optional[_PerAxis] = ...,
     backend: Optional[str] = ...,
+    **ignored: Any,
 ) -> Tuple[_Array, _Array]: ...
 @overload
 def na3d(
@@ -242,6 +250,7 @@ def na3d(
     query_begin: Optional[_PerAxis] = ...,
     key_begin: Optional[_PerAxis] = ...,
     backend: Optional[str] = ...,
+    **ignored: Any,
 ) -> Union[_Array, Tuple[_Array, _Array]]: ...
 def na_backward(
     query: _Array,
@@ -276,8 +285,13 @@ def attention(
     additional_keys: Optional[_Array] = ...,
     additional_values: Optional[_Array] = ...,
     bias: Optional[_Array] = ...,
+    cumulative_seqlen_Q: Optional[Sequence[int]] = ...,
+    cumulative_seqlen_KV: Optional[Sequence[int]] = ...,
+    seqlen_Q: Optional[Sequence[int]] = ...,
+    seqlen_KV: Optional[Sequence[int]] = ...,
     return_lse: Literal[False] = ...,
     backend: Optional[str] = ...,
+    **ignored: Any,
 ) -> _Array: ...
 @overload
 def attention(
@@ -290,8 +304,13 @@ def attention(
     additional_keys: Optional[_Array] = ...,
     additional_values: Optional[_Array] = ...,
     bias: Optional[_Array] = ...,
+    cumulative_seqlen_Q: Optional[Sequence[int]] = ...,
+    cumulative_seqlen_KV: Optional[Sequence[int]] = ...,
+    seqlen_Q: Optional[Sequence[int]] = ...,
+    seqlen_KV: Optional[Sequence[int]] = ...,
     return_lse: Literal[True],
     backend: Optional[str] = ...,
+    **ignored: Any,
 ) -> Tuple[_Array, _Array]: ...
 @overload
 def attention(
@@ -304,8 +323,13 @@ def attention(
     additional_keys: Optional[_Array] = ...,
     additional_values: Optional[_Array] = ...,
     bias: Optional[_Array] = ...,
+    cumulative_seqlen_Q: Optional[Sequence[int]] = ...,
+    cumulative_seqlen_KV: Optional[Sequence[int]] = ...,
+    seqlen_Q: Optional[Sequence[int]] = ...,
+    seqlen_KV: Optional[Sequence[int]] = ...,
     return_lse: bool,
     backend: Optional[str] = ...,
+    **ignored: Any,
 ) -> Union[_Array, Tuple[_Array, _Array]]: ...
 def attention_backward(
     query: _Array,
@@ -386,7 +410,7 @@ def na_av_backward(
     backend: Optional[str] = ...,
 ) -> AVGradients: ...
 def merge_attentions(
-    outputs: Sequence[_Array], lse_tensors: Sequence[_Array]
+    outputs: Sequence[_Array], lse_tensors: Sequence[_Array], **ignored: Any
 ) -> Tuple[_Array, _Array]: ...
 def merge_attentions_backward(
     outputs: Sequence[_Array],

@@ -1,0 +1,350 @@
+# SPDX-License-Identifier: MIT
+"""Neighborhood attention as modules of torch, for models of every era of NATTEN.
+
+One class per number of axes takes three constructors; :func:`_arguments` tells them
+apart, and is the only place that does.  ``Legacy...`` are the same modules in plain
+torch operations, by unfolding: a second opinion, and a baseline for memory and time.
+
+Input and output are [batch, axes..., dim].  state_dict holds qkv.weight [3 dim, dim],
+qkv.bias, proj.weight, proj.bias, and rpb [heads, 2 kernel_size - 1 per axis] where
+there is a relative position bias.
+"""
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from ._functional import na1d, na2d, na3d, na_av, na_qk
+
+__all__ = [
+    "LegacyNeighborhoodAttention",
+    "LegacyNeighborhoodAttention1D",
+    "LegacyNeighborhoodAttention2D",
+    "NeighborhoodAttention",
+    "NeighborhoodAttention1D",
+    "NeighborhoodAttention2D",
+    "NeighborhoodAttention3D",
+]
+
+# What follows the first three positions, era by era.
+_ORIGINAL = "qkv_bias", "qk_scale", "attn_drop", "proj_drop", "dilation"
+_MIDDLE = (
+    "dilation", "is_causal", "rel_pos_bias", "qkv_bias", "qk_scale", "attn_drop",
+    "proj_drop",
+)
+_TODAY = "stride", "dilation", "is_causal", "qkv_bias", "qk_scale", "proj_drop"
+_KEYWORDS = {
+    "dim", "embed_dim", "num_heads", "kernel_size", "bias", "strict", *_ORIGINAL,
+    *_MIDDLE, *_TODAY,
+}
+
+
+def _is_flag(value):
+    if isinstance(value, (tuple, list)):
+        return all(isinstance(v, bool) for v in value)
+    return isinstance(value, bool)
+
+
+def _heads_come_second(dim, second, third):
+    """Whether (dim, second, third) is (dim, num_heads, kernel_size).
+
+    Decided by what can't be a number of heads: a tuple, or what does not divide dim.
+    """
+    def heads(value):
+        return isinstance(value, int) and value > 0 and dim % value == 0
+
+    if second == third:
+        return True
+    if heads(second) != heads(third):
+        return heads(second)
+    if not heads(second):
+        raise ValueError(f"neither {second} nor {third} heads divide dim {dim}")
+    raise TypeError(
+        f"({dim}, {second}, {third}) may be (dim, kernel_size, num_heads), as in the "
+        "first releases of NATTEN, or (dim, num_heads, kernel_size), as in later ones: "
+        "give kernel_size= and num_heads= by name"
+    )
+
+
+def _arguments(args, given):
+    """The arguments of any era by name, `bias` saying whether there is an rpb."""
+    given = dict(given)
+    for name in given:
+        if name not in _KEYWORDS:
+            raise TypeError(f"unexpected keyword argument {name!r}")
+
+    def put(name, value):
+        if name in given:
+            raise TypeError(f"{name} is given twice")
+        given[name] = value
+
+    args = list(args)
+    original = "dim" in given
+    if "dim" in given:
+        put("embed_dim", given.pop("dim"))
+    elif args:
+        put("embed_dim", args.pop(0))
+    if args and ("num_heads" in given or "kernel_size" in given):
+        missing = {"num_heads", "kernel_size"} - set(given)
+        if len(args) > 1 or not missing:
+            raise TypeError(
+                "positions after kernel_size and num_heads mean one thing in one "
+                "release of NATTEN and another in the next: give them by name"
+            )
+        put(missing.pop(), args.pop())
+    elif len(args) == 1:
+        raise TypeError(
+            f"({given['embed_dim']}, {args[0]}): num_heads or kernel_size? give both "
+            "by name"
+        )
+    elif args:
+        second, third, *rest = args
+        rest_names = _TODAY
+        if _heads_come_second(given["embed_dim"], second, third):
+            put("num_heads", second), put("kernel_size", third)
+            if len(rest) == 1:
+                raise TypeError(
+                    f"{rest[0]} after kernel_size may be stride, as today, or "
+                    "dilation, as before: give it by name"
+                )
+            if len(rest) > 1 and _is_flag(rest[1]):
+                rest_names = _MIDDLE
+        else:
+            put("kernel_size", second), put("num_heads", third)
+            rest_names, original = _ORIGINAL, True
+        if len(rest) > len(rest_names):
+            raise TypeError("too many arguments")
+        for name, value in zip(rest_names, rest):
+            put(name, value)
+    for name in ("embed_dim", "num_heads", "kernel_size"):
+        if name not in given:
+            raise TypeError(f"{name} is missing")
+    flags = [given.pop(n) for n in ("rel_pos_bias", "bias") if n in given]
+    if len(flags) == 2 and flags[0] != flags[1]:
+        raise TypeError("rel_pos_bias and bias are the same thing, and disagree")
+    given["bias"] = bool(flags[0]) if flags else original
+    return given
+
+
+def _per_axis(value, rank, name):
+    values = (value,) * rank if isinstance(value, (int, bool)) else tuple(value)
+    if len(values) != rank:
+        raise ValueError(f"{name}: {value} is not one value, nor {rank}")
+    return values
+
+
+class _NeighborhoodAttention(nn.Module):
+    """qkv projection, neighborhood attention, output projection."""
+
+    rank: int
+
+    def __init__(self, *args, **kwargs):
+        super().__init__()
+        self._construct(**_arguments(args, kwargs))
+
+    def _construct(
+        self, embed_dim, num_heads, kernel_size, bias, stride=1, dilation=1,
+        is_causal=False, qkv_bias=True, qk_scale=None, attn_drop=0.0, proj_drop=0.0,
+        strict=False,
+    ):
+        if embed_dim % num_heads:
+            raise ValueError(f"num_heads {num_heads} does not divide dim {embed_dim}")
+        self.embed_dim = self.dim = embed_dim
+        self.num_heads = num_heads
+        self.head_dim = embed_dim // num_heads
+        self.scale = self.head_dim**-0.5 if qk_scale is None else qk_scale
+        axes = {
+            "kernel_size": kernel_size,
+            "stride": stride,
+            "dilation": 1 if dilation is None else dilation,
+            "is_causal": is_causal,
+        }
+        for name, value in axes.items():
+            setattr(self, name, _per_axis(value, self.rank, name))
+        self.strict = strict
+        self.qkv = nn.Linear(embed_dim, 3 * embed_dim, bias=qkv_bias)
+        if bias:
+            sizes = [2 * k - 1 for k in self.kernel_size]
+            self.rpb = nn.Parameter(torch.zeros(num_heads, *sizes))
+            nn.init.trunc_normal_(self.rpb, std=0.02, mean=0.0, a=-2.0, b=2.0)
+        else:
+            self.register_parameter("rpb", None)
+        self.attn_drop = nn.Dropout(attn_drop)
+        self.proj = nn.Linear(embed_dim, embed_dim)
+        self.proj_drop = nn.Dropout(proj_drop)
+
+    def _load_from_state_dict(self, state_dict, prefix, *rest):
+        # A checkpoint decides whether there is a bias: models of all eras load as they
+        # are.  Optimizers have to be made after loading.
+        given = state_dict.get(prefix + "rpb")
+        if given is not None and self.rpb is None:
+            self.rpb = nn.Parameter(torch.empty_like(given, device=self._like().device))
+        elif given is None and prefix + "qkv.weight" in state_dict:
+            self.rpb = None
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+
+    def _like(self):
+        return self.qkv.weight
+
+    def forward(self, x):
+        if x.dim() != self.rank + 2:
+            raise ValueError(
+                f"input {tuple(x.shape)}: [batch, {self.rank} axes, dim] is wanted"
+            )
+        lengths = x.shape[1:-1]
+        # Windows longer than the grid: zeros to the right, before the projection, which
+        # makes real tokens of them, as the first releases had it.
+        missing = [
+            0 if self.strict else max(0, k * d - length)
+            for k, d, length in zip(self.kernel_size, self.dilation, lengths)
+        ]
+        if any(missing):
+            pads = [p for m in reversed(missing) for p in (0, m)]
+            x = F.pad(x, (0, 0, *pads))
+        qkv = self.qkv(x).unflatten(-1, (3, self.num_heads, self.head_dim))
+        q, k, v = qkv.unbind(-3)
+        x = self._attend(q, k, v, self._bias(q)).flatten(-2)
+        if any(missing):
+            for axis, length in enumerate(lengths, 1):
+                x = x.narrow(axis, 0, length)
+        return self.proj_drop(self.proj(x))
+
+    def _bias(self, query):
+        """rpb in the type that the operations take it in."""
+        if self.rpb is None:
+            return None
+        wide = torch.float64 if query.dtype == torch.float64 else torch.float32
+        return self.rpb.to(wide)
+
+    def _attend(self, q, k, v, bias):
+        window = (self.kernel_size, self.stride, self.dilation, self.is_causal)
+        if self.training and self.attn_drop.p > 0:
+            attn = na_qk(q, k, *window, scale=self.scale, bias=bias)
+            return na_av(self.attn_drop(attn.softmax(-1).to(q.dtype)), v, *window)
+        na = (na1d, na2d, na3d)[self.rank - 1]
+        return na(q, k, v, *window, scale=self.scale, bias=bias)
+
+    def extra_repr(self):
+        return (
+            f"head_dim={self.head_dim}, num_heads={self.num_heads}, "
+            f"kernel_size={self.kernel_size}, stride={self.stride}, "
+            f"dilation={self.dilation}, is_causal={self.is_causal}, "
+            f"rel_pos_bias={self.rpb is not None}"
+        )
+
+
+_CONSTRUCTORS = """
+    Takes the arguments of every era, by name:
+
+    embed_dim or dim, num_heads, kernel_size, stride=1, dilation=1, is_causal=False,
+    qkv_bias=True, qk_scale=None, attn_drop=0.0, proj_drop=0.0, rel_pos_bias or bias,
+    strict=False
+
+    By position, (dim, kernel_size, num_heads, ...) of the first releases and (dim,
+    num_heads, kernel_size, ...) of the later ones are told apart by which number
+    divides dim; where both do, and where a further position means two things,
+    TypeError asks
+    for names.
+
+    There is a relative position bias if rel_pos_bias or bias says so; when neither is
+    given, if `dim` was named or the order of the first releases used. A state_dict that
+    is loaded decides anew. qk_scale None means head_dim ** -0.5. Grids shorter than
+    kernel_size * dilation are padded with zeros to the right and cropped, or refused if
+    strict. attn_drop > 0 takes the unfused operations, in training.
+
+    Shapes: [batch, {axes}, dim] in and out.
+
+    Raises ValueError and TypeError that name the argument.
+
+    Source: A. Hassani et al., "Neighborhood Attention Transformer", CVPR 2023; A.
+    Hassani and H. Shi, "Dilated Neighborhood Attention Transformer", 2022.
+    """
+
+
+class NeighborhoodAttention1D(_NeighborhoodAttention):
+    __doc__ = "Neighborhood attention on sequences.\n" + _CONSTRUCTORS.format(
+        axes="length"
+    )
+    rank = 1
+
+
+class NeighborhoodAttention2D(_NeighborhoodAttention):
+    __doc__ = "Neighborhood attention on images.\n" + _CONSTRUCTORS.format(
+        axes="height, width"
+    )
+    rank = 2
+
+
+class NeighborhoodAttention3D(_NeighborhoodAttention):
+    __doc__ = "Neighborhood attention on volumes and videos.\n" + _CONSTRUCTORS.format(
+        axes="depth, height, width"
+    )
+    rank = 3
+
+
+class _Legacy(_NeighborhoodAttention):
+    """The same in operations of torch alone: every window is copied out."""
+
+    def _construct(self, *args, **kwargs):
+        super()._construct(*args, **kwargs)
+        if set(self.stride) != {1} or any(self.is_causal):
+            raise ValueError("Legacy modules know neither stride nor causal axes")
+
+    def _starts(self, axis, length, device):
+        """First token of each query's window, and its bias index."""
+        k, d = self.kernel_size[axis], self.dilation[axis]
+        tokens = torch.arange(length, device=device)
+        position, residue = tokens // d, tokens % d
+        longest = (length - residue + d - 1) // d
+        begin = torch.minimum((position - k // 2).clamp(min=0), longest - k)
+        return residue + begin * d, begin - position + k - 1
+
+    def _windows(self, x, starts):
+        """[batch, axes..., heads, head_dim, kernel_size...]."""
+        for axis, start in enumerate(starts):
+            k, d = self.kernel_size[axis], self.dilation[axis]
+            full = x.unfold(axis + 1, (k - 1) * d + 1, 1)[..., ::d]
+            # At a border, the nearest window that is whole.
+            x = full.index_select(axis + 1, start)
+        return x
+
+    def _attend(self, q, k, v, bias):
+        lengths = q.shape[1:-2]
+        found = [self._starts(a, n, q.device) for a, n in enumerate(lengths)]
+        starts = [start for start, _ in found]
+        keys, values = (self._windows(x, starts).flatten(-self.rank) for x in (k, v))
+        logits = torch.einsum("...d,...dt->...t", q * self.scale, keys)
+        if bias is not None:
+            logits = logits + self._bias_of(bias, [index for _, index in found])
+        attn = self.attn_drop(logits.softmax(-1).to(values.dtype))
+        return torch.einsum("...t,...dt->...d", attn, values)
+
+    def _bias_of(self, bias, first):
+        """The bias of each query's window, [axes..., heads, slots]."""
+        index = []
+        for axis, begin in enumerate(first):
+            own = begin[:, None] + torch.arange(
+                self.kernel_size[axis], device=begin.device
+            )
+            shape = [1] * (2 * self.rank)
+            shape[axis], shape[axis + self.rank] = own.shape
+            index.append(own.view(shape))
+        picked = bias[(slice(None), *index)]
+        return picked.flatten(-self.rank).movedim(0, -2)
+
+
+class LegacyNeighborhoodAttention1D(_Legacy):
+    """NeighborhoodAttention1D in plain torch: the same arguments and state_dict."""
+
+    rank = 1
+
+
+class LegacyNeighborhoodAttention2D(_Legacy):
+    """NeighborhoodAttention2D in plain torch: the same arguments and state_dict."""
+
+    rank = 2
+
+
+# Deprecated spellings, from when there were images alone.
+NeighborhoodAttention = NeighborhoodAttention2D
+LegacyNeighborhoodAttention = LegacyNeighborhoodAttention2D

@@ -1,0 +1,301 @@
+# SPDX-License-Identifier: MIT
+"""torch's machinery on the operations: gradients, compile, autocast, opcheck, vmap."""
+
+import functools
+
+import pytest
+
+import natten
+
+torch = pytest.importorskip("torch")
+
+from natten import _torch  # noqa: E402
+
+MODERN = hasattr(torch.library, "custom_op")
+needs_operators = pytest.mark.skipif(not MODERN, reason="torch before 2.4")
+EVERYTHING = dict(stride=2, dilation=(1, 2), is_causal=(False, True), scale=0.3)
+INPUTS = "query", "key", "value", "bias", "additional_keys", "additional_values"
+KERNEL = (3, 4)
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    torch.manual_seed(20220414)
+
+
+def tensors(dtype=torch.float64, grad=True):
+    """Grouped heads, another head_dim of values, bias and extras, on 5 x 9 tokens."""
+    own = torch.float64 if dtype == torch.float64 else torch.float32
+    shapes = dict(
+        query=(2, 5, 9, 4, 3), key=(2, 5, 9, 2, 3), value=(2, 5, 9, 2, 5),
+        bias=(4, 5, 7), additional_keys=(2, 2, 2, 3), additional_values=(2, 2, 2, 5),
+    )
+    return {
+        name: torch.randn(
+            shape, dtype=own if name == "bias" else dtype, requires_grad=grad
+        )
+        for name, shape in shapes.items()
+    }
+
+
+def fused(query, key, value, bias, additional_keys, additional_values, **options):
+    return natten.na2d(
+        query, key, value, KERNEL, bias=bias, additional_keys=additional_keys,
+        additional_values=additional_values, return_lse=True,
+        **{**EVERYTHING, **options},
+    )
+
+
+# ---- gradients -----------------------------------------------------------------------
+
+
+def test_gradcheck_of_all_inputs_through_out_and_lse():
+    given = tensors()
+    assert torch.autograd.gradcheck(fused, tuple(given.values()))
+
+
+@pytest.mark.parametrize("rank", [1, 2, 3])
+def test_gradcheck_of_every_rank(rank):
+    na = (natten.na1d, natten.na2d, natten.na3d)[rank - 1]
+    shape = (1, *(5, 3, 4)[:rank], 2, 3)
+    qkv = [
+        torch.randn(shape, dtype=torch.float64, requires_grad=True) for _ in range(3)
+    ]
+    assert torch.autograd.gradcheck(lambda *a: na(*a, 2, is_causal=True), qkv)
+
+
+def test_gradcheck_of_the_unfused_pair():
+    given = tensors()
+    options = {k: v for k, v in EVERYTHING.items() if k != "scale"}
+
+    def pair(query, key, value, bias, additional_keys, additional_values):
+        attn = natten.na_qk(
+            query, key, KERNEL, scale=0.3, additional_keys=additional_keys, bias=bias,
+            **options,
+        ).softmax(-1)
+        return natten.na_av(
+            attn, value, KERNEL, additional_values=additional_values, **options
+        )
+
+    assert torch.autograd.gradcheck(pair, tuple(given.values()))
+    torch.testing.assert_close(pair(**given), fused(**given)[0])
+
+
+def test_gradcheck_of_attention_and_packed_sequences():
+    q = torch.randn(1, 7, 2, 3, dtype=torch.float64, requires_grad=True)
+    k, v = (
+        torch.randn(1, 5, 2, 3, dtype=torch.float64, requires_grad=True)
+        for _ in range(2)
+    )
+
+    def plain(*qkv):
+        return natten.attention(*qkv, is_causal=True, return_lse=True)
+
+    def packed(*qkv):
+        return natten.attention(*qkv, seqlen_Q=[3, 4], seqlen_KV=[4, 1])
+
+    assert torch.autograd.gradcheck(plain, (q, k, v))
+    assert torch.autograd.gradcheck(packed, (q, k, v))
+
+
+def test_packed_sequences_are_calls_of_their_own():
+    q = torch.randn(1, 9, 2, 4)
+    k, v = (torch.randn(1, 6, 2, 4) for _ in range(2))
+    out, lse = natten.attention(
+        q, k, v, cumulative_seqlen_Q=torch.tensor([0, 4, 7, 9]),
+        cumulative_seqlen_KV=[0, 4, 4, 6], return_lse=True,
+    )
+    first = natten.attention(q[:, :4], k[:, :4], v[:, :4])
+    assert torch.equal(out[:, :4], first)
+    assert torch.equal(out[:, 7:], natten.attention(q[:, 7:], k[:, 4:], v[:, 4:]))
+    assert not out[:, 4:7].any() and (lse[:, 4:7] == -float("inf")).all()
+    from_numpy = natten.attention(
+        q.numpy(), k.numpy(), v.numpy(), seqlen_Q=[4, 3, 2], seqlen_KV=[4, 0, 2]
+    )
+    assert (from_numpy == out.numpy()).all()
+    with pytest.raises(ValueError, match="running sums"):
+        natten.attention(q, k, v, seqlen_Q=[4, 3], seqlen_KV=[4, 2])
+
+
+def test_gradcheck_of_merging():
+    outs = [torch.randn(1, 5, 2, 3, dtype=torch.float64) for _ in range(3)]
+    lses = [torch.randn(1, 5, 2, dtype=torch.float64) for _ in range(3)]
+    inputs = [x.requires_grad_() for x in (*outs, *lses)]
+    assert torch.autograd.gradcheck(
+        lambda *x: natten.merge_attentions(x[:3], x[3:]), inputs
+    )
+
+
+def test_gradients_are_those_of_na_backward():
+    given = tensors(torch.float32)
+    out, lse = fused(**given)
+    grads = torch.randn_like(out), torch.randn_like(lse)
+    torch.autograd.backward([out, lse], grads)
+    plain = {name: x.detach() for name, x in given.items()}
+    q, k, v = (plain.pop(name) for name in INPUTS[:3])
+    expected = natten.na_backward(
+        q, k, v, grads[0], KERNEL, out=out.detach(), lse=lse.detach(),
+        grad_lse=grads[1], **EVERYTHING, **plain,
+    )
+    for x, gradient in zip(given.values(), expected):
+        assert torch.equal(x.grad, gradient)
+
+
+def test_only_lse_or_only_one_input_may_want_a_gradient():
+    given = tensors(grad=False)
+    given["key"].requires_grad_()
+    fused(**given)[1].sum().backward()
+    assert given["key"].grad.abs().sum() > 0 and given["query"].grad is None
+
+
+def test_gradients_of_gradients_are_refused_in_words():
+    q = torch.randn(1, 5, 1, 2, requires_grad=True)
+    out = natten.na1d(q, q, q, 3)
+    (first,) = torch.autograd.grad(out.sum(), q, create_graph=True)
+    with pytest.raises((NotImplementedError, RuntimeError), match="not implemented"):
+        first.sum().backward()
+
+
+def test_the_way_of_older_torch_has_the_same_bits(monkeypatch):
+    given = tensors()
+
+    def everything():
+        out, lse = fused(**given)
+        attn = natten.na_qk(given["query"], given["key"], 3)
+        out2 = natten.na_av(attn.softmax(-1), given["value"], 3)
+        merged, _ = natten.merge_attentions([out, out2], [lse, lse * 2])
+        return merged, *torch.autograd.grad(merged.square().sum(), given.values())
+
+    expected = everything()
+    monkeypatch.setattr(_torch, "ops", _torch.Operators(_torch._function))
+    for got, wanted in zip(everything(), expected):
+        assert torch.equal(got, wanted)
+    assert torch.autograd.gradcheck(fused, tuple(given.values()))
+
+
+# ---- layouts, modes, types -----------------------------------------------------------
+
+
+def test_tensors_that_are_not_contiguous():
+    qkv = torch.randn(2, 7, 3, 4, 5, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(
+        lambda x: natten.na1d(*x.unbind(2), 3).transpose(1, 2), (qkv,)
+    )
+
+
+def test_autocast_computes_in_its_type_and_gradients_come_in_the_inputs():
+    given = tensors(torch.float32)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        out, lse = fused(**given)
+        attn = natten.na_qk(given["query"], given["key"], 3)
+    assert out.dtype == attn.dtype == torch.bfloat16 and lse.dtype == torch.float32
+    out.sum().backward()
+    assert all(x.grad.dtype == torch.float32 for x in given.values())
+
+
+def test_deterministic_algorithms_are_what_there_is():
+    given = tensors(torch.float32)
+    torch.use_deterministic_algorithms(True)
+    try:
+        runs = []
+        for threads in (1, 2):
+            natten.set_num_threads(threads)
+            out, lse = fused(**given)
+            runs.append(torch.autograd.grad(out.sum() + lse.sum(), given.values()))
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert all(torch.equal(a, b) for a, b in zip(*runs))
+
+
+def test_names_of_other_backends_are_ignored_with_one_warning(monkeypatch):
+    monkeypatch.setattr(natten._upstream, "_warned", False)
+    q = torch.randn(1, 5, 1, 2)
+    expected = natten.na1d(q, q, q, 3)
+    with pytest.warns(UserWarning, match="q_tile_shape.*cutlass-fna") as seen:
+        for _ in range(2):
+            got = natten.na1d(
+                q, q, q, 3, backend="cutlass-fna", q_tile_shape=(64,),
+                backward_kv_splits=2,
+            )
+    assert torch.equal(got, expected) and len(seen) == 1
+    with pytest.raises(TypeError, match="kernel"):
+        natten.na1d(q, q, q, 3, kernel=3)
+    with pytest.raises(ValueError, match="backend"):
+        natten.na1d(q, q, q, 3, backend="no such")
+
+
+# ---- operators -----------------------------------------------------------------------
+
+
+@needs_operators
+def test_opcheck_of_every_operator():
+    given = tensors()
+    flat = _torch._flat(
+        natten._functional.Params(2, KERNEL, 2, (1, 2), (False, True), 0.3)
+    )
+    inputs = tuple(given.values())
+    detached = tuple(x.detach() for x in inputs)
+    q, k, v, bias, ak, av = detached
+    out, lse = (x.detach() for x in fused(**given))
+    natten_ops = torch.ops.natten
+    check = torch.library.opcheck
+    check(natten_ops.forward, (*inputs, *flat))
+    check(natten_ops.forward, (*inputs[:3], None, None, None, *flat))
+    check(natten_ops.backward, (*detached, out, lse, out, lse, *flat))
+    check(natten_ops.backward, (q, k, v, None, None, None, out, lse, out, None, *flat))
+    check(natten_ops.qk, (inputs[0], inputs[1], inputs[3], inputs[4], *flat))
+    attn = natten_ops.qk(q, k, bias, ak, *flat)
+    check(natten_ops.qk_backward, (q, k, bias, ak, attn, *flat))
+    attn = torch.rand_like(attn)
+    check(natten_ops.av, (attn.requires_grad_(), inputs[2], inputs[5], *flat))
+    check(natten_ops.av_backward, (attn.detach(), v, av, out, *flat))
+    pair = [out.clone().requires_grad_(), out.clone()], [lse.clone(), lse.clone()]
+    check(natten_ops.merge, pair)
+    plain = [[x.detach() for x in part] for part in pair]
+    check(natten_ops.merge_backward, (*plain, out, lse, out, lse))
+
+
+@needs_operators
+def test_compiled_without_a_graph_break_equals_eager():
+    class Layer(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.qkv = torch.nn.Linear(8, 24)
+            self.bias = torch.nn.Parameter(torch.randn(2, 5, 5))
+
+        def forward(self, x):
+            q, k, v = self.qkv(x).unflatten(-1, (3, 2, 4)).unbind(-3)
+            out, lse = natten.na2d(q, k, v, 3, bias=self.bias, return_lse=True)
+            return x + out.flatten(-2) * lse.mean(-1, keepdim=True).sigmoid()
+
+    model = torch.nn.Sequential(Layer(), Layer())
+    compiled = torch.compile(model, fullgraph=True)
+    x = torch.randn(2, 5, 6, 8)
+    results = []
+    for run in (model, compiled):
+        model.zero_grad()
+        y = run(x)
+        y.square().mean().backward()
+        results.append((y, *(p.grad.clone() for p in model.parameters())))
+    for eager, traced in zip(*results):
+        torch.testing.assert_close(traced, eager)
+
+
+@needs_operators
+def test_vmap_is_a_loop_over_slices():
+    q = torch.randn(3, 1, 5, 2, 4)
+    k = torch.randn(1, 5, 2, 4)
+    f = functools.partial(natten.na1d, kernel_size=3)
+    got = torch.vmap(f, in_dims=(0, None, None))(q, k, k)
+    assert torch.equal(got, torch.stack([f(x, k, k) for x in q]))
+
+
+@needs_operators
+def test_operations_are_counted():
+    from torch.utils.flop_counter import FlopCounterMode
+
+    q = torch.randn(2, 5, 6, 3, 4, requires_grad=True)
+    with FlopCounterMode(display=False) as counter:
+        natten.na2d(q, q, q, 3).sum().backward()
+    pairs = 2 * 5 * 6 * 3 * 9
+    assert counter.get_total_flops() == 2 * pairs * (2 * 4 + 5 * 4)
