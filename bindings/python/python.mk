@@ -27,7 +27,8 @@ py_tests = %D%/tests/run.py %D%/tests/conftest.py %D%/tests/oracle.py \
 	%D%/tests/test_modules.py \
 	%D%/tests/test_torch.py %D%/tests/test_torch_autograd.py
 
-dist_doc_DATA += docs/python.md
+dist_doc_DATA += docs/python.md docs/coming-from-natten.md
+EXTRA_DIST += pyproject.toml CITATION.cff %D%/pip/natten_build.py
 EXTRA_DIST += $(py_glue) $(py_modules) $(py_tests) $(py_generated)
 MAINTAINERCLEANFILES += $(py_generated)
 CLEAN_DIRECTORIES += stage/python

@@ -9,8 +9,7 @@ Every operator is one row: its schema, what computes it (from ``_functional``, o
 detached tensors), what shapes come out, and its gradient.  Tensors of a schema that are
 optional travel as None; gradients that do not exist as tensors without elements,
 because a schema knows no optional results.  The parameters of a call follow the
-tensors, in the
-order of ``Params``.
+tensors, in the order of ``Params``.
 """
 
 import math
