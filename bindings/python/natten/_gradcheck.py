@@ -37,7 +37,7 @@ def _options(rank: int, arguments: Optional[List[str]]) -> argparse.Namespace:
 
 def _operations(rank: int, options: argparse.Namespace) -> Dict[str, Any]:
     """Name -> (function, inputs)."""
-    import torch
+    import torch  # type: ignore[import-not-found, unused-ignore]
 
     from . import _functional, functional
 
@@ -75,7 +75,7 @@ def run(rank: int, arguments: Optional[List[str]] = None) -> int:
     """The program; returns its exit status."""
     options = _options(rank, arguments)
     try:
-        import torch
+        import torch  # type: ignore[import-not-found, unused-ignore]
     except ImportError as missing:
         print(f"gradcheck{rank}d needs torch: {missing}", file=sys.stderr)
         return 3

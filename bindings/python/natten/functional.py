@@ -55,7 +55,7 @@ def _moved(array: Any, source: int, target: int) -> Any:
     if hasattr(array, "movedim"):
         return array.movedim(source, target)
     if type(array).__module__.startswith("jax"):
-        import jax
+        import jax  # type: ignore[import-not-found, unused-ignore]
 
         return jax.numpy.moveaxis(array, source, target)
     return np.moveaxis(array, source, target)

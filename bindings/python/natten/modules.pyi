@@ -3,9 +3,9 @@
 
 from typing import Any, Tuple
 
-import torch
+import torch  # type: ignore[import-not-found, unused-ignore]
 
-class _NeighborhoodAttention(torch.nn.Module):
+class _NeighborhoodAttention(torch.nn.Module):  # type: ignore[misc, unused-ignore]
     rank: int
     embed_dim: int
     dim: int
