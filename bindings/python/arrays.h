@@ -212,22 +212,38 @@ static int borrow_buffer(PyObject *object, const char *name, int writable,
     return describe_buffer(name, array);
 }
 
+/* Is the object in the memory of a GPU, by its own word? */
+static int is_on_gpu(PyObject *object)
+{
+    PyObject *device = PyObject_CallMethod(object, "__dlpack_device__", NULL);
+    int type = 0, number = 0;
+    if (device && !PyArg_ParseTuple(device, "ii", &type, &number))
+        type = 0;
+    PyErr_Clear();
+    Py_XDECREF(device);
+    return type == NATTEN_CUDA;
+}
+
 /* object.__dlpack__(max_version=(1, 0)), or without the keyword from producers older
- * than DLPack 1.0, which know none. */
+ * than DLPack 1.0, which know none.  A producer on a GPU is asked not to wait (stream
+ * -1): the call is made on the producer's own stream, behind what it did there. */
 static PyObject *dlpack_capsule(PyObject *object)
 {
     PyObject *method = PyObject_GetAttrString(object, "__dlpack__");
     PyObject *none = PyTuple_New(0);
+    PyObject *stream = is_on_gpu(object) ? Py_BuildValue("{si}", "stream", -1) : NULL;
     PyObject *keywords = Py_BuildValue("{s(ii)}", "max_version", 1, 0);
     PyObject *capsule = NULL;
-    if (method && none && keywords) {
+    if (method && none && keywords &&
+        (!stream || PyDict_Update(keywords, stream) == 0)) {
         capsule = PyObject_Call(method, none, keywords);
         if (!capsule && PyErr_ExceptionMatches(PyExc_TypeError)) {
             PyErr_Clear();
-            capsule = PyObject_Call(method, none, NULL);
+            capsule = PyObject_Call(method, none, stream);
         }
     }
     Py_XDECREF(keywords);
+    Py_XDECREF(stream);
     Py_XDECREF(none);
     Py_XDECREF(method);
     return capsule;

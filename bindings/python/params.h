@@ -77,6 +77,7 @@ static int backend_of(PyObject *object, int32_t *backend)
         natten_backend backend;
     } table[] = {{"auto", NATTEN_BACKEND_AUTO},
                  {"cpu", NATTEN_BACKEND_CPU},
+                 {"cuda", NATTEN_BACKEND_CUDA},
                  {"reference", NATTEN_BACKEND_REFERENCE}};
     if (object == Py_None)
         return 0;
@@ -87,7 +88,8 @@ static int backend_of(PyObject *object, int32_t *backend)
             return 0;
         }
     PyErr_Format(PyExc_ValueError,
-                 "backend: %R is not one of 'auto', 'cpu', 'reference'", object);
+                 "backend: %R is not one of 'auto', 'cpu', 'cuda', 'reference'",
+                 object);
     return -1;
 }
 
@@ -163,6 +165,11 @@ static void raise_status(natten_status status)
     case NATTEN_OK:
     case NATTEN_ERR_DEVICE:
     case NATTEN_ERR_ABI:
+    case NATTEN_ERR_NO_DEVICE:
+    case NATTEN_ERR_DRIVER_TOO_OLD:
+    case NATTEN_ERR_ARCH:
+    case NATTEN_ERR_CUDA:
+    case NATTEN_ERR_FORKED:
         break;
     case NATTEN_ERR_ARGUMENT:
     case NATTEN_ERR_SHAPE:

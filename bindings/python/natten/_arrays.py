@@ -14,7 +14,7 @@ import numpy as np
 
 from . import capi
 
-__all__ = ["Described", "Maker", "describe", "maker_like"]
+__all__ = ["Described", "Maker", "describe", "maker_like", "stream_of"]
 
 #: Makes an uninitialised array of a shape and an element type ("float32").
 Maker = Callable[[Sequence[int], str], Any]
@@ -79,3 +79,12 @@ _KINDS: List[Callable[[Any], Optional[Maker]]] = [_torch_maker, _numpy_maker]
 def maker_like(example: Any) -> Maker:
     """The maker of arrays of the same kind, on the same device, as `example`."""
     return next(make for kind in _KINDS if (make := kind(example)) is not None)
+
+
+def stream_of(example: Any) -> Optional[int]:
+    """The stream that a call on arrays like `example` belongs on: torch's current one
+    of the tensor's GPU; None for memory of the host."""
+    torch = sys.modules.get("torch")
+    if torch is None or not isinstance(example, torch.Tensor) or not example.is_cuda:
+        return None
+    return int(torch.cuda.current_stream(example.device).cuda_stream)

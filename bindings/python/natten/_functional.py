@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from . import _upstream, capi
-from ._arrays import describe, maker_like
+from ._arrays import describe, maker_like, stream_of
 
 __all__ = [
     "AVGradients",
@@ -181,7 +181,7 @@ def _forward_arrays(
     lse = make(q.shape[:-1], q.accumulator) if want_lse else None
     capi.natten_forward(
         params, query, key, value, bias, additional_keys, additional_values, out, lse,
-        None,
+        stream_of(query),
     )
     return out, lse
 
@@ -207,7 +207,7 @@ def _backward(
         params, query, key, value, bias, additional_keys, additional_values, out, lse,
         grad_out, grad_lse, gradients.grad_query, gradients.grad_key,
         gradients.grad_value, gradients.grad_bias, gradients.grad_additional_keys,
-        gradients.grad_additional_values, None,
+        gradients.grad_additional_values, stream_of(query),
     )
     return gradients
 
@@ -273,7 +273,7 @@ def _na(rank):
     grid_length, query_begin, key_begin : parts of a grid
         Length of the whole grid, and the tokens of it that query and key start at; by
         default query and key are the whole.
-    backend : "auto" (None), "cpu" or "reference"
+    backend : "auto" (None), "cpu", "cuda" or "reference"
     ignored : names of NATTEN's own backends, and its keywords for tiles and schedules,
         are accepted and ignored, with one warning
 
@@ -572,7 +572,9 @@ def _qk_arrays(params, query, key, bias, additional_keys):
     capi.natten_supported(params, capi.NATTEN_QK, query, key, None, additional_keys)
     slots = capi.slots(params, additional_keys)
     attn = maker_like(query)((*q.shape[:-1], slots), q.dtype)
-    capi.natten_qk(params, query, key, bias, additional_keys, attn, None)
+    capi.natten_qk(
+        params, query, key, bias, additional_keys, attn, stream_of(query)
+    )
     return attn
 
 
@@ -615,7 +617,8 @@ def _qk_backward_arrays(params, query, key, grad_attn, bias, additional_keys):
     )
     capi.natten_qk_backward(
         params, query, key, additional_keys, grad_attn, gradients.grad_query,
-        gradients.grad_key, gradients.grad_bias, gradients.grad_additional_keys, None,
+        gradients.grad_key, gradients.grad_bias, gradients.grad_additional_keys,
+        stream_of(query),
     )
     return gradients
 
@@ -669,7 +672,7 @@ def _av_arrays(params, attn, value, additional_values):
     a = describe(attn, "attn")
     v = describe(value, "value")
     out = maker_like(attn)(a.shape[:-1] + v.shape[-1:], a.dtype)
-    capi.natten_av(params, attn, value, additional_values, out, None)
+    capi.natten_av(params, attn, value, additional_values, out, stream_of(attn))
     return out
 
 
@@ -708,7 +711,7 @@ def _av_backward_arrays(params, attn, value, grad_out, additional_values):
     )
     capi.natten_av_backward(
         params, attn, value, additional_values, grad_out, gradients.grad_attn,
-        gradients.grad_value, gradients.grad_additional_values, None,
+        gradients.grad_value, gradients.grad_additional_values, stream_of(attn),
     )
     return gradients
 
@@ -750,7 +753,7 @@ def _merge_arrays(outputs, lse_tensors):
     make = maker_like(outputs[0])
     out = make(first.shape, first.dtype)
     lse = make(first.shape[:-1], first.accumulator)
-    capi.natten_merge(outputs, lse_tensors, out, lse, None)
+    capi.natten_merge(outputs, lse_tensors, out, lse, stream_of(out))
     return out, lse
 
 
@@ -772,7 +775,7 @@ def merge_attentions_backward(
     grad_lses = _each_like(lse_tensors, "lses")
     capi.natten_merge_backward(
         outputs, lse_tensors, out, lse, grad_out, grad_lse, grad_outputs, grad_lses,
-        None,
+        stream_of(grad_out),
     )
     return grad_outputs, grad_lses
 

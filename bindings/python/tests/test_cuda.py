@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: MIT
+"""torch's tensors on a GPU: without copies, on torch's stream, in captured graphs."""
+
+import pytest
+
+import natten
+import natten.capi
+
+torch = pytest.importorskip("torch")
+if not torch.cuda.is_available():
+    pytest.skip("no GPU for torch", allow_module_level=True)
+if natten.capi.natten_device_count() == 0:
+    pytest.skip("this build has no CUDA kernels", allow_module_level=True)
+
+SHAPE = (2, 13, 11, 4, 32)
+
+
+@pytest.fixture
+def tensors():
+    torch.manual_seed(1)
+    return [torch.randn(SHAPE, device="cuda", dtype=torch.bfloat16) for _ in range(4)]
+
+
+def forward_and_backward(q, k, v, g):
+    out, lse = natten.na2d(q, k, v, (5, 3), return_lse=True)
+    gradients = natten.na_backward(q, k, v, g, (5, 3), out=out, lse=lse)
+    return (out, lse, *gradients[:3])
+
+
+def on_the_cpu(tensors):
+    return forward_and_backward(*(t.cpu().double() for t in tensors))
+
+
+def assert_close(results, expected):
+    for got, want in zip(results, expected):
+        assert got.is_cuda
+        size = want.abs().max().item()
+        assert (got.cpu().double() - want).abs().max().item() < 0.02 * size
+
+
+def test_results_are_those_of_the_cpu(tensors):
+    assert_close(forward_and_backward(*tensors), on_the_cpu(tensors))
+
+
+def test_nothing_is_copied_or_changed(tensors):
+    q, k, v, _ = tensors
+    before = [t.clone() for t in tensors]
+    torch.cuda.synchronize()
+    held = torch.cuda.memory_allocated()
+    out = natten.na2d(q, k, v, 3)
+    assert torch.cuda.memory_allocated() - held == out.numel() * out.element_size()
+    torch.cuda.synchronize()
+    assert all((a == b).all() for a, b in zip(tensors, before))
+
+
+def test_strided_tensors(tensors):
+    q, k, v, _ = tensors
+    packed = torch.stack([q, k, v], dim=3)
+    views = [packed[:, :, :, i] for i in range(3)]
+    assert (natten.na2d(*views, 3) == natten.na2d(q, k, v, 3)).all()
+
+
+def test_calls_follow_the_current_stream(tensors):
+    q, k, v, _ = tensors
+    expected = natten.na2d(q * 2, k, v, 3)
+    torch.cuda.synchronize()
+    stream = torch.cuda.Stream()
+    with torch.cuda.stream(stream):
+        late = torch.empty_like(q)
+        torch.cuda._sleep(50_000_000)
+        late.copy_(q * 2)
+        out = natten.na2d(late, k, v, 3)
+    stream.synchronize()
+    assert (out == expected).all()
+
+
+def test_a_captured_graph_replays_the_same_bits(tensors):
+    expected = forward_and_backward(*tensors)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        results = forward_and_backward(*tensors)
+    for r in results:
+        r.zero_()
+    graph.replay()
+    torch.cuda.synchronize()
+    assert all((a == b).all() for a, b in zip(results, expected))
+
+
+def test_merging(tensors):
+    q, k, v, _ = tensors
+    out, lse = natten.na2d(q, k, v, 3, return_lse=True)
+    merged, merged_lse = natten.merge_attentions([out, out], [lse, lse])
+    assert (merged == out).all() and merged.is_cuda
+    assert torch.allclose(merged_lse, lse + torch.log(torch.tensor(2.0)).item())
+
+
+def test_tensors_in_two_places_are_refused_by_name(tensors):
+    q, k, v, _ = tensors
+    with pytest.raises(RuntimeError, match="^natten_forward: key is on device 0"):
+        natten.na2d(q, k.cpu(), v, 3)
+    with pytest.raises(RuntimeError, match="computes on the CPU"):
+        natten.na2d(q, k, v, 3, backend="cpu")
