@@ -147,8 +147,9 @@ static bool is_av(natten_operation operation)
 
 static void draw_once(natten_problem_spec *s, const trial_wish *wish, randoms *r)
 {
-    static const int64_t dims[] = {1,  2,  3,  4,  5,  7,  8,  9,
-                                   15, 16, 17, 24, 31, 32, 33, 65};
+    static const int64_t dims[] = {1,  2,  3,  4,  5,  7,  8,  9,  15,
+                                   16, 17, 24, 31, 32, 33, 64, 65, 128};
+    enum { DIMS = sizeof dims / sizeof dims[0] };
     static const int64_t extras[] = {1, 2, 3, 5, 8, 17, 33};
     static const double scales[] = {0, -0.4, 0.3, 1};
     memset(s, 0, sizeof *s);
@@ -162,8 +163,9 @@ static void draw_once(natten_problem_spec *s, const trial_wish *wish, randoms *r
     s->batch = random_int(r, 1, 3);
     s->heads_kv = random_int(r, 1, 3);
     s->heads = s->heads_kv * (random_once_in(r, 2) ? 1 : random_int(r, 2, 3));
-    s->dim = pick(r, dims, 16);
-    s->dim_v = random_once_in(r, 2) || is_qk(s->operation) ? s->dim : pick(r, dims, 16);
+    s->dim = pick(r, dims, DIMS);
+    s->dim_v =
+        random_once_in(r, 2) || is_qk(s->operation) ? s->dim : pick(r, dims, DIMS);
     s->dim = is_av(s->operation) ? s->dim_v : s->dim;
     s->extras = random_once_in(r, 2) ? 0 : pick(r, extras, 7);
     s->has_bias = random_once_in(r, 2) && !is_av(s->operation);
