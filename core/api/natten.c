@@ -8,6 +8,7 @@
 #include "base/status.h"
 #include "cpu/cpu.h"
 #include "cuda/cuda.h"
+#include "cuda/cuda_host.h"
 #include "plan/plan.h"
 #include "problem/params.h"
 #include "problem/problem.h"
@@ -87,6 +88,29 @@ static natten_status run(const natten_problem *problem, void *workspace, size_t 
     return status;
 }
 
+/* The same for arrays of the host on a GPU. */
+static natten_status run_host(const natten_problem *problem, int32_t device_id)
+{
+    natten_task task;
+    natten_floatmode mode = natten_floatmode_enter();
+    natten_status status = natten_problem_check(problem, &task);
+    natten_floatmode_leave(mode);
+    if (status != NATTEN_OK || task.batch == 0)
+        return status;
+    if (task.device_type != NATTEN_CPU)
+        return natten_status_fail(NATTEN_ERR_DEVICE,
+                                  "device_type=%" PRId32 " not in [%d, %d] (this call "
+                                  "takes arrays of the host)",
+                                  task.device_type, NATTEN_CPU, NATTEN_CPU);
+    if (task.backend != NATTEN_BACKEND_AUTO && task.backend != NATTEN_BACKEND_CUDA)
+        return natten_status_fail(NATTEN_ERR_DEVICE,
+                                  "backend=%" PRId32 " computes on the CPU, and "
+                                  "device_id=%" PRId32 " is a GPU",
+                                  task.backend, device_id);
+    natten_gpu gpu = natten_gpu_get(device_id);
+    return natten_cuda_host_run(&task, &gpu, natten_get_num_threads(), 0);
+}
+
 /* ---- params ---- */
 
 natten_status natten_params_init(natten_params *params, size_t size, int32_t rank)
@@ -97,16 +121,14 @@ natten_status natten_params_init(natten_params *params, size_t size, int32_t ran
 
 /* ---- operations ---- */
 
-natten_status natten_forward(const natten_params *params, const natten_tensor *query,
-                             const natten_tensor *key, const natten_tensor *value,
-                             const natten_tensor *bias,
-                             const natten_tensor *additional_keys,
-                             const natten_tensor *additional_values, natten_tensor *out,
-                             natten_tensor *lse, void *workspace,
-                             size_t workspace_bytes, void *stream)
+static natten_problem
+forward_problem(const natten_params *params, const natten_tensor *query,
+                const natten_tensor *key, const natten_tensor *value,
+                const natten_tensor *bias, const natten_tensor *additional_keys,
+                const natten_tensor *additional_values, const natten_tensor *out,
+                const natten_tensor *lse)
 {
-    enter("natten_forward");
-    natten_problem problem = {
+    return (natten_problem){
         .operation = NATTEN_FORWARD,
         .params = params,
         .tensor =
@@ -121,7 +143,53 @@ natten_status natten_forward(const natten_params *params, const natten_tensor *q
                 [NATTEN_LSE] = lse,
             },
     };
+}
+
+natten_status natten_forward(const natten_params *params, const natten_tensor *query,
+                             const natten_tensor *key, const natten_tensor *value,
+                             const natten_tensor *bias,
+                             const natten_tensor *additional_keys,
+                             const natten_tensor *additional_values, natten_tensor *out,
+                             natten_tensor *lse, void *workspace,
+                             size_t workspace_bytes, void *stream)
+{
+    enter("natten_forward");
+    natten_problem problem = forward_problem(
+        params, query, key, value, bias, additional_keys, additional_values, out, lse);
     return run(&problem, workspace, workspace_bytes, stream);
+}
+
+natten_status natten_forward_host(const natten_params *params,
+                                  const natten_tensor *query, const natten_tensor *key,
+                                  const natten_tensor *value, const natten_tensor *bias,
+                                  const natten_tensor *additional_keys,
+                                  const natten_tensor *additional_values,
+                                  natten_tensor *out, natten_tensor *lse,
+                                  int32_t device_id)
+{
+    enter("natten_forward_host");
+    natten_problem problem = forward_problem(
+        params, query, key, value, bias, additional_keys, additional_values, out, lse);
+    return run_host(&problem, device_id);
+}
+
+/* Make forward's problem backward's. */
+static void
+add_gradients(natten_problem *problem, const natten_tensor *grad_out,
+              const natten_tensor *grad_lse, const natten_tensor *grad_query,
+              const natten_tensor *grad_key, const natten_tensor *grad_value,
+              const natten_tensor *grad_bias, const natten_tensor *grad_additional_keys,
+              const natten_tensor *grad_additional_values)
+{
+    problem->operation = NATTEN_BACKWARD;
+    problem->tensor[NATTEN_GRAD_OUT] = grad_out;
+    problem->tensor[NATTEN_GRAD_LSE] = grad_lse;
+    problem->tensor[NATTEN_GRAD_QUERY] = grad_query;
+    problem->tensor[NATTEN_GRAD_KEY] = grad_key;
+    problem->tensor[NATTEN_GRAD_VALUE] = grad_value;
+    problem->tensor[NATTEN_GRAD_BIAS] = grad_bias;
+    problem->tensor[NATTEN_GRAD_ADDITIONAL_KEYS] = grad_additional_keys;
+    problem->tensor[NATTEN_GRAD_ADDITIONAL_VALUES] = grad_additional_values;
 }
 
 natten_status natten_backward(
@@ -135,30 +203,30 @@ natten_status natten_backward(
     void *workspace, size_t workspace_bytes, void *stream)
 {
     enter("natten_backward");
-    natten_problem problem = {
-        .operation = NATTEN_BACKWARD,
-        .params = params,
-        .tensor =
-            {
-                [NATTEN_QUERY] = query,
-                [NATTEN_KEY] = key,
-                [NATTEN_VALUE] = value,
-                [NATTEN_BIAS] = bias,
-                [NATTEN_ADDITIONAL_KEYS] = additional_keys,
-                [NATTEN_ADDITIONAL_VALUES] = additional_values,
-                [NATTEN_OUT] = out,
-                [NATTEN_LSE] = lse,
-                [NATTEN_GRAD_OUT] = grad_out,
-                [NATTEN_GRAD_LSE] = grad_lse,
-                [NATTEN_GRAD_QUERY] = grad_query,
-                [NATTEN_GRAD_KEY] = grad_key,
-                [NATTEN_GRAD_VALUE] = grad_value,
-                [NATTEN_GRAD_BIAS] = grad_bias,
-                [NATTEN_GRAD_ADDITIONAL_KEYS] = grad_additional_keys,
-                [NATTEN_GRAD_ADDITIONAL_VALUES] = grad_additional_values,
-            },
-    };
+    natten_problem problem = forward_problem(
+        params, query, key, value, bias, additional_keys, additional_values, out, lse);
+    add_gradients(&problem, grad_out, grad_lse, grad_query, grad_key, grad_value,
+                  grad_bias, grad_additional_keys, grad_additional_values);
     return run(&problem, workspace, workspace_bytes, stream);
+}
+
+natten_status
+natten_backward_host(const natten_params *params, const natten_tensor *query,
+                     const natten_tensor *key, const natten_tensor *value,
+                     const natten_tensor *bias, const natten_tensor *additional_keys,
+                     const natten_tensor *additional_values, const natten_tensor *out,
+                     const natten_tensor *lse, const natten_tensor *grad_out,
+                     const natten_tensor *grad_lse, natten_tensor *grad_query,
+                     natten_tensor *grad_key, natten_tensor *grad_value,
+                     natten_tensor *grad_bias, natten_tensor *grad_additional_keys,
+                     natten_tensor *grad_additional_values, int32_t device_id)
+{
+    enter("natten_backward_host");
+    natten_problem problem = forward_problem(
+        params, query, key, value, bias, additional_keys, additional_values, out, lse);
+    add_gradients(&problem, grad_out, grad_lse, grad_query, grad_key, grad_value,
+                  grad_bias, grad_additional_keys, grad_additional_values);
+    return run_host(&problem, device_id);
 }
 
 natten_status natten_qk(const natten_params *params, const natten_tensor *query,

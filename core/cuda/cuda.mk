@@ -6,13 +6,17 @@
 core_libnatten_core_la_SOURCES += \
 	%D%/cuda.c \
 	%D%/cuda.h \
+	%D%/cuda_host.c \
+	%D%/cuda_host.h \
 	%D%/cuda_image.c \
 	%D%/cuda_image.h \
 	%D%/cuda_job.h \
 	%D%/cuda_launch.c \
 	%D%/cuda_launch.h \
 	%D%/cuda_plan.c \
-	%D%/cuda_plan.h
+	%D%/cuda_plan.h \
+	%D%/cuda_slab.c \
+	%D%/cuda_slab.h
 
 cuda_kernels = \
 	%D%/device/element.cuh \

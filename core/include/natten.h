@@ -230,6 +230,33 @@ NATTEN_API natten_status natten_backward(
     void *workspace, size_t workspace_bytes, void *stream);
 
 /**
+ * natten_forward() of arrays in host memory on a GPU: uploads, computes and downloads
+ * them in slabs that overlap, and returns when the results are there. A slab is some
+ * items of the batch or some heads of one item, of about 32 MiB, so the GPU's memory
+ * bounds neither; one head of one item has to fit. Takes 16 MiB of pinned host memory
+ * for the length of the call. The bits are those of tensors on that GPU.
+ *
+ * @param device_id  which GPU, from 0
+ */
+NATTEN_API natten_status natten_forward_host(
+    const natten_params *params, const natten_tensor *query, const natten_tensor *key,
+    const natten_tensor *value, const natten_tensor *bias,
+    const natten_tensor *additional_keys, const natten_tensor *additional_values,
+    natten_tensor *out, natten_tensor *lse, int32_t device_id);
+
+/** natten_backward() of arrays in host memory on a GPU, as natten_forward_host(). With
+ * grad_bias, which is a sum over the batch, a slab is some heads of all its items. */
+NATTEN_API natten_status natten_backward_host(
+    const natten_params *params, const natten_tensor *query, const natten_tensor *key,
+    const natten_tensor *value, const natten_tensor *bias,
+    const natten_tensor *additional_keys, const natten_tensor *additional_values,
+    const natten_tensor *out, const natten_tensor *lse, const natten_tensor *grad_out,
+    const natten_tensor *grad_lse, natten_tensor *grad_query, natten_tensor *grad_key,
+    natten_tensor *grad_value, natten_tensor *grad_bias,
+    natten_tensor *grad_additional_keys, natten_tensor *grad_additional_values,
+    int32_t device_id);
+
+/**
  * The logits alone (definition.md, section 8): slot t of a query is its t-th visible
  * key, in row-major order of the window from its first key on; additional tokens last.
  * Empty slots hold -inf. The scale is 1 unless given.

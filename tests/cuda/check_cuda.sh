@@ -37,6 +37,10 @@ scenario 'a fork after we used CUDA never reaches the driver' forked
 scenario 'memory of the wrong place is refused by name' wrong_memory
 scenario 'launches are what the plan says, on the stream, without waiting' launches
 scenario 'any failing call is a status, leaks nothing, and can be repeated' failures
+scenario 'arrays of the host have the bits of the whole, slab by slab' host_arrays
+scenario 'a GPU with little memory takes small slabs, or says what it lacks' \
+    little_memory NATTEN_FAKE_FREE=40000
+scenario 'a call on arrays of the host can be stopped, and leaves nothing' host_stopped
 scenario 'planning for GPUs that are not here' planning
 
 number=$((number + 1))

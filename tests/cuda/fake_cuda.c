@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * The host side of the CUDA backend against the fake driver: core/machine/driver.c,
- * core/machine/gpu.c, core/cuda/cuda.c, core/cuda/cuda_launch.c, core/cuda/cuda_plan.c
+ * core/machine/gpu.c, core/cuda/cuda.c, core/cuda/cuda_launch.c, core/cuda/cuda_plan.c,
  * and core/cuda/cuda_image.c, which is replaced here by an image that says nothing.
  *
  *     fake_cuda NAME    run one scenario; check_cuda.sh knows them and their settings
@@ -12,6 +12,8 @@
 #include "cuda/cuda_image.h"
 #include "cuda/cuda_plan.h"
 #include "cuda/fake_driver.h"
+#include "cuda/fake_host.h"
+#include "cuda/fake_scene.h"
 #include "plan/plan.h"
 #include "problem/problem.h"
 #include "support/trial.h"
@@ -54,7 +56,7 @@ static void *symbol_of(const char *name)
     return symbol;
 }
 
-static fake_state *state(void)
+fake_state *state(void)
 {
     fake_state_function *now;
     void *symbol = symbol_of("fake_state_now");
@@ -80,17 +82,7 @@ static void forget_log(void)
 
 /* ---- calls ---- */
 
-#define EXPECT(condition)                                                   \
-    do {                                                                    \
-        if (!(condition)) {                                                 \
-            printf("# line %d: %s; last error: %s\n", __LINE__, #condition, \
-                   natten_last_error());                                    \
-            return false;                                                   \
-        }                                                                   \
-    } while (0)
-
-/* A call whose tensors are compact and in the memory of `device_type`. */
-static void make(trial *t, const char *text, int32_t device_type)
+void make(trial *t, const char *text, int32_t device_type)
 {
     memset(t, 0, sizeof *t);
     if (natten_problem_text_parse(text, &t->spec) != NATTEN_OK)
@@ -115,6 +107,13 @@ static void make(trial *t, const char *text, int32_t device_type)
 static const char *const forward = "fwd fp32 b2 h4:2 d8 6x7 w3x3 m2 bias";
 static const char *const backward = "bwd fp32 b2 h4:2 d8 6x7 w3x3 m2 bias dlse";
 
+static natten_status call_host(const char *text)
+{
+    static trial t;
+    make(&t, text, NATTEN_CPU);
+    return fake_host_call_in_slabs(&t, 2000);
+}
+
 static natten_status call(const char *text)
 {
     static trial t;
@@ -129,7 +128,7 @@ static bool cpu_works(void)
     return trial_call(&t, NULL, 0, NULL) == NATTEN_OK;
 }
 
-static bool says(const char *words)
+bool says(const char *words)
 {
     return strstr(natten_last_error(), words) != NULL;
 }
@@ -298,6 +297,7 @@ static bool launches(void)
 
 /* ---- scenarios: the n-th call fails ---- */
 
+static bool failing_on_host; /* arrays of the host, in several slabs */
 static const char *failing_text;
 static int fail_at, fail_with;
 
@@ -307,7 +307,8 @@ static bool one_failure(void)
 {
     fake_state *s = state();
     s->fail_at = fail_at, s->fail_with = fail_with;
-    natten_status status = call(failing_text);
+    natten_status (*failing)(const char *) = failing_on_host ? call_host : call;
+    natten_status status = failing(failing_text);
     if (!s->failed) {
         EXPECT(status == NATTEN_OK);
         _exit(2);
@@ -321,12 +322,12 @@ static bool one_failure(void)
     char symbol[48];
     snprintf(symbol, sizeof symbol, "%.*s", (int)named, s->failed_call);
     EXPECT(probing || strcmp(symbol, "cuDriverGetVersion") == 0 || says(symbol));
-    EXPECT(s->live == 0);
+    EXPECT(s->live == 0 && s->handles == 0);
     /* What fails once works the next time, except the version, which is read once. */
     s->fail_at = 0;
     EXPECT(strcmp(symbol, "cuDriverGetVersion") == 0 ||
-           call(failing_text) == NATTEN_OK);
-    EXPECT(s->live == 0);
+           failing(failing_text) == NATTEN_OK);
+    EXPECT(s->live == 0 && s->handles == 0);
     return true;
 }
 
@@ -361,6 +362,9 @@ static bool failures(void)
     EXPECT(failures_of(forward));
     EXPECT(failures_of(backward));
     EXPECT(failures_of("qkbwd bf16 b1 h2 d4 9 w3 m2 bias"));
+    failing_on_host = true;
+    EXPECT(failures_of("fwd fp32 b2 h4:2 d8 6x7 w3x3 m2 bias"));
+    EXPECT(failures_of("bwd fp32 b2 h1 d8 6x7 w3x3"));
     return true;
 }
 
@@ -421,11 +425,19 @@ static const struct {
     const char *name;
     bool (*run)(void);
 } scenarios[] = {
-    {"no_driver", no_driver},   {"no_device", no_device},
-    {"too_old", too_old},       {"unknown_arch", unknown_arch},
-    {"init_fails", init_fails}, {"forked_elsewhere", forked_elsewhere},
-    {"forked", forked},         {"wrong_memory", wrong_memory},
-    {"launches", launches},     {"failures", failures},
+    {"no_driver", no_driver},
+    {"no_device", no_device},
+    {"too_old", too_old},
+    {"unknown_arch", unknown_arch},
+    {"init_fails", init_fails},
+    {"forked_elsewhere", forked_elsewhere},
+    {"forked", forked},
+    {"wrong_memory", wrong_memory},
+    {"launches", launches},
+    {"failures", failures},
+    {"host_arrays", fake_host_arrays},
+    {"little_memory", fake_host_little_memory},
+    {"host_stopped", fake_host_stopped},
     {"planning", planning},
 };
 

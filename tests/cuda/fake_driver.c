@@ -2,7 +2,8 @@
  *
  * A libcuda.so.1 for tests, on machines without a GPU: the functions that
  * core/machine/driver.def names, with memory of the host, a log, and failures on
- * demand. It holds a launch to the limits that a real driver has, and runs nothing.
+ * demand. It holds a launch to the limits that a real driver has, and runs nothing but
+ * what the test puts in the place of kernels.
  *
  *     NATTEN_FAKE_VERSION   version of the driver, 13000 unless set
  *     NATTEN_FAKE_INIT      result of cuInit
@@ -246,10 +247,34 @@ int cuMemAlloc_v2(uintptr_t *address, size_t bytes)
     return take(address, bytes);
 }
 
+/* Like popping: memory is gone even when freeing it is the call that fails. */
 int cuMemFree_v2(uintptr_t address)
 {
+    int result = enter(__func__), freed = give_back(address);
+    return result != 0 ? result : freed;
+}
+
+int cuMemGetInfo_v2(size_t *free, size_t *total)
+{
     ENTER();
-    return give_back(address);
+    *free = *total = (size_t)setting("NATTEN_FAKE_FREE", 1 << 30);
+    return 0;
+}
+
+int cuMemHostAlloc(void **address, size_t bytes, unsigned flags)
+{
+    ENTER();
+    (void)flags;
+    uintptr_t taken = 0;
+    int result = take(&taken, bytes);
+    *address = (void *)taken;
+    return result;
+}
+
+int cuMemFreeHost(void *address)
+{
+    int result = enter(__func__), freed = give_back((uintptr_t)address);
+    return result != 0 ? result : freed;
 }
 
 int cuMemAllocAsync(uintptr_t *address, size_t bytes, void *stream)
@@ -259,7 +284,6 @@ int cuMemAllocAsync(uintptr_t *address, size_t bytes, void *stream)
     return take(address, bytes);
 }
 
-/* Like popping: memory is gone even when freeing it is the call that fails. */
 int cuMemFreeAsync(uintptr_t address, void *stream)
 {
     int result = enter(__func__), freed = give_back(address);
@@ -347,6 +371,11 @@ int cuLaunchKernel LAUNCH_PARAMETERS
     bool legal = grid_x >= 1 && grid_x <= INT32_MAX && grid_y == 1 && grid_z == 1 &&
                  block_x >= 32 && block_x <= 1024 && block_y == 1 && block_z == 1 &&
                  shared_bytes <= 48 * 1024 && extra == NULL && depth > 0;
+    if (legal && state.on_launch != NULL) {
+        state.launches++;
+        state.on_launch(kernel, parameters[0]);
+        return 0;
+    }
     if (!legal || state.launches == FAKE_LAUNCHES)
         return NATTEN_DRIVER_INVALID;
     fake_launch *launch = &state.launch[state.launches++];
@@ -367,15 +396,16 @@ int cuStreamCreate(void **stream, unsigned flags)
 {
     ENTER();
     (void)flags;
+    state.handles++;
     *stream = &state;
     return 0;
 }
 
 int cuStreamDestroy_v2(void *stream)
 {
-    ENTER();
     (void)stream;
-    return 0;
+    state.handles--;
+    return enter(__func__);
 }
 
 int cuStreamSynchronize(void *stream)
@@ -390,15 +420,16 @@ int cuEventCreate(void **event, unsigned flags)
 {
     ENTER();
     (void)flags;
+    state.handles++;
     *event = &state;
     return 0;
 }
 
 int cuEventDestroy_v2(void *event)
 {
-    ENTER();
     (void)event;
-    return 0;
+    state.handles--;
+    return enter(__func__);
 }
 
 int cuEventRecord(void *event, void *stream)

@@ -25,7 +25,10 @@ typedef struct fake_state {
     int synchronised; /* calls that wait for the GPU */
     int allocated;    /* allocations, asynchronous ones too */
     int live;         /* of them not freed */
+    int handles;      /* streams and events that are not destroyed */
     int launches;
+    /* What a launch does, which is then not logged; NULL: nothing. */
+    void (*on_launch)(const char *kernel, const void *job);
     fake_launch launch[FAKE_LAUNCHES];
 } fake_state;
 

@@ -281,6 +281,20 @@ natten_status trial_call(trial *t, void *workspace, size_t bytes, void *stream)
     }
 }
 
+natten_status trial_call_host(trial *t, int32_t device_id)
+{
+    const natten_params *p = &t->params;
+    if (t->spec.operation == NATTEN_FORWARD)
+        return natten_forward_host(p, T(QUERY), T(KEY), T(VALUE), T(BIAS),
+                                   T(ADDITIONAL_KEYS), T(ADDITIONAL_VALUES), T(OUT),
+                                   T(LSE), device_id);
+    return natten_backward_host(
+        p, T(QUERY), T(KEY), T(VALUE), T(BIAS), T(ADDITIONAL_KEYS),
+        T(ADDITIONAL_VALUES), T(OUT), T(LSE), T(GRAD_OUT), T(GRAD_LSE), T(GRAD_QUERY),
+        T(GRAD_KEY), T(GRAD_VALUE), T(GRAD_BIAS), T(GRAD_ADDITIONAL_KEYS),
+        T(GRAD_ADDITIONAL_VALUES), device_id);
+}
+
 natten_status trial_workspace(trial *t, natten_backend backend, size_t *bytes)
 {
     t->params.backend = (int32_t)backend;

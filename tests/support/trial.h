@@ -70,6 +70,8 @@ natten_tensor *trial_tensor(trial *t, natten_role role);
 
 /* Call the public function with the tensors as they are. */
 natten_status trial_call(trial *t, void *workspace, size_t bytes, void *stream);
+/* Forward or backward of arrays of the host on a GPU. */
+natten_status trial_call_host(trial *t, int32_t device_id);
 /* Poison the results, then call the public function, with no workspace or one of
  * exactly the size asked for and full of NaN. */
 natten_status trial_run(trial *t, natten_backend backend);

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What the scenarios of fake_cuda share.  A scenario is a function that returns false,
+ * with a line that says why, when something is not as it should be. */
+#ifndef NATTEN_TESTS_CUDA_FAKE_SCENE_H
+#define NATTEN_TESTS_CUDA_FAKE_SCENE_H
+
+#include "cuda/fake_driver.h"
+#include "support/trial.h"
+
+#include <stdio.h>
+
+#define EXPECT(condition)                                                   \
+    do {                                                                    \
+        if (!(condition)) {                                                 \
+            printf("# line %d: %s; last error: %s\n", __LINE__, #condition, \
+                   natten_last_error());                                    \
+            return false;                                                   \
+        }                                                                   \
+    } while (0)
+
+/* The fake driver's. */
+fake_state *state(void);
+/* A call whose tensors are compact and in the memory of `device_type`. */
+void make(trial *t, const char *text, int32_t device_type);
+/* Does the last sentence hold these words? */
+bool says(const char *words);
+
+#endif
