@@ -53,13 +53,14 @@ static struct {
 
 static pthread_once_t pool_once = PTHREAD_ONCE_INIT;
 
-/* This thread's cancel callback, and its job while it is inside a run that owns the
- * pool. */
+/* This thread's cancel callback, the job whose items it does, and its job while it is
+ * inside a run that owns the pool. */
 static _Thread_local struct {
     natten_cancel_callback callback;
     void *user;
     int64_t next_poll; /* nanoseconds of the monotonic clock */
     bool stopped;      /* it has said stop during this call */
+    job *now;
     job *owned;
 } self;
 
@@ -74,6 +75,8 @@ static int64_t now(void)
 
 int natten_parallel_cancelled(void)
 {
+    if (self.now && atomic_load_explicit(&self.now->stop, memory_order_relaxed))
+        return 1;
     if (!self.callback || self.stopped)
         return self.stopped;
     int64_t time = now();
@@ -119,14 +122,17 @@ static void stop(job *j)
 /* Take items until there are none left or the job is stopped. */
 static void work(job *j, int thread)
 {
+    job *outer = self.now;
+    self.now = j;
     while (!atomic_load_explicit(&j->stop, memory_order_relaxed)) {
         int64_t item = atomic_fetch_add_explicit(&j->next, 1, memory_order_relaxed);
         if (item >= j->items)
-            return;
+            break;
         j->body(j->context, item, thread);
         if (thread == 0 && natten_parallel_cancelled())
             stop(j);
     }
+    self.now = outer;
 }
 
 static void *worker(void *argument)

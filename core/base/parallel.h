@@ -23,7 +23,9 @@ natten_status natten_parallel_run(int threads, int64_t items,
                                   natten_parallel_body *body, void *context);
 
 /* Ask the cancel callback of this thread, at most every 10 ms: true means stop, and
- * stays true until the call is over. For long single-threaded work. */
+ * stays true until the call is over. For long work on one thread. Inside an item it is
+ * also true once the run has been stopped, on whichever thread: a long item asks, and
+ * may leave its work undone. */
 int natten_parallel_cancelled(void);
 /* The same as a status, with the sentence of a stopped call. */
 natten_status natten_parallel_poll(void);

@@ -264,6 +264,32 @@ START_TEST(a_callback_that_says_stop_ends_the_run_soon)
 }
 END_TEST
 
+/* Items ask for themselves, too: a worker's see what the caller's callback said. Item 0
+ * is the caller's or the worker's; each waits until the run is stopped. */
+static void wait_for_stop(void *context, int64_t item, int thread)
+{
+    (void)item, (void)thread;
+    while (!natten_parallel_cancelled())
+        nap(1);
+    atomic_fetch_add((atomic_int *)context, 1);
+}
+
+START_TEST(a_long_item_learns_of_the_stop_on_every_thread)
+{
+    atomic_int left = 0;
+    clock_watch w = {.begin = milliseconds(), .stop_after = 50};
+    natten_parallel_set_callback(watch, &w);
+    natten_parallel_enter();
+    ck_assert_int_eq(natten_parallel_run(2, 2, wait_for_stop, &left),
+                     NATTEN_ERR_INTERRUPTED);
+    natten_parallel_enter();
+    ck_assert_int_ge(atomic_load(&left), 1);
+    w.stop_after = -1;
+    ck_assert_int_eq(natten_parallel_cancelled(), 0);
+    natten_parallel_set_callback(NULL, NULL);
+}
+END_TEST
+
 static void only_workers_are_slow(void *context, int64_t item, int thread)
 {
     (void)context, (void)item;
@@ -458,6 +484,7 @@ int main(void)
     tcase_add_test(tests, runs_of_many_threads_at_once_work);
     tcase_add_test(tests, workers_block_every_signal_and_the_caller_keeps_its_mask);
     tcase_add_loop_test(tests, a_callback_that_says_stop_ends_the_run_soon, 1, 4);
+    tcase_add_test(tests, a_long_item_learns_of_the_stop_on_every_thread);
     tcase_add_test(tests, the_callback_is_asked_while_the_caller_waits);
     tcase_add_test(tests,
                    the_callback_is_not_asked_more_often_than_every_ten_milliseconds);
