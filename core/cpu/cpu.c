@@ -20,8 +20,7 @@
 
 #include <string.h>
 
-/* ---- what a task consists of
- * --------------------------------------------------------- */
+/* ---- what a task consists of ----------------------------------------------------- */
 
 enum { MOST_PASSES = 3, MOST_SLICES = 256, ALIGNMENT = 64 };
 
@@ -223,8 +222,7 @@ static void make_job(job *j, const natten_task *task, natten_variant variant,
         j->scratch = workspace + j->delta_bytes + j->sums_bytes;
 }
 
-/* ---- choose
- * -------------------------------------------------------------------------- */
+/* ---- choose ---------------------------------------------------------------------- */
 
 static int64_t items_of(const job *j)
 {
@@ -271,8 +269,7 @@ static natten_status choose(const natten_task *task, const natten_machine *machi
     return NATTEN_OK;
 }
 
-/* ---- run
- * ----------------------------------------------------------------------------- */
+/* ---- run ------------------------------------------------------------------------- */
 
 static void *scratch_of(const job *j, int thread)
 {

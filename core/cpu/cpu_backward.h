@@ -7,8 +7,8 @@
 #define NATTEN_CPU_BACKWARD_H
 
 /* delta = <grad_out, out> - grad_lse of owner q, a query: to the workspace, for the
- * passes that have queries as partners, and as one more row to the panel of grad_out.
- */
+ * passes that have queries as partners, and to the panel of grad_out, as one more
+ * row. */
 static void make_delta(group *g, int q)
 {
     const natten_cpu_pass *p = g->pass;
@@ -89,14 +89,22 @@ static void flush_backward(group *g)
         values(g, g->s, 1, g->c[1]);
 }
 
-static void flush(group *g)
+static void compute(group *g)
 {
-    if (g->ns == 0)
-        return;
     if (g->pass->kind == NATTEN_CPU_FORWARD)
         flush_forward(g);
     else
         flush_backward(g);
+}
+
+static void flush(group *g)
+{
+    if (g->ns == 0)
+        return;
+    /* A window of many chunks can take minutes; items of one chunk are short. */
+    g->stopped = g->stopped || (!g->first && natten_parallel_cancelled());
+    if (!g->stopped)
+        compute(g);
     g->ns = 0;
     g->first = false;
     g->epoch++;

@@ -65,6 +65,7 @@ static void extra(const natten_cpu_pass *p, const natten_cpu_item *item, void *s
     g.head = item->head;
     g.sums = item->sums;
     g.hollow = false;
+    g.stopped = false;
     place_queries(&g, item->combo, token);
     find_memory(&g, scratch);
     g.everyone = (run){.most = INT_MAX, .least = INT_MAX};

@@ -25,8 +25,7 @@ static vec largest(const real *s, int n, vec top)
 }
 
 /* One step of the softmax of owner q over the scores listed. The weights are summed in
- * one chain: a masked slot adds 0 and leaves no trace, however the row shares its run.
- */
+ * one chain: a masked slot adds 0 and leaves no trace, whoever shares the run. */
 static void softmax(group *g, int q)
 {
     real *s = g->s[q];

@@ -44,6 +44,7 @@ typedef struct group {
     bool in_extras;     /* the partners listed are extra tokens */
     bool extras_packed; /* all of them, for this item */
     bool first;         /* the sums hold nothing yet */
+    bool stopped;       /* by the cancel callback: the item is left undone */
     bool hollow;        /* some query has lse = -inf: no gradient comes from it */
     real *a[2][OWNERS], *s[OWNERS], *t[OWNERS], *c[2][OWNERS];
     vec top[OWNERS], sum[OWNERS];
@@ -88,8 +89,7 @@ static cursor make_cursor(const group *g, const natten_view *v, size_t bytes,
     return c;
 }
 
-/* ---- partners
- * ------------------------------------------------------------------------ */
+/* ---- partners -------------------------------------------------------------------- */
 
 /* A query with lse = -inf gives no gradient: its columns become 0, and flush() its
  * scores. */
@@ -188,8 +188,7 @@ static void pack_extras(group *g, int64_t m, int n)
     }
 }
 
-/* ---- the list
- * ------------------------------------------------------------------------ */
+/* ---- the list -------------------------------------------------------------------- */
 
 /* Owners that see position p, the first position where that changes, and how many
  * scores they have room for. */
@@ -246,8 +245,7 @@ static void list_row(group *g, int z, int y, int f, const int *from, const int *
     }
 }
 
-/* ---- products over the list
- * ---------------------------------------------------------- */
+/* ---- products over the list ------------------------------------------------------ */
 
 /* Scores of lanes whose window has ended. */
 static void mask_scores(group *g, const segment *s, real *const *to, real value)

@@ -209,8 +209,7 @@ TABLE(values_plain_, false, PLAIN)
 TABLE(values_pick_, false, PICK)
 TABLE(values_mask_, false, MASK)
 
-/* Columns at a time: n cut into equal parts of at most what nq owners leave of BUDGET.
- */
+/* Columns at a time: n cut into equal parts that nq owners leave room for in BUDGET. */
 static inline int block_columns(int64_t n, int nq)
 {
     int64_t limit = natten_min(BLOCK, BUDGET / nq), parts = (n + limit - 1) / limit;

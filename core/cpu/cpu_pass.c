@@ -12,8 +12,7 @@
 
 #include <stddef.h>
 
-/* ---- variants
- * ------------------------------------------------------------------------ */
+/* ---- variants -------------------------------------------------------------------- */
 
 #define DECLARE(variant)                                               \
     extern const natten_cpu_kernels natten_cpu_kernels_##variant##_32, \
@@ -59,8 +58,7 @@ const natten_cpu_kernels *natten_cpu_pass_kernels(natten_variant variant,
     return variants[variant][accumulator == NATTEN_FP64];
 }
 
-/* ---- passes
- * -------------------------------------------------------------------------- */
+/* ---- passes ---------------------------------------------------------------------- */
 
 /* Walking order of the task's axes. Owners are grouped along the first: a grid of two
  * axes walks its rows there. Decided by the whole grid, so that a part walks alike. */

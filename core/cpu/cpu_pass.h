@@ -5,12 +5,11 @@
  * multiplied and how the work is cut.  It is plain data, made anew from the task for
  * every call.
  *
- *     pass        owners  partners  panels (owners)   strips (partners)  result
+ *     pass        owners  partners  panels (owners)   strips (partners)  results
  *     FORWARD     query   key       q                 k, v               out
- *     GRAD_QUERY  query   key       q|-lse, g|-delta  k|1, v|1           grad_query
- *     GRAD_KEY    key     query     k|1, v|1          q|-lse, g|-delta   grad_key,
- * -value GRAD_EXTRA  extra   query     k|1, v|1          q|-lse, g|-delta   the same of
- * extras
+ *     GRAD_QUERY  query   key       q|-lse, g|-delta  k|1, v|1           grad q
+ *     GRAD_KEY    key     query     k|1, v|1          q|-lse, g|-delta   grad k, grad v
+ *     GRAD_EXTRA  extra   query     k|1, v|1          q|-lse, g|-delta   extras' grads
  *
  * "|e" is one more row of the head dim, so that a product of panel and strip is a logit
  * minus lse, or dP minus delta.  Axes are in walking order: owners are grouped along

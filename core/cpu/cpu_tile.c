@@ -3,20 +3,18 @@
  * Tiles by counting.  A tile costs the partners that it packs, per owner: the box of
  * positions that its owners see, over the tile.  Among the tiles whose strips fit, the
  * cheapest is taken; strips beyond the cache are penalised, and so are too few items
- * for a machine with many cores.  Items are kept short enough to cancel between them.
- */
+ * for a machine with many cores.  Items are kept short enough to cancel between
+ * them. */
 #include "cpu/cpu_tile.h"
 
 enum {
-    CACHE_BYTES =
-        400 << 10, /* of strips: what the second level of most processors holds */
+    CACHE_BYTES = 400 << 10, /* of strips: most second levels hold that */
     FEW_ITEMS = 16,
     MOST_ROWS = 64,         /* partner rows in a chunk */
     EXTRA_BYTES = 128 << 10 /* of strips of extra tokens */
 };
 
-/* Multiply-adds of an item per lane, about 20 ms at the rate of the plainest variant.
- */
+/* Multiply-adds of an item per lane, about 20 ms for the plainest variant. */
 static const double most_item_work = 1.6e7;
 
 static int64_t least(int64_t a, int64_t b)
@@ -51,6 +49,14 @@ static int64_t owners_along(const natten_cpu_pass *p, int a)
     const natten_axis *x = &p->axis[a];
     return most(1,
                 parts_of(p->owner_is_key ? x->key_count : x->query_count, x->dilation));
+}
+
+/* Residue classes that have owners: neighbouring tokens are in different classes. A
+ * part of a few tokens has few, whatever the dilation. */
+static int64_t classes_along(const natten_cpu_pass *p, int a)
+{
+    const natten_axis *x = &p->axis[a];
+    return most(1, least(x->dilation, p->owner_is_key ? x->key_count : x->query_count));
 }
 
 static int64_t partners_along(const natten_cpu_pass *p, int a)
@@ -249,7 +255,8 @@ static double waste_of(const natten_cpu_pass *p, const natten_cpu_kernels *k)
 {
     double items = (double)p->task->batch * (double)p->heads;
     for (int a = 0; a < 3; a++)
-        items *= (double)parts_of(owners_along(p, a), p->tile[a]) * p->axis[a].dilation;
+        items *=
+            (double)(parts_of(owners_along(p, a), p->tile[a]) * classes_along(p, a));
     int64_t n = owners_along(p, 2), tile = p->tile[2];
     double lanes = (double)(n / tile * up(tile, k->lanes) + up(n % tile, k->lanes));
     double few = items < FEW_ITEMS ? 1 + (FEW_ITEMS / items - 1) / 4 : 1;
@@ -364,7 +371,7 @@ void natten_cpu_tile_choose(natten_cpu_pass *p, const natten_cpu_kernels *k)
     choose_tile(p, k);
     p->combos = p->task->batch;
     for (int a = 0; a < 3; a++) {
-        p->classes[a] = p->axis[a].dilation;
+        p->classes[a] = (int32_t)classes_along(p, a);
         p->tiles[a] = (int32_t)parts_of(owners_along(p, a), p->tile[a]);
         p->combos *= (int64_t)p->classes[a] * p->tiles[a];
     }
@@ -374,7 +381,8 @@ double natten_cpu_tile_work(const natten_cpu_pass *p, const natten_cpu_kernels *
 {
     enum { LONG = 1024 }; /* beyond, lanes lost at the ends do not count */
     const natten_axis *x = &p->axis[2];
-    natten_class c = natten_axis_class(x, 0);
+    int32_t first_owner = p->owner_is_key ? x->key_begin : x->query_begin;
+    natten_class c = natten_axis_class(x, first_owner % x->dilation);
     natten_span owners = p->owner_is_key ? c.keys : c.queries;
     int64_t computed = 0, wanted = 0;
     if (owners.end - owners.begin > LONG)

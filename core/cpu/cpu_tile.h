@@ -14,8 +14,7 @@ enum { NATTEN_CPU_SUMS_BYTES = 256 << 10 };
  * vector with its strips fits. */
 size_t natten_cpu_tile_promise(const natten_task *task);
 
-/* Fill in chunk, owners, tile, tiles, classes, combos, strips, extra_chunk and layout.
- */
+/* Fill in chunk, owners, tile, tiles, classes, combos, strips, extra_chunk, layout. */
 void natten_cpu_tile_choose(natten_cpu_pass *pass, const natten_cpu_kernels *kernels);
 
 /* Lanes times slots that the pass computes over pairs wanted, at least 1. */

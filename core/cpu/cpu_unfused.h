@@ -106,8 +106,7 @@ static void add_scaled(real *sum, real weight, const real *b, int64_t dim)
         sum[d] += weight * b[d];
 }
 
-/* ---- what is done to a row of attn
- * --------------------------------------------------- */
+/* ---- what is done to a row of attn ----------------------------------------------- */
 
 /* Partners n apart by `step` bytes from `from`; their slots lie in attn one after
  * another. */
@@ -216,8 +215,7 @@ static void store_sum(const place *p, char *to, int64_t item, int64_t dim, real 
         store_element(p->task->dtype, to, d * item, factor * p->sum[d]);
 }
 
-/* ---- the steps
- * ----------------------------------------------------------------------- */
+/* ---- the steps ------------------------------------------------------------------- */
 
 /* A row of attn or of its gradient: dots of `own` with the keys. */
 static void attn_row(place *p, natten_role attn, natten_role own, natten_role key,

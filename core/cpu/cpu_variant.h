@@ -7,6 +7,7 @@
  * Only static functions and one table: a function that the linker could share with
  * other objects would carry instructions that an older processor lacks. */
 #include "base/dtype.h"
+#include "base/parallel.h"
 #include "cpu/cpu_pass.h"
 #include "geometry/axis.h"
 
@@ -41,8 +42,7 @@
 
 #include "cpu/cpu_unfused.h"
 
-/* ---- probes for tests
- * ----------------------------------------------------------------- */
+/* ---- probes for tests ------------------------------------------------------------ */
 
 static void probe_exp(const void *x, void *y)
 {

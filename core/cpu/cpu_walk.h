@@ -17,7 +17,10 @@ static bool find_place(group *g, int64_t combo)
     for (int a = 2; a >= 0; a--) {
         int tile = (int)(combo % p->tiles[a]);
         combo /= p->tiles[a];
-        g->axis[a] = natten_axis_class(&p->axis[a], (int)(combo % p->classes[a]));
+        const natten_axis *axis = &p->axis[a];
+        int64_t first = p->owner_is_key ? axis->key_begin : axis->query_begin;
+        int64_t token = first + combo % p->classes[a]; /* one of the class, or none */
+        g->axis[a] = natten_axis_class(axis, (int)(token % axis->dilation));
         combo /= p->classes[a];
         natten_span owners = p->owner_is_key ? g->axis[a].keys : g->axis[a].queries;
         int64_t lo = owners.begin + (int64_t)tile * p->tile[a];
@@ -127,8 +130,7 @@ static void make_runs(group *g)
     g->everyone = (run){.most = INT_MAX, .least = INT_MAX};
 }
 
-/* ---- one group
- * ----------------------------------------------------------------------- */
+/* ---- one group ------------------------------------------------------------------- */
 
 /* Can run b go through the kernels with a's idx? */
 static bool same_shape(const run *a, const run *b)
@@ -222,6 +224,8 @@ static void sweep_row(group *g, int z, int y, const natten_span *spans)
             list_row(g, z, y, f, from, end);
             if (p->chunk.piece)
                 flush(g);
+            if (g->stopped)
+                return;
         }
 }
 
@@ -234,7 +238,7 @@ static void sweep_windows(group *g)
     for (int z = spans[0].begin; z < spans[g->nq - 1].end; z++) {
         if (chunk->planes && z % chunk->planes == 0)
             flush(g);
-        for (int y = ys.begin; y < ys.end; y++) {
+        for (int y = ys.begin; y < ys.end && !g->stopped; y++) {
             if (chunk->rows && (y - ys.begin) % chunk->rows == 0)
                 flush(g);
             sweep_row(g, z, y, spans);
@@ -254,7 +258,7 @@ static void sweep_extras(group *g)
     g->b[0] = g->extra_strips;
     g->b[1] = g->extra_strips + natten_cpu_rows(&p->extra[0]) * p->extra_pitch;
     g->pitch = p->extra_pitch;
-    for (int64_t m = 0; m < extras; m += p->extra_chunk) {
+    for (int64_t m = 0; m < extras && !g->stopped; m += p->extra_chunk) {
         int n = (int)(extras - m < p->extra_chunk ? extras - m : p->extra_chunk);
         if (!g->extras_packed)
             pack_extras(g, m, n);
@@ -287,6 +291,7 @@ static void walk(const natten_cpu_pass *p, const natten_cpu_item *item, void *sc
     g.head = item->head;
     g.sums = item->sums;
     g.hollow = false;
+    g.stopped = false;
     g.extras_packed = false;
     if (!find_place(&g, item->combo))
         return;
@@ -303,6 +308,8 @@ static void walk(const natten_cpu_pass *p, const natten_cpu_item *item, void *sc
                     sweep_windows(&g);
                     sweep_extras(&g);
                 }
+                if (g.stopped)
+                    return;
                 finish_group(&g);
             }
     }

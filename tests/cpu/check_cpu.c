@@ -41,6 +41,10 @@ static const char *const corners[] = {
     "bwd fp32 b1 h1 d2:1501 31 w5 m1",
     "fwd bf16 b1 h1 d3000 5 w5",
     "bwd fp32 b1 h1 d1 1 w1",
+    /* Parts of a few tokens in a huge dilated grid: most residue classes have none. */
+    "fwd fp32 b1 h1 d3 4 w1 e2147483647 g2147483647 q5 k3 n9",
+    "bwd fp32 b1 h1 d3 5 w2 e900000000 bias g2147483647 q900000004 k899999999 n9",
+    "bwd fp32 b1 h1 d3 3x4 w2x1 e1000000000x1 g2147483647x9 q1x2 k1000000001x0 n2x9",
     /* Long windows in the unfused pair. */
     "qkbwd fp32 b1 h2:1 d5 300 w257 s100 m9 bias",
     "avbwd fp32 b1 h2 d5 29x31 w17x23 m2",
@@ -94,12 +98,41 @@ START_TEST(corners_are_within_bounds)
 }
 END_TEST
 
+static int32_t stop_at_once(void *user)
+{
+    *(int *)user += 1;
+    return 1;
+}
+
+/* One query, three chunks of keys, one item: stopped after the first chunk, so that
+ * nothing is written. */
+START_TEST(a_long_window_is_left_in_the_middle)
+{
+    static trial t;
+    int asked = 0;
+    make(&t, "fwd fp32 b1 h1 d3 1 w700 g700 n700");
+    natten_set_num_threads(1);
+    natten_set_cancel_callback(stop_at_once, &asked);
+    natten_status status = trial_run(&t, NATTEN_BACKEND_CPU);
+    natten_set_cancel_callback(NULL, NULL);
+    natten_set_num_threads(0);
+    ck_assert_int_eq(status, NATTEN_ERR_INTERRUPTED);
+    ck_assert_int_ge(asked, 1);
+    double left = array_get(&t.array[NATTEN_OUT], 0);
+    array_poison(&t.array[NATTEN_OUT]); /* as trial_run() did before the call */
+    double poison = array_get(&t.array[NATTEN_OUT], 0);
+    ck_assert_int_eq(memcmp(&left, &poison, sizeof left), 0);
+    trial_free(&t);
+}
+END_TEST
+
 int main(void)
 {
     performer_count = performers_list(performers);
     TCase *tests = tcase_create("corners");
     tcase_set_timeout(tests, 0);
     tcase_add_loop_test(tests, corners_are_within_bounds, 0, CORNERS);
+    tcase_add_test(tests, a_long_window_is_left_in_the_middle);
     Suite *suite = suite_create("cpu corners");
     suite_add_tcase(suite, tests);
     return tap_run(suite);

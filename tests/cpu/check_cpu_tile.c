@@ -2,7 +2,8 @@
  *
  * Tiles: every owner is in one; strips are as wide as what the tile sees, whatever the
  * axis; forward's strips hold all that a chunk lists; the breaks of the softmax are the
- * same in a part of a grid; scratch keeps its promise. */
+ * same in a part of a grid; scratch keeps its promise; a part of a grid makes no items
+ * for classes that it has no owner of. */
 #include "cpu/cpu_tile.h"
 
 #include "support/random.h"
@@ -176,12 +177,31 @@ START_TEST(a_part_of_a_grid_breaks_its_softmax_like_the_whole)
 }
 END_TEST
 
+START_TEST(a_part_visits_no_more_classes_than_it_has_tokens)
+{
+    natten_axis one = whole(1, 1, 1, 1, false);
+    natten_axis x = whole(INT32_MAX, 1, 1, INT32_MAX, false);
+    x.query_begin = 7;
+    x.query_count = 4;
+    x.key_count = 9;
+    natten_task t = task_of(one, one, x, 3);
+    const natten_cpu_kernels *k =
+        natten_cpu_pass_kernels(NATTEN_VARIANT_SCALAR, t.accumulator);
+    natten_cpu_pass queries, keys;
+    natten_cpu_pass_make(&queries, &t, NATTEN_CPU_FORWARD, k, NULL);
+    natten_cpu_pass_make(&keys, &t, NATTEN_CPU_GRAD_KEY, k, NULL);
+    ck_assert_int_eq(queries.combos, 4);
+    ck_assert_int_eq(keys.combos, 9);
+}
+END_TEST
+
 int main(void)
 {
     TCase *tiles = tcase_create("tiles");
     tcase_add_test(tiles, strips_hold_what_a_tile_sees_on_every_short_axis);
     tcase_add_test(tiles, strips_hold_what_a_tile_sees_on_random_grids);
     tcase_add_test(tiles, a_part_of_a_grid_breaks_its_softmax_like_the_whole);
+    tcase_add_test(tiles, a_part_visits_no_more_classes_than_it_has_tokens);
     Suite *suite = suite_create("cpu tile");
     suite_add_tcase(suite, tiles);
     return tap_run(suite);
