@@ -27,6 +27,8 @@ noinst_LTLIBRARIES += %D%/libnatten_core.la
 	%D%/problem/axes.h \
 	%D%/problem/merge.c \
 	%D%/problem/merge.h \
+	%D%/problem/extent.c \
+	%D%/problem/extent.h \
 	%D%/problem/params.c \
 	%D%/problem/params.h \
 	%D%/problem/problem.c \

@@ -137,6 +137,7 @@ core_tests = \
 	%D%/base/check_floatmode \
 	%D%/base/check_parallel \
 	%D%/base/check_status \
+	%D%/problem/check_extent \
 	%D%/problem/check_merge \
 	%D%/problem/check_problem \
 	%D%/problem/check_problem_text \
@@ -168,6 +169,9 @@ check_PROGRAMS += $(core_tests)
 %C%_base_check_status_SOURCES = %D%/base/check_status.c
 %C%_base_check_status_CPPFLAGS = $(check_cppflags)
 %C%_base_check_status_LDADD = $(check_ldadd)
+%C%_problem_check_extent_SOURCES = %D%/problem/check_extent.c
+%C%_problem_check_extent_CPPFLAGS = $(check_cppflags)
+%C%_problem_check_extent_LDADD = $(check_ldadd)
 %C%_problem_check_merge_SOURCES = %D%/problem/check_merge.c
 %C%_problem_check_merge_CPPFLAGS = $(check_cppflags)
 %C%_problem_check_merge_LDADD = $(check_ldadd)

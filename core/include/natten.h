@@ -12,7 +12,9 @@
  * head_dim]` with 1, 2 or 3 axes, named (length), (height, width) or (depth, height,
  * width). Inputs may have any strides from 0 on, outputs any that keep elements apart
  * and off all other tensors; the bytes need only the alignment of their element. The
- * stride of a size of 1 is ignored.
+ * stride of a size of 1 is ignored. (Whether elements meet is decided exactly, but for
+ * layouts whose strides are so unrelated that it can't be told within a millisecond:
+ * those are refused for outputs.)
  *
  * **Types**: fp64, fp32, bf16, fp16; all tensors of a call alike, except bias, lse and
  * their gradients, which have the accumulator type: fp64 for fp64, fp32 for the others.

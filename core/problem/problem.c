@@ -453,7 +453,7 @@ natten_status natten_problem_check_workspace(const natten_problem *problem,
 {
     const natten_operation_info *info = natten_roles_of(problem->operation);
     uintptr_t begin = (uintptr_t)workspace, end;
-    if (__builtin_add_overflow(begin, bytes, &end))
+    if (bytes > PTRDIFF_MAX || __builtin_add_overflow(begin, bytes, &end))
         return natten_status_fail(NATTEN_ERR_OVERFLOW,
                                   "workspace_bytes=%zu reaches past the address space",
                                   bytes);

@@ -72,7 +72,7 @@ int64_t natten_tensor_stride(const natten_tensor *tensor, int n)
 
 void *natten_tensor_address(const natten_tensor *tensor)
 {
-    /* As an integer: adding to a NULL pointer, legal here for empty tensors, is not C.
+    /* As an integer: C can't add to a NULL pointer, which is legal for empty tensors.
      */
     return (void *)((uintptr_t)tensor->data + (uintptr_t)tensor->byte_offset);
 }
@@ -87,30 +87,6 @@ natten_status natten_tensor_check_strides(const natten_tensor *tensor, const cha
     return NATTEN_OK;
 }
 
-/* Are the elements apart? Sorted by stride, each step must be longer than everything
- * that the smaller ones span. This refuses a few exotic layouts that happen to be
- * apart. */
-static bool apart(const natten_extent *extent)
-{
-    int64_t size[NATTEN_TENSOR_DIMS], stride[NATTEN_TENSOR_DIMS];
-    for (int n = 0; n < extent->dims; n++) {
-        int at = n;
-        for (; at > 0 && stride[at - 1] > extent->stride[n]; at--) {
-            size[at] = size[at - 1];
-            stride[at] = stride[at - 1];
-        }
-        size[at] = extent->size[n];
-        stride[at] = extent->stride[n];
-    }
-    int64_t span = extent->bytes;
-    for (int n = 0; n < extent->dims; n++) {
-        if (stride[n] < span)
-            return false;
-        span += (size[n] - 1) * stride[n]; /* at most end - begin */
-    }
-    return true;
-}
-
 static natten_status too_far(const char *name)
 {
     return natten_status_fail(NATTEN_ERR_OVERFLOW,
@@ -123,8 +99,8 @@ natten_status natten_tensor_check_memory(const natten_tensor *tensor, const char
                                          natten_extent *extent)
 {
     *extent = (natten_extent){.bytes = (int64_t)natten_dtype_bytes(dtype)};
-    int64_t reach =
-        extent->bytes; /* bytes from the first element to the end of the last */
+    /* From the first byte of the first element to the last of the last. */
+    int64_t reach = extent->bytes;
     for (int n = 0; n < tensor->ndim; n++) {
         if (tensor->shape[n] == 0)
             return NATTEN_OK;
@@ -152,50 +128,9 @@ natten_status natten_tensor_check_memory(const natten_tensor *tensor, const char
                                   name, first, extent->bytes);
     extent->begin = (uintptr_t)first;
     extent->end = (uintptr_t)end;
-    if (output && !apart(extent))
+    if (output && natten_extent_folds(extent))
         return natten_status_fail(
             NATTEN_ERR_LAYOUT, "%s is written, but its strides make elements overlap",
             name);
     return NATTEN_OK;
-}
-
-/* Width of the interval that the elements fill modulo `period`, from begin on; more
- * than `period` if it is not one interval. */
-static int64_t width_modulo(const natten_extent *extent, int64_t period)
-{
-    int64_t width = extent->bytes;
-    for (int n = 0; n < extent->dims; n++)
-        if (extent->stride[n] % period != 0)
-            width +=
-                (extent->size[n] - 1) * extent->stride[n]; /* at most end - begin */
-    return width;
-}
-
-/* Slices of one array, say query, key and value out of [..., 3, heads, head_dim], lie
- * in different places modulo the array's stride. */
-static bool interleaved(const natten_extent *a, const natten_extent *b, int64_t period)
-{
-    if (period <= 0)
-        return false;
-    int64_t width_a = width_modulo(a, period), width_b = width_modulo(b, period);
-    if (width_a > period || width_b > period)
-        return false;
-    int64_t from_a = ((int64_t)b->begin - (int64_t)a->begin) % period;
-    if (from_a < 0)
-        from_a += period;
-    return from_a >= width_a && from_a + width_b <= period;
-}
-
-bool natten_extent_overlap(const natten_extent *a, const natten_extent *b)
-{
-    if (a->begin == a->end || b->begin == b->end || a->end <= b->begin ||
-        b->end <= a->begin)
-        return false;
-    for (int n = 0; n < a->dims; n++)
-        if (interleaved(a, b, a->stride[n]))
-            return false;
-    for (int n = 0; n < b->dims; n++)
-        if (interleaved(a, b, b->stride[n]))
-            return false;
-    return true;
 }

@@ -1,28 +1,15 @@
 /* SPDX-License-Identifier: MIT
  *
- * Questions about one tensor's descriptor, and about two tensors' memory, that know
- * nothing of attention: type, device, extents in memory, overlap.  Every function here
- * that returns a status says in its sentence which tensor, by the `name` that it is
- * given.            */
+ * Questions about one tensor's descriptor that know nothing of attention: type, device,
+ * strides, memory.  Every function here that returns a status says in its sentence
+ * which tensor, by the `name` that it is given. */
 #ifndef NATTEN_PROBLEM_TENSOR_H
 #define NATTEN_PROBLEM_TENSOR_H
 
 #include "base/dtype.h"
+#include "problem/extent.h"
 
 #include <natten.h>
-
-/* Most dimensions that a tensor of ours has: batch, three axes, head, item. */
-enum { NATTEN_TENSOR_DIMS = 6 };
-
-/* The bytes of a tensor as a set: `bytes` at every
- * begin + sum of i[n] stride[n], 0 <= i[n] < size[n]. Sizes are larger than 1. */
-typedef struct natten_extent {
-    uintptr_t begin, end; /* of all of it; equal if there are no elements */
-    int64_t bytes;        /* of one element */
-    int dims;
-    int64_t size[NATTEN_TENSOR_DIMS];
-    int64_t stride[NATTEN_TENSOR_DIMS]; /* in bytes */
-} natten_extent;
 
 /* The descriptor's element type, if it is one of ours. */
 natten_status natten_tensor_check_dtype(const natten_tensor *tensor, const char *name,
@@ -52,10 +39,5 @@ natten_status natten_tensor_check_memory(const natten_tensor *tensor, const char
  * it does not fit in 63 bits. */
 bool natten_tensor_bytes(const int64_t *shape, int ndim, natten_dtype dtype,
                          int64_t *bytes);
-
-/* May the two share a byte? Exact for tensors that are contiguous or that are
- * interleaved as slices of one larger array; for stranger pairs the answer can be a
- * needless yes. */
-bool natten_extent_overlap(const natten_extent *a, const natten_extent *b);
 
 #endif

@@ -75,10 +75,10 @@ static natten_extent extent_of(const drawn *d)
     return extent;
 }
 
-START_TEST(a_layout_that_is_accepted_for_results_has_its_elements_apart)
+START_TEST(layouts_are_accepted_for_results_if_and_only_if_elements_are_apart)
 {
     randoms r = {1};
-    int accepted = 0, apart_but_refused = 0;
+    int accepted = 0, refused = 0;
     for (int i = 0; i < 20000; i++) {
         unsigned char map[ARENA] = {0};
         drawn d;
@@ -87,21 +87,20 @@ START_TEST(a_layout_that_is_accepted_for_results_has_its_elements_apart)
         bool apart = mark(&d, map, 1);
         bool taken = natten_tensor_check_memory(&d.tensor, "t", NATTEN_BF16, true,
                                                 &extent) == NATTEN_OK;
-        if (taken && !apart)
-            ck_abort_msg("an overlap was missed, draw %d", i);
+        if (taken != apart)
+            ck_abort_msg("apart: %d, taken: %d, draw %d", apart, taken, i);
         accepted += taken;
-        apart_but_refused += apart && !taken;
+        refused += !taken;
     }
     ck_assert_int_gt(accepted, 2000);
-    /* Interleavings that no array library makes. */
-    ck_assert_int_lt(apart_but_refused, accepted / 5);
+    ck_assert_int_gt(refused, 2000);
 }
 END_TEST
 
 START_TEST(tensors_that_share_a_byte_are_found_and_neighbours_are_not)
 {
     randoms r = {2};
-    int shared = 0, false_alarms = 0, clear = 0;
+    int shared = 0, interleaved = 0;
     for (int i = 0; i < 20000; i++) {
         unsigned char map[ARENA] = {0};
         drawn a, b;
@@ -113,18 +112,13 @@ START_TEST(tensors_that_share_a_byte_are_found_and_neighbours_are_not)
         natten_extent x = extent_of(&a), y = extent_of(&b);
         bool found = natten_extent_overlap(&x, &y);
         ck_assert(found == natten_extent_overlap(&y, &x));
-        if (share && !found)
-            ck_abort_msg("an overlap was missed, draw %d", i);
+        if (share != found)
+            ck_abort_msg("shared: %d, found: %d, draw %d", share, found, i);
         shared += share;
-        clear += !share;
-        bool apart = x.end <= y.begin || y.end <= x.begin;
-        if (apart)
-            ck_assert(!found);
-        false_alarms += found && !share;
+        interleaved += !share && x.begin < y.end && y.begin < x.end;
     }
     ck_assert_int_gt(shared, 500);
-    ck_assert_int_gt(clear, 1000);
-    ck_assert_int_lt(false_alarms, clear / 2);
+    ck_assert_int_gt(interleaved, 500);
 }
 END_TEST
 
@@ -189,7 +183,8 @@ int main(void)
 {
     Suite *suite = suite_create("tensor");
     TCase *tests = tcase_create("tensor");
-    tcase_add_test(tests, a_layout_that_is_accepted_for_results_has_its_elements_apart);
+    tcase_add_test(tests,
+                   layouts_are_accepted_for_results_if_and_only_if_elements_are_apart);
     tcase_add_test(tests, tensors_that_share_a_byte_are_found_and_neighbours_are_not);
     tcase_add_test(tests, slices_of_one_array_do_not_overlap);
     tcase_add_test(tests, a_product_that_does_not_fit_is_noticed_behind_a_zero);
