@@ -69,6 +69,13 @@ static int make_results(call *c)
 
 static natten_status run_forward(call *c, const natten_params *params)
 {
+    if (c->on_gpu)
+        return natten_forward_host(
+            params, call_tensor(c, ROLE_QUERY), call_tensor(c, ROLE_KEY),
+            call_tensor(c, ROLE_VALUE), call_tensor(c, ROLE_BIAS),
+            call_tensor(c, ROLE_ADDITIONAL_KEYS),
+            call_tensor(c, ROLE_ADDITIONAL_VALUES), call_tensor(c, ROLE_OUT),
+            call_tensor(c, ROLE_LSE), c->gpu);
     return natten_forward(
         params, call_tensor(c, ROLE_QUERY), call_tensor(c, ROLE_KEY),
         call_tensor(c, ROLE_VALUE), call_tensor(c, ROLE_BIAS),
@@ -177,6 +184,17 @@ static int make_gradients(call *c, const natten_params *params)
 
 static natten_status run_backward(call *c, const natten_params *params)
 {
+    if (c->on_gpu)
+        return natten_backward_host(
+            params, call_tensor(c, ROLE_QUERY), call_tensor(c, ROLE_KEY),
+            call_tensor(c, ROLE_VALUE), call_tensor(c, ROLE_BIAS),
+            call_tensor(c, ROLE_ADDITIONAL_KEYS),
+            call_tensor(c, ROLE_ADDITIONAL_VALUES), call_tensor(c, ROLE_OUT),
+            call_tensor(c, ROLE_LSE), call_tensor(c, ROLE_GRAD_OUT),
+            call_tensor(c, ROLE_GRAD_LSE), call_tensor(c, ROLE_GRAD_QUERY),
+            call_tensor(c, ROLE_GRAD_KEY), call_tensor(c, ROLE_GRAD_VALUE),
+            call_tensor(c, ROLE_GRAD_BIAS), call_tensor(c, ROLE_GRAD_ADDITIONAL_KEYS),
+            call_tensor(c, ROLE_GRAD_ADDITIONAL_VALUES), c->gpu);
     return natten_backward(
         params, call_tensor(c, ROLE_QUERY), call_tensor(c, ROLE_KEY),
         call_tensor(c, ROLE_VALUE), call_tensor(c, ROLE_BIAS),

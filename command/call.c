@@ -141,15 +141,36 @@ int call_output_bias(call *c, role main, const natten_params *params)
     return make_output(c, ROLE_GRAD_BIAS, c->array[main].kind, 1 + params->rank, shape);
 }
 
+int call_on_cpu(const call *c, const char *subcommand)
+{
+    if (!c->on_gpu)
+        return EXIT_FINE;
+    return command_fail(EXIT_IO, "--device cuda: natten %s computes on the CPU only",
+                        subcommand);
+}
+
+/* The tensor of a role as it will be where the call is computed. */
+static natten_tensor *tensor_there(call *c, role which, natten_tensor *there)
+{
+    natten_tensor *here = which == ROLES ? NULL : call_tensor(c, which);
+    if (!here)
+        return NULL;
+    *there = *here;
+    there->device_type = c->on_gpu ? NATTEN_CUDA : NATTEN_CPU;
+    there->device_id = c->on_gpu ? c->gpu : 0;
+    return there;
+}
+
 int call_explain(call *c, const natten_params *params, const call_plan *plan)
 {
     char text[4096];
+    natten_tensor there[4];
     if (!c->explain)
         return EXIT_FINE;
     int status = command_check(natten_plan_text(
-        params, plan->operation, call_tensor(c, plan->query), call_tensor(c, plan->key),
-        plan->value == ROLES ? NULL : call_tensor(c, plan->value),
-        call_tensor(c, plan->additional_keys), text, sizeof text));
+        params, plan->operation, tensor_there(c, plan->query, &there[0]),
+        tensor_there(c, plan->key, &there[1]), tensor_there(c, plan->value, &there[2]),
+        tensor_there(c, plan->additional_keys, &there[3]), text, sizeof text));
     if (!status)
         fprintf(stderr, "%s%s", text, text[strlen(text) - 1] == '\n' ? "" : "\n");
     return status;

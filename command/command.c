@@ -86,6 +86,10 @@ int command_check(natten_status status)
     case NATTEN_ERR_UNSUPPORTED:
     case NATTEN_ERR_DEVICE:
     case NATTEN_ERR_ABI:
+    case NATTEN_ERR_NO_DEVICE:
+    case NATTEN_ERR_DRIVER_TOO_OLD:
+    case NATTEN_ERR_ARCH:
+    case NATTEN_ERR_CUDA:
         return command_fail(EXIT_IO, "%s%s", name, sentence);
     default:
         return command_fail(EXIT_USAGE, "%s%s", name, sentence);

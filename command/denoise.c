@@ -304,6 +304,8 @@ static int denoise(denoising *d)
     nonlocal_options options = {.sigma = d->sigma,
                                 .h = d->h,
                                 .backend = d->c.backend,
+                                .on_gpu = d->c.on_gpu,
+                                .gpu = d->c.gpu,
                                 .explain = d->c.explain,
                                 .features = {.components = d->components,
                                              .softness = tuned_softness(d->sigma)}};

@@ -82,7 +82,9 @@ static int read_parts(merging *m)
 static int merge(merging *m)
 {
     call *c = &m->c;
-    int status = read_parts(m);
+    int status = call_on_cpu(c, "merge");
+    if (!status)
+        status = read_parts(m);
     if (status)
         return status;
     /* The results have the shapes of the first part; query stands in for it. */

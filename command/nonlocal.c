@@ -31,6 +31,7 @@ typedef struct grid_tensor {
 
 /* All that the attention of a picture needs. */
 typedef struct job {
+    const nonlocal_options *options;
     natten_params params;
     grid_tensor query, key, value, out;
     natten_tensor bias;
@@ -100,6 +101,7 @@ static int prepare(job *made, picture *clean, const picture *noisy,
         command_check(natten_params_init(&made->params, sizeof made->params, rank));
     if (status)
         return status;
+    made->options = options;
     made->params.has_scale = 1;
     made->params.scale = 1;
     made->params.backend = options->backend;
@@ -137,9 +139,15 @@ static int prepare(job *made, picture *clean, const picture *noisy,
 static int explain(const job *whole)
 {
     char text[4096];
-    int status = command_check(natten_plan_text(
-        &whole->params, NATTEN_FORWARD, &whole->query.tensor, &whole->key.tensor,
-        &whole->value.tensor, NULL, text, sizeof text));
+    natten_tensor there[3] = {whole->query.tensor, whole->key.tensor,
+                              whole->value.tensor};
+    for (int i = 0; i < 3 && whole->options->on_gpu; i++) {
+        there[i].device_type = NATTEN_CUDA;
+        there[i].device_id = whole->options->gpu;
+    }
+    int status =
+        command_check(natten_plan_text(&whole->params, NATTEN_FORWARD, &there[0],
+                                       &there[1], &there[2], NULL, text, sizeof text));
     if (!status)
         fprintf(stderr, "%s%s", text, text[strlen(text) - 1] == '\n' ? "" : "\n");
     return status;
@@ -166,9 +174,15 @@ static int run_band(const job *whole, int64_t begin, int64_t end)
     natten_params params = whole->params;
     params.query_begin[axis] = begin;
     params.key_begin[axis] = first;
-    return command_check(natten_forward(&params, &query.tensor, &key.tensor,
-                                        &value.tensor, &whole->bias, NULL, NULL,
-                                        &out.tensor, NULL, NULL, 0, NULL));
+    natten_status status =
+        whole->options->on_gpu
+            ? natten_forward_host(&params, &query.tensor, &key.tensor, &value.tensor,
+                                  &whole->bias, NULL, NULL, &out.tensor, NULL,
+                                  whole->options->gpu)
+            : natten_forward(&params, &query.tensor, &key.tensor, &value.tensor,
+                             &whole->bias, NULL, NULL, &out.tensor, NULL, NULL, 0,
+                             NULL);
+    return command_check(status);
 }
 
 int nonlocal_means(picture *clean, const picture *noisy,

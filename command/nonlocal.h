@@ -14,7 +14,9 @@ typedef struct nonlocal_options {
     double sigma;      /* standard deviation of the noise, 8-bit scale */
     double h;          /* decay of the weights: exp(-distance / h^2) */
     int32_t backend;   /* a natten_backend */
-    bool explain;      /* print the plan on standard error */
+    bool on_gpu;       /* compute on GPU number `gpu` */
+    int32_t gpu;
+    bool explain; /* print the plan on standard error */
 } nonlocal_options;
 
 /* Write into `clean`, a picture like `noisy`.  Prints what is wrong, returns an exit

@@ -162,22 +162,19 @@ static const struct argp_option run_table[] = {
      "fp64, fp32, bf16 or fp16: convert the arrays when reading them (bias and lse to "
      "their own type); uint16 are taken as bits of bf16 [the files' type]",
      0},
-    {"device", KEY_DEVICE, "cpu|cuda", 0, "where to compute [cpu]", 0},
+    {"device", KEY_DEVICE, "cpu|cuda|cuda:N", 0, "where to compute [cpu]", 0},
     {"backend", KEY_BACKEND, "NAME", 0, "auto, reference or cpu [auto]", 0},
     {"threads", KEY_THREADS, "N", 0, "threads [as many as CPUs]", 0},
     {"explain", KEY_EXPLAIN, NULL, 0, "print the plan on standard error", 0},
     {"json", KEY_JSON, NULL, 0, "print a report as JSON", 0},
     {0}};
 
-static void parse_device(struct argp_state *state, const char *name)
+static void parse_device(struct argp_state *state, const char *name, call *c)
 {
-    if (strcmp(name, "cuda") == 0) {
-        /* Not usage: it is right, but not here. */
-        exit(command_fail(EXIT_IO,
-                          "--device cuda: this natten computes on the CPU only"));
-    } else if (strcmp(name, "cpu") != 0) {
-        argp_error(state, "--device: '%s' is neither cpu nor cuda", name);
-    }
+    int32_t type;
+    if (natten_device_from_name(name, &type, &c->gpu) != NATTEN_OK)
+        argp_error(state, "--device: '%s' is none of cpu, cuda, cuda:N", name);
+    c->on_gpu = type == NATTEN_CUDA;
 }
 
 static int32_t parse_backend(struct argp_state *state, const char *name)
@@ -201,7 +198,7 @@ static error_t parse_run(int key, char *argument, struct argp_state *state)
         c->has_dtype = true;
         return 0;
     case KEY_DEVICE:
-        parse_device(state, argument);
+        parse_device(state, argument, c);
         return 0;
     case KEY_BACKEND:
         c->backend = parse_backend(state, argument);

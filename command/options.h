@@ -52,6 +52,8 @@ typedef struct call {
     double scale;
     element dtype;
     int32_t backend;
+    bool on_gpu; /* compute on this GPU */
+    int32_t gpu;
     bool bits; /* bf16 came, and goes, as uint16 */
     output_set outputs;
 } call;

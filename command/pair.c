@@ -96,7 +96,9 @@ static int qk(call *c)
         {NATTEN_QK_BACKWARD, ROLE_QUERY, ROLE_KEY, ROLES, ROLE_ADDITIONAL_KEYS}};
     bool backward = is_backward(c, ROLE_GRAD_ATTN);
     natten_params params;
-    int status = call_read(c, inputs, 5);
+    int status = call_on_cpu(c, "qk");
+    if (!status)
+        status = call_read(c, inputs, 5);
     if (!status)
         status = call_params(c, ROLE_QUERY, &params);
     if (!status && !backward)
@@ -180,7 +182,9 @@ static int av(call *c)
     bool backward = is_backward(c, ROLE_GRAD_OUT);
     const npy_array *values = &c->array[ROLE_VALUE];
     natten_params params;
-    int status = call_read(c, inputs, 4);
+    int status = call_on_cpu(c, "av");
+    if (!status)
+        status = call_read(c, inputs, 4);
     if (!status)
         status = call_params(c, ROLE_ATTN, &params);
     if (!status && values->tensor.ndim != params.rank + 3)

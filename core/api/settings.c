@@ -14,6 +14,7 @@
 #include <natten.h>
 
 #include <inttypes.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <string.h>
 
@@ -62,6 +63,31 @@ int32_t natten_device_count(void)
 {
     natten_gpu gpu = natten_gpu_get(0);
     return natten_cuda_is_built() ? gpu.devices : 0;
+}
+
+natten_status natten_device_from_name(const char *name, int32_t *device_type,
+                                      int32_t *device_id)
+{
+    int64_t number = 0;
+    natten_status_enter("natten_device_from_name");
+    if (device_type == NULL || device_id == NULL)
+        return natten_status_fail(NATTEN_ERR_ARGUMENT, "%s is NULL",
+                                  device_type == NULL ? "device_type" : "device_id");
+    const char *at = name != NULL ? name : "NULL";
+    bool cuda = strncmp(at, "cuda", 4) == 0;
+    bool known = strcmp(at, "cpu") == 0 || strcmp(at, "cuda") == 0;
+    if (cuda && at[4] == ':' && at[5] != '\0') {
+        for (at += 5; *at >= '0' && *at <= '9' && number < INT32_MAX; at++)
+            number = 10 * number + (*at - '0');
+        known = *at == '\0' && number <= INT32_MAX;
+    }
+    if (!known)
+        return natten_status_fail(NATTEN_ERR_ARGUMENT,
+                                  "device=\"%.32s\" is none of: cpu cuda cuda:NUMBER",
+                                  name != NULL ? name : "NULL");
+    *device_type = cuda ? NATTEN_CUDA : NATTEN_CPU;
+    *device_id = (int32_t)number;
+    return NATTEN_OK;
 }
 
 /* ---- texts ---- */

@@ -395,6 +395,12 @@ NATTEN_API void natten_set_cancel_callback(natten_cancel_callback callback, void
 
 /** CUDA devices that this build can compute on; 0 where there are none. */
 NATTEN_API int32_t natten_device_count(void);
+/** A device by its name: "cpu", "cuda", which is the first GPU, or "cuda:1".
+ * @param name         what a user wrote
+ * @param device_type  written: a natten_device_type
+ * @param device_id    written: which of them, from 0; whether it exists is not asked */
+NATTEN_API natten_status natten_device_from_name(const char *name, int32_t *device_type,
+                                                 int32_t *device_id);
 /** Sentence of the last failure on this thread; "" when there was none. */
 NATTEN_API const char *natten_last_error(void);
 /** Short text for a status. */

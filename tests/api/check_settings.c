@@ -60,6 +60,38 @@ START_TEST(a_variant_that_is_not_there_is_refused_with_the_list)
 }
 END_TEST
 
+START_TEST(a_device_has_a_name)
+{
+    static const struct {
+        const char *name;
+        int32_t type, id;
+    } good[] = {{"cpu", NATTEN_CPU, 0},
+                {"cuda", NATTEN_CUDA, 0},
+                {"cuda:0", NATTEN_CUDA, 0},
+                {"cuda:12", NATTEN_CUDA, 12},
+                {"cuda:2147483647", NATTEN_CUDA, INT32_MAX}};
+    static const char *const bad[] = {
+        "",        "CPU",     "cpu:0",           "gpu",   "cuda:", "cuda:-1",
+        "cuda: 1", "cuda:1x", "cuda:2147483648", "cuda1", NULL};
+    int32_t type = 7, id = 7;
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        ck_assert_int_eq(natten_device_from_name(bad[i], &type, &id),
+                         NATTEN_ERR_ARGUMENT);
+        ck_assert(type == 7 && id == 7);
+    }
+    ck_assert_int_eq(natten_device_from_name("gpu", &type, &id), NATTEN_ERR_ARGUMENT);
+    ck_assert_str_eq(natten_last_error(),
+                     "natten_device_from_name: device=\"gpu\" is none of: cpu cuda "
+                     "cuda:NUMBER");
+    ck_assert_int_eq(natten_device_from_name("cpu", NULL, &id), NATTEN_ERR_ARGUMENT);
+    ck_assert_int_eq(natten_device_from_name("cpu", &type, NULL), NATTEN_ERR_ARGUMENT);
+    for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
+        ck_assert_int_eq(natten_device_from_name(good[i].name, &type, &id), NATTEN_OK);
+        ck_assert(type == good[i].type && id == good[i].id);
+    }
+}
+END_TEST
+
 static void *read_error(void *text)
 {
     strcpy(text, natten_last_error());
@@ -117,6 +149,7 @@ int main(void)
     TCase *tests = tcase_create("settings");
     tcase_add_test(tests, threads_from_one_to_256_can_be_set_and_zero_is_the_default);
     tcase_add_test(tests, a_variant_that_is_not_there_is_refused_with_the_list);
+    tcase_add_test(tests, a_device_has_a_name);
     tcase_add_test(tests, a_thread_without_a_failure_has_no_sentence);
     tcase_add_test(tests, every_status_has_a_text);
     tcase_add_test(tests, the_library_says_what_it_is);
