@@ -23,6 +23,8 @@ noinst_LTLIBRARIES += %D%/libnatten_core.la
 	%D%/base/status.c \
 	%D%/base/status.h \
 	%D%/geometry/axis.h \
+	%D%/geometry/pairs.c \
+	%D%/geometry/pairs.h \
 	%D%/problem/axes.c \
 	%D%/problem/axes.h \
 	%D%/problem/merge.c \

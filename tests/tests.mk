@@ -37,6 +37,7 @@ numerics_tests = \
 	%D%/cpu/check_cpu_tile \
 	%D%/cpu/check_cpu_words \
 	%D%/geometry/check_axis \
+	%D%/geometry/check_pairs \
 	%D%/numerics/check_accuracy \
 	%D%/numerics/check_gradients \
 	%D%/numerics/check_mask \
@@ -63,6 +64,9 @@ check_PROGRAMS += $(numerics_tests)
 %C%_geometry_check_axis_SOURCES = %D%/geometry/check_axis.c
 %C%_geometry_check_axis_CPPFLAGS = $(check_cppflags)
 %C%_geometry_check_axis_LDADD = $(check_ldadd)
+%C%_geometry_check_pairs_SOURCES = %D%/geometry/check_pairs.c
+%C%_geometry_check_pairs_CPPFLAGS = $(check_cppflags)
+%C%_geometry_check_pairs_LDADD = $(check_ldadd)
 %C%_numerics_check_accuracy_SOURCES = %D%/numerics/check_accuracy.c
 %C%_numerics_check_accuracy_CPPFLAGS = $(check_cppflags)
 %C%_numerics_check_accuracy_LDADD = $(check_ldadd)

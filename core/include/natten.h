@@ -36,6 +36,9 @@
  * part (grid_length given) that has no queries or no keys: a query without keys gives
  * out 0 and lse -inf. natten_merge() takes the results of such parts.
  *
+ * **Speed**: windows of more than 2^24 tokens on the last axis, of tensors that sum in
+ * fp32, are computed by the reference backend: in double, by one thread.
+ *
  * **GPUs**: tensors in the memory of an NVIDIA GPU (#NATTEN_CUDA) are computed on
  * there, in the context that their memory belongs to, on the caller's stream, and
  * without waiting: a call has put its work on the stream when it returns, and what

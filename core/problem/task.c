@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
  * Sums over a task.  Windows are products of axes, so the visible pairs are a product
- * too: one pass over the queries of each axis, however large the grid.  Numbers that do
- * not fit saturate: they are for plans and reports, and the tensors of such a call
- * would not fit either.        */
+ * too, of numbers that geometry/pairs.c gives.  Those that do not fit saturate: they
+ * are for plans and reports, and the tensors of such a call would not fit either. */
 #include "problem/task.h"
+
+#include "geometry/pairs.h"
 
 static int64_t saturating_product(int64_t a, int64_t b)
 {
@@ -26,27 +27,11 @@ int64_t natten_task_slots(const natten_task *task)
     return saturating_sum(slots, task->extras);
 }
 
-/* Visible pairs along one axis: at most 2^31 x 2^31. Only classes that have queries are
- * looked at: a few tokens of a grid can have a dilation of 2^31 - 1. */
-static int64_t axis_pairs(const natten_axis *axis)
-{
-    int64_t pairs = 0;
-    for (int32_t n = 0; n < natten_min(axis->dilation, axis->query_count); n++) {
-        int64_t token = (int64_t)axis->query_begin + n;
-        natten_class c = natten_axis_class(axis, (int32_t)(token % axis->dilation));
-        for (int32_t g = c.queries.begin; g < c.queries.end; g++) {
-            natten_span keys = natten_class_keys(&c, g);
-            pairs += keys.end - keys.begin;
-        }
-    }
-    return pairs;
-}
-
 int64_t natten_task_pairs(const natten_task *task)
 {
     int64_t pairs = 1, queries = 1;
     for (int a = 0; a < 3; a++) {
-        pairs = saturating_product(pairs, axis_pairs(&task->axis[a]));
+        pairs = saturating_product(pairs, natten_pairs_on_axis(&task->axis[a]));
         queries = saturating_product(queries, task->axis[a].query_count);
     }
     return saturating_sum(pairs, saturating_product(queries, task->extras));
