@@ -9,6 +9,7 @@ through operators of that framework, which call the functions ``_..._arrays`` he
 The signatures with their exact result types stand in ``_functional.pyi``.
 """
 
+import operator
 import sys
 from typing import NamedTuple
 
@@ -55,6 +56,58 @@ class Params(NamedTuple):
     key_begin: object = None
     backend: object = None
     flags: int = 0
+
+
+_AXES = (
+    "kernel_size", "stride", "dilation", "is_causal", "grid_length", "query_begin",
+    "key_begin",
+)
+
+
+def listed(params):
+    """Params for a framework that keeps them in a graph: per-axis values are lists, one
+    integer for each axis and none for the default, and scale is a float or None.
+
+    What is no integer or no number is refused as params.h refuses it.
+    """
+    values = []
+    for name, value in zip(Params._fields, params):
+        if name in _AXES:
+            value = _integers(value, params.rank, name)
+        values.append(_number(value) if name == "scale" else value)
+    return Params(*values)
+
+
+def _integers(value, rank, name):
+    if value is None:
+        return []
+    # Tuples, lists, ranges and arrays of NumPy; what has no axes is one number.
+    if isinstance(value, (int, str)) or not hasattr(value, "__len__"):
+        return [_integer(value, name)] * rank
+    if getattr(value, "ndim", 1) == 0:
+        return [_integer(value, name)] * rank
+    return [_integer(v, name) for v in value]
+
+
+def _integer(value, name):
+    if isinstance(value, (bool, np.bool_)):
+        return int(value)
+    # torch traces lengths that vary as SymInt; as numbers they would be constants.
+    if isinstance(value, int) or type(value).__name__ == "SymInt":
+        return value
+    try:
+        return operator.index(value)
+    except TypeError:
+        kind = type(value).__name__
+        raise TypeError(f"{name}: an integer is wanted, not {kind}") from None
+
+
+def _number(scale):
+    if scale is None:
+        return None
+    if isinstance(scale, str):
+        raise TypeError("scale: a number or None is wanted, not str")
+    return float(scale)
 
 
 class Gradients(NamedTuple):
@@ -191,9 +244,19 @@ def _backward(
     lse, grad_lse,
 ):
     """All gradients; out and lse are computed when they are not given."""
+    inputs = query, key, value, bias, additional_keys, additional_values
+    framework = _framework(query)
+    forward = _forward_arrays if framework is None else framework.plain_forward
     if _neither(out, lse):
-        inputs = query, key, value, bias, additional_keys, additional_values
-        out, lse = _forward_arrays(params, *inputs, True)
+        out, lse = forward(params, *inputs, True)
+    backward = _backward_arrays if framework is None else framework.backward
+    return Gradients(*backward(params, *inputs, out, lse, grad_out, grad_lse))
+
+
+def _backward_arrays(
+    params, query, key, value, bias, additional_keys, additional_values, out, lse,
+    grad_out, grad_lse,
+):
     make = maker_like(query)
     gradients = Gradients(
         _like(make, query, "query"),
@@ -388,10 +451,12 @@ def attention(
     additional_keys=None,
     additional_values=None,
     bias=None,
+    seqlens_Q=None,
+    seqlens_KV=None,
     cumulative_seqlen_Q=None,
     cumulative_seqlen_KV=None,
-    seqlen_Q=None,
-    seqlen_KV=None,
+    max_seqlen_Q=None,
+    max_seqlen_KV=None,
     return_lse=False,
     backend=None,
     **ignored,
@@ -405,11 +470,12 @@ def attention(
     value : array [batch, length_kv, heads_kv, head_dim_v]
     is_causal : query i sees keys 0 to i, aligned at the first of both
     bias : array [heads, 2 max(length, length_kv) - 1], or None
-    seqlen_Q, seqlen_KV : lengths of sequences that are packed one after the other
+    seqlens_Q, seqlens_KV : lengths of sequences that are packed one after the other
         Both or neither, of a batch of 1; each sequence attends to itself alone. A
         sequence without keys gives out 0 and lse -inf. Not together with bias or
         additional tokens.
     cumulative_seqlen_Q, cumulative_seqlen_KV : the same as running sums, 0 first
+    max_seqlen_Q, max_seqlen_KV : not used, since the sums say it
 
     The others, what it returns and what it raises are as for :func:`na1d`.
 
@@ -417,7 +483,7 @@ def attention(
     """
     backend = _upstream.backend_of(backend, ignored)
     packed = _packing(
-        cumulative_seqlen_Q, cumulative_seqlen_KV, seqlen_Q, seqlen_KV, query, key
+        cumulative_seqlen_Q, cumulative_seqlen_KV, seqlens_Q, seqlens_KV, query, key
     )
     if packed is None:
         return _forward(
@@ -435,6 +501,8 @@ def attention(
             pieces.append(_forward(params, q, k, v, None, None, None, True))
         elif q0 < q1:
             pieces.append(_without_keys(q, value))
+    if not pieces:
+        pieces.append(_without_keys(query, value))
     out, lse = (_joined(part) for part in zip(*pieces))
     return (out, lse) if return_lse else out
 
@@ -604,10 +672,12 @@ def na_qk_backward(
         _rank_of(query, "query"), kernel_size, stride, dilation, is_causal, scale,
         grid_length, query_begin, key_begin, backend,
     )
-    return _qk_backward_arrays(params, query, key, grad_attn, bias, additional_keys)
+    framework = _framework(query)
+    backward = _qk_backward_arrays if framework is None else framework.qk_backward
+    return QKGradients(*backward(params, query, key, bias, additional_keys, grad_attn))
 
 
-def _qk_backward_arrays(params, query, key, grad_attn, bias, additional_keys):
+def _qk_backward_arrays(params, query, key, bias, additional_keys, grad_attn):
     make = maker_like(query)
     gradients = QKGradients(
         grad_query=_like(make, query, "query"),
@@ -699,10 +769,12 @@ def na_av_backward(
         _rank_of(attn, "attn"), kernel_size, stride, dilation, is_causal, None,
         grid_length, query_begin, key_begin, backend,
     )
-    return _av_backward_arrays(params, attn, value, grad_out, additional_values)
+    framework = _framework(attn)
+    backward = _av_backward_arrays if framework is None else framework.av_backward
+    return AVGradients(*backward(params, attn, value, additional_values, grad_out))
 
 
-def _av_backward_arrays(params, attn, value, grad_out, additional_values):
+def _av_backward_arrays(params, attn, value, additional_values, grad_out):
     make = maker_like(attn)
     gradients = AVGradients(
         grad_attn=_like(make, attn, "attn"),
@@ -770,7 +842,15 @@ def merge_attentions_backward(
     """
     outputs, lse_tensors = tuple(outputs), tuple(lse_tensors)
     if _neither(out, lse):
-        out, lse = _merge_arrays(outputs, lse_tensors)
+        out, lse = merge_attentions(outputs, lse_tensors)
+    framework = _framework(outputs[0])
+    backward = (
+        _merge_backward_arrays if framework is None else framework.merge_backward
+    )
+    return backward(outputs, lse_tensors, out, lse, grad_out, grad_lse)
+
+
+def _merge_backward_arrays(outputs, lse_tensors, out, lse, grad_out, grad_lse):
     grad_outputs = _each_like(outputs, "outputs")
     grad_lses = _each_like(lse_tensors, "lses")
     capi.natten_merge_backward(
@@ -812,6 +892,10 @@ def plan(
     params = Params(
         _rank_of(query, "query"), kernel_size, stride, dilation, is_causal, scale,
         grid_length, query_begin, key_begin, backend,
+    )
+    query, key, value, additional_keys = (
+        x.detach() if hasattr(x, "detach") else x
+        for x in (query, key, value, additional_keys)
     )
     if operation not in _OPERATIONS:
         words = ", ".join(map(repr, _OPERATIONS))

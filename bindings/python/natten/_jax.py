@@ -6,6 +6,7 @@ whose backward pass is another one.  This module is imported when the first arra
 comes in, so JAX is there.
 """
 
+import math
 from functools import partial
 
 import jax
@@ -13,8 +14,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from . import _functional as arrays
+from . import capi
 
-__all__ = ["av", "forward", "full_like", "joined", "merge", "qk"]
+__all__ = [
+    "av", "av_backward", "backward", "forward", "full_like", "joined", "merge",
+    "merge_backward", "plain_forward", "qk", "qk_backward",
+]
 
 
 def _accumulator(dtype):
@@ -24,12 +29,18 @@ def _accumulator(dtype):
 def _hashable(params):
     """JAX keeps static arguments in dictionaries."""
     return arrays.Params(
-        *[
-            tuple(int(x) for x in v) if hasattr(v, "__len__") and not isinstance(v, str)
-            else v
-            for v in params
-        ]
+        *[tuple(v) or None if isinstance(v, list) else v for v in arrays.listed(params)]
     )
+
+
+def _checked(params, operation, query, key, value=None, additional_keys=None):
+    """What is not legal is refused here, as ValueError, before it is in a program that
+    is compiled and run elsewhere.  Arrays of one element that is repeated stand in."""
+    stand_ins = [
+        None if x is None else np.broadcast_to(np.zeros((), x.dtype), x.shape)
+        for x in (query, key, value, additional_keys)
+    ]
+    capi.natten_supported(params, operation, *stand_ins)
 
 
 def _struct(shape, dtype):
@@ -63,7 +74,8 @@ def joined(pieces):
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _forward(params, *inputs):
-    q, v = inputs[0], inputs[2]
+    q, k, v, _, ak, _ = inputs
+    _checked(params, capi.NATTEN_FORWARD, q, k, v, ak)
     results = (
         _struct((*q.shape[:-1], v.shape[-1]), q.dtype),
         _struct(q.shape[:-1], _accumulator(q.dtype)),
@@ -80,15 +92,14 @@ def _forward_save(params, *inputs):
 
 def _forward_gradient(params, saved, gradients):
     inputs, results = saved
+    return _backward(params, *inputs, *results, *gradients)
 
-    def compute(q, k, v, bias, ak, av, out, lse, grad_out, grad_lse):
-        return tuple(
-            arrays._backward(
-                params, q, k, v, grad_out, ak, av, bias, out, lse, grad_lse
-            )
-        )
 
-    return _call(compute, _structs(inputs), *inputs, *results, *gradients)
+def _backward(params, *arguments):
+    def compute(*given):
+        return tuple(arrays._backward_arrays(params, *given))
+
+    return _call(compute, _structs(arguments[:6]), *arguments)
 
 
 _forward.defvjp(_forward_save, _forward_gradient)
@@ -99,16 +110,27 @@ def forward(params, *inputs):
     return _forward(_hashable(params), *inputs)
 
 
+def plain_forward(params, *inputs_and_want):
+    """The same, for a gradient that is asked for by name."""
+    return forward(params, *inputs_and_want[:-1])
+
+
+def backward(params, *arguments):
+    """query to additional_values, out, lse, grad_out, grad_lse -> six gradients."""
+    q, k, v, _, ak, _ = arguments[:6]
+    params = _hashable(params)
+    _checked(params, capi.NATTEN_BACKWARD, q, k, v, ak)
+    return _backward(params, *arguments)
+
+
 # ---- the unfused pair ----------------------------------------------------------------
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _qk(params, *inputs):
-    q, extras = inputs[0], inputs[3]
-    window = params.kernel_size
-    if not isinstance(window, tuple):
-        window = (window,) * params.rank
-    slots = int(np.prod(window)) + (0 if extras is None else extras.shape[1])
+    q, k, _, extras = inputs
+    _checked(params, capi.NATTEN_QK, q, k, None, extras)
+    slots = math.prod(params.kernel_size) + (0 if extras is None else extras.shape[1])
     return _call(
         lambda *given: arrays._qk_arrays(params, *given),
         _struct((*q.shape[:-1], slots), q.dtype),
@@ -117,8 +139,8 @@ def _qk(params, *inputs):
 
 
 def _qk_gradient(params, inputs, grad_attn):
-    def compute(q, k, bias, ak, grad_attn):
-        return tuple(arrays._qk_backward_arrays(params, q, k, grad_attn, bias, ak))
+    def compute(*given):
+        return tuple(arrays._qk_backward_arrays(params, *given))
 
     return _call(compute, _structs(inputs), *inputs, grad_attn)
 
@@ -131,9 +153,18 @@ def qk(params, *inputs):
     return _qk(_hashable(params), *inputs)
 
 
+def qk_backward(params, *arguments):
+    """query, key, bias, additional_keys, grad_attn -> four gradients."""
+    params = _hashable(params)
+    q, k, _, ak, _ = arguments
+    _checked(params, capi.NATTEN_QK_BACKWARD, q, k, None, ak)
+    return _qk_gradient(params, arguments[:4], arguments[4])
+
+
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _av(params, *inputs):
-    attn, value = inputs[:2]
+    attn, value, _ = inputs
+    _checked(params, capi.NATTEN_AV, attn, value)
     return _call(
         lambda *given: arrays._av_arrays(params, *given),
         _struct((*attn.shape[:-1], value.shape[-1]), attn.dtype),
@@ -142,8 +173,8 @@ def _av(params, *inputs):
 
 
 def _av_gradient(params, inputs, grad_out):
-    def compute(attn, value, av, grad_out):
-        return tuple(arrays._av_backward_arrays(params, attn, value, grad_out, av))
+    def compute(*given):
+        return tuple(arrays._av_backward_arrays(params, *given))
 
     return _call(compute, _structs(inputs), *inputs, grad_out)
 
@@ -154,6 +185,13 @@ _av.defvjp(lambda params, *inputs: (_av(params, *inputs), inputs), _av_gradient)
 def av(params, *inputs):
     """out."""
     return _av(_hashable(params), *inputs)
+
+
+def av_backward(params, *arguments):
+    """attn, value, additional_values, grad_out -> three gradients."""
+    params = _hashable(params)
+    _checked(params, capi.NATTEN_AV_BACKWARD, *arguments[:2])
+    return _av_gradient(params, arguments[:3], arguments[3])
 
 
 # ---- merging -------------------------------------------------------------------------
@@ -173,10 +211,8 @@ def _merge_save(outputs, lses):
 def _merge_gradient(saved, gradients):
     inputs, results = saved
 
-    def compute(outputs, lses, out, lse, grad_out, grad_lse):
-        grads, grad_lses = arrays.merge_attentions_backward(
-            outputs, lses, grad_out, out=out, lse=lse, grad_lse=grad_lse
-        )
+    def compute(*given):
+        grads, grad_lses = arrays._merge_backward_arrays(*given)
         return tuple(grads), tuple(grad_lses)
 
     return _call(compute, _structs(inputs), *inputs, *results, *gradients)
@@ -188,3 +224,10 @@ _merge.defvjp(_merge_save, _merge_gradient)
 def merge(outputs, lse_tensors):
     """(out, lse)."""
     return _merge(tuple(outputs), tuple(lse_tensors))
+
+
+def merge_backward(outputs, lse_tensors, out, lse, grad_out, grad_lse):
+    """A list of gradients for the outputs, and one for their lses."""
+    inputs = tuple(outputs), tuple(lse_tensors)
+    grads = _merge_gradient((inputs, (out, lse)), (grad_out, grad_lse))
+    return tuple(map(list, grads))

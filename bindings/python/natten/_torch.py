@@ -19,7 +19,10 @@ import torch
 
 from . import _functional as arrays
 
-__all__ = ["av", "forward", "full_like", "joined", "merge", "qk"]
+__all__ = [
+    "av", "av_backward", "backward", "forward", "full_like", "joined", "merge",
+    "merge_backward", "plain_forward", "qk", "qk_backward",
+]
 
 _REGISTERED = hasattr(torch.library, "custom_op")
 
@@ -34,28 +37,9 @@ _PARAM_COUNT = 11
 # ---- parameters ----------------------------------------------------------------------
 
 
-def _per_axis(value, rank):
-    """A list, as a schema wants it: one value per axis, empty for the default."""
-    if value is None:
-        return []
-    # Tuples, lists, ranges and arrays of NumPy; what has no axes is one number.
-    if isinstance(value, (int, bool)) or not hasattr(value, "__len__"):
-        return [int(value)] * rank
-    if getattr(value, "ndim", 1) == 0:
-        return [int(value)] * rank
-    if isinstance(value, str):
-        raise TypeError(f"an integer or one for each axis, not {value!r}")
-    return [int(v) for v in value]
-
-
 def _flat(params):
     """Params as arguments of an operator."""
-    axes = [
-        _per_axis(params[i], params.rank) if i in (1, 2, 3, 4, 6, 7, 8) else params[i]
-        for i in range(_PARAM_COUNT)
-    ]
-    axes[5] = None if params.scale is None else float(params.scale)
-    return axes
+    return list(arrays.listed(params))
 
 
 def _params(flat):
@@ -79,6 +63,8 @@ def _tensor(array):
 
 def _autocast_dtype(device):
     """What autocast computes in on a device, or None where it is off."""
+    if device not in ("cpu", "cuda"):
+        return None
     if _REGISTERED:
         if torch.is_autocast_enabled(device):
             return torch.get_autocast_dtype(device)
@@ -199,7 +185,7 @@ def _function(name, schema, compute, fake, save, gradient):
             output = compute(*inputs)
             ctx.sizes = sizes
             save(ctx, inputs, output)
-            return output
+            return tuple(output) if isinstance(output, list) else output
 
         @staticmethod
         def backward(ctx, *gradients):
@@ -212,13 +198,6 @@ def _function(name, schema, compute, fake, save, gradient):
     Function.__name__ = f"natten_{name}"
 
     def operator(*values):
-        # Within a backward pass nothing is recorded, and lists of results are legal.
-        if gradient is _refuse:
-            if torch.is_grad_enabled() and any(
-                torch.is_tensor(v) and v.requires_grad for v in values
-            ):
-                _refuse(None)
-            return compute(*values)
         sizes, flat = spread(values)
         return Function.apply(sizes, *flat)
 
@@ -255,13 +234,8 @@ def _forward_gradient(ctx, grad_out, grad_lse):
 
 
 def _backward(q, k, v, bias, ak, av, out, lse, grad_out, grad_lse, *flat):
-    q, k, v, bias, ak, av, out, lse, grad_out, grad_lse = _detached(
-        (q, k, v, bias, ak, av, out, lse, grad_out, grad_lse)
-    )
-    gradients = arrays._backward(
-        _params(flat), q, k, v, grad_out, ak, av, bias, out, lse, grad_lse
-    )
-    return _or_empty(gradients, q)
+    tensors = _detached((q, k, v, bias, ak, av, out, lse, grad_out, grad_lse))
+    return _or_empty(arrays._backward_arrays(_params(flat), *tensors), q)
 
 
 def _backward_fake(q, k, v, bias, ak, av, out, lse, grad_out, grad_lse, *flat):
@@ -292,10 +266,8 @@ def _qk_gradient(ctx, grad_attn):
 
 
 def _qk_backward(q, k, bias, ak, grad_attn, *flat):
-    q, k, bias, ak, grad_attn = _detached((q, k, bias, ak, grad_attn))
-    return _or_empty(
-        arrays._qk_backward_arrays(_params(flat), q, k, grad_attn, bias, ak), q
-    )
+    tensors = _detached((q, k, bias, ak, grad_attn))
+    return _or_empty(arrays._qk_backward_arrays(_params(flat), *tensors), q)
 
 
 def _qk_backward_fake(q, k, bias, ak, grad_attn, *flat):
@@ -322,10 +294,8 @@ def _av_gradient(ctx, grad_out):
 
 
 def _av_backward(attn, v, av, grad_out, *flat):
-    attn, v, av, grad_out = _detached((attn, v, av, grad_out))
-    return _or_empty(
-        arrays._av_backward_arrays(_params(flat), attn, v, grad_out, av), attn
-    )
+    tensors = _detached((attn, v, av, grad_out))
+    return _or_empty(arrays._av_backward_arrays(_params(flat), *tensors), attn)
 
 
 def _av_backward_fake(attn, v, av, grad_out, *flat):
@@ -357,10 +327,9 @@ def _merge_gradient(ctx, grad_out, grad_lse):
 
 
 def _merge_backward(outputs, lses, out, lse, grad_out, grad_lse):
-    out, lse, grad_out, grad_lse = _detached((out, lse, grad_out, grad_lse))
-    grads, grad_lses = arrays.merge_attentions_backward(
-        _detached(outputs), _detached(lses), grad_out, out=out, lse=lse,
-        grad_lse=grad_lse,
+    grads, grad_lses = arrays._merge_backward_arrays(
+        _detached(outputs), _detached(lses),
+        *_detached((out, lse, grad_out, grad_lse)),
     )
     return [*grads, *grad_lses]
 
@@ -431,16 +400,44 @@ def forward(params, query, key, value, bias, additional_keys, additional_values)
     return ops.forward(q, k, v, bias, ak, av, *_flat(params))
 
 
+def plain_forward(params, *inputs_and_want):
+    """(out, lse) in the inputs' own type, whatever autocast says: for a gradient, whose
+    arrays have to agree."""
+    *inputs, _ = inputs_and_want
+    return ops.forward(*map(_tensor, inputs), *_flat(params))
+
+
+def _explicit(operator, count, params, tensors):
+    """A gradient that was asked for by name: one for each of the first `count`."""
+    tensors = [_tensor(x) for x in tensors]
+    return _given(operator(*tensors, *_flat(params)), tensors[:count])
+
+
+def backward(params, *tensors):
+    """query to additional_values, out, lse, grad_out, grad_lse -> six gradients."""
+    return _explicit(ops.backward, 6, params, tensors)
+
+
 def qk(params, query, key, bias, additional_keys):
     """attn."""
     (q, k, ak), (bias,) = _cast((query, key, additional_keys), (bias,))
     return ops.qk(q, k, bias, ak, *_flat(params))
 
 
+def qk_backward(params, *tensors):
+    """query, key, bias, additional_keys, grad_attn -> four gradients."""
+    return _explicit(ops.qk_backward, 4, params, tensors)
+
+
 def av(params, attn, value, additional_values):
     """out."""
     tensors, _ = _cast((attn, value, additional_values))
     return ops.av(*tensors, *_flat(params))
+
+
+def av_backward(params, *tensors):
+    """attn, value, additional_values, grad_out -> three gradients."""
+    return _explicit(ops.av_backward, 3, params, tensors)
 
 
 def merge(outputs, lse_tensors):
@@ -450,30 +447,45 @@ def merge(outputs, lse_tensors):
     )
 
 
+def merge_backward(outputs, lse_tensors, out, lse, grad_out, grad_lse):
+    """A list of gradients for the outputs, and one for their lses."""
+    gradients = ops.merge_backward(
+        [_tensor(x) for x in outputs], [_tensor(x) for x in lse_tensors],
+        *map(_tensor, (out, lse, grad_out, grad_lse)),
+    )
+    count = len(outputs)
+    return list(gradients[:count]), list(gradients[count:])
+
+
 # ---- operations counted --------------------------------------------------------------
 
 
 def _count_flops():
-    """Formulas for torch.utils.flop_counter: two per product and sum, windows full."""
-    from torch.utils.flop_counter import register_flop_formula
+    """Formulas for torch.utils.flop_counter: two per product and sum, windows full.
+
+    A window is as long as the keys where it is the window of attention over fewer keys
+    than queries.
+    """
+    from torch.utils.flop_counter import flop_registry, register_flop_formula
 
     def rows(shape):
         return math.prod(shape[:-1])
 
-    def slots(kernel, extras):
-        return math.prod(kernel) + (0 if extras is None else extras[1])
+    def slots(kernel, keys, extras):
+        window = math.prod(map(min, kernel, keys[1:-2]))
+        return window + (0 if extras is None else extras[1])
 
     def forward_flops(q, k, v, bias, ak, av, rank, kernel, *rest, **kw):
-        return 2 * rows(q) * slots(kernel, ak) * (q[-1] + v[-1])
+        return 2 * rows(q) * slots(kernel, k, ak) * (q[-1] + v[-1])
 
     def backward_flops(
         q, k, v, bias, ak, av, out, lse, go, gl, rank, kernel, *rest, **kw
     ):
         # S and dP again, dQ and dK, dV.
-        return 2 * rows(q) * slots(kernel, ak) * (3 * q[-1] + 2 * v[-1])
+        return 2 * rows(q) * slots(kernel, k, ak) * (3 * q[-1] + 2 * v[-1])
 
     def qk_flops(q, k, bias, ak, rank, kernel, *rest, **kw):
-        return 2 * rows(q) * slots(kernel, ak) * q[-1]
+        return 2 * rows(q) * slots(kernel, k, ak) * q[-1]
 
     def av_flops(attn, v, av, *rest, **kw):
         return 2 * math.prod(attn) * v[-1]
@@ -488,6 +500,9 @@ def _count_flops():
         (natten.av_backward, lambda *a, **kw: 2 * av_flops(*a, **kw)),
     ):
         register_flop_formula(operator)(formula)
+        # torch 2.4 notes the overload, and looks for the operator.
+        if operator not in flop_registry:
+            flop_registry[operator] = flop_registry[operator.default]
 
 
 if _REGISTERED:

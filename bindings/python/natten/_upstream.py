@@ -5,6 +5,7 @@ A tile shape, a schedule or a backend of another library means nothing here; a s
 that names one still runs, and is told so once per process.
 """
 
+import sys
 import warnings
 from typing import Any, Dict, Optional
 
@@ -30,8 +31,6 @@ _KEYWORDS = {
     "run_persistent_kernel",
     "kernel_schedule",
     "torch_compile",
-    "max_seqlen_Q",
-    "max_seqlen_KV",
     "use_autograd_fix",
 }
 _warned = False
@@ -45,8 +44,19 @@ def backend_of(backend: Optional[str], keywords: Dict[str, Any]) -> Optional[str
     for name in keywords:
         if name not in _KEYWORDS:
             raise TypeError(f"unexpected keyword argument {name!r}")
-    _warn_once(", ".join([*keywords, *([f"backend={backend!r}"] if foreign else [])]))
+    said = [name for name, value in keywords.items() if value is not None]
+    if foreign:
+        said.append(f"backend={backend!r}")
+    # A warning would break the graph of torch.compile, which traces this.
+    if said and not _traced_by_torch():
+        _warn_once(", ".join(said))
     return None if foreign else backend
+
+
+def _traced_by_torch() -> bool:
+    torch = sys.modules.get("torch")
+    compiler = getattr(torch, "compiler", None)
+    return hasattr(compiler, "is_compiling") and bool(compiler.is_compiling())
 
 
 def _warn_once(what: str) -> None:

@@ -4,8 +4,8 @@
 Today's (na1d, na2d, na3d, attention, merge_attentions) are those of ``natten``.  The
 older ones are the unfused pair on heads-first arrays: tokens [batch, heads, axes...,
 head_dim], weights [batch, heads, axes..., slots], additional tokens [batch, heads,
-extras,
-head_dim]; they apply no scale.  They work on every kind of array that ``natten`` takes.
+extras, head_dim]; they apply no scale.  They work on every kind of array that
+``natten`` takes.
 """
 
 from typing import Any, Callable, Sequence, Union

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ._functional import na1d, na2d, na3d, na_av, na_qk
+from ._functional import _integers, na1d, na2d, na3d, na_av, na_qk
 
 __all__ = [
     "LegacyNeighborhoodAttention",
@@ -49,12 +49,11 @@ def _heads_come_second(dim, second, third):
     """Whether (dim, second, third) is (dim, num_heads, kernel_size).
 
     Decided by what can't be a number of heads: a tuple, or what does not divide dim.
+    Two equal numbers are told apart too, because the first releases had a bias there.
     """
     def heads(value):
         return isinstance(value, int) and value > 0 and dim % value == 0
 
-    if second == third:
-        return True
     if heads(second) != heads(third):
         return heads(second)
     if not heads(second):
@@ -100,7 +99,8 @@ def _arguments(args, given):
     elif args:
         second, third, *rest = args
         rest_names = _TODAY
-        if _heads_come_second(given["embed_dim"], second, third):
+        either = second == third and {"bias", "rel_pos_bias"} & set(given)
+        if either or _heads_come_second(given["embed_dim"], second, third):
             put("num_heads", second), put("kernel_size", third)
             if len(rest) == 1:
                 raise TypeError(
@@ -127,10 +127,10 @@ def _arguments(args, given):
 
 
 def _per_axis(value, rank, name):
-    values = (value,) * rank if isinstance(value, (int, bool)) else tuple(value)
+    values = _integers(value, rank, name)
     if len(values) != rank:
         raise ValueError(f"{name}: {value} is not one value, nor {rank}")
-    return values
+    return tuple(values)
 
 
 class _NeighborhoodAttention(nn.Module):
@@ -147,7 +147,7 @@ class _NeighborhoodAttention(nn.Module):
         is_causal=False, qkv_bias=True, qk_scale=None, attn_drop=0.0, proj_drop=0.0,
         strict=False,
     ):
-        if embed_dim % num_heads:
+        if num_heads < 1 or embed_dim % num_heads:
             raise ValueError(f"num_heads {num_heads} does not divide dim {embed_dim}")
         self.embed_dim = self.dim = embed_dim
         self.num_heads = num_heads
@@ -161,11 +161,11 @@ class _NeighborhoodAttention(nn.Module):
         }
         for name, value in axes.items():
             setattr(self, name, _per_axis(value, self.rank, name))
+        self.is_causal = tuple(map(bool, self.is_causal))
         self.strict = strict
         self.qkv = nn.Linear(embed_dim, 3 * embed_dim, bias=qkv_bias)
         if bias:
-            sizes = [2 * k - 1 for k in self.kernel_size]
-            self.rpb = nn.Parameter(torch.zeros(num_heads, *sizes))
+            self.rpb = self._new_rpb()
             nn.init.trunc_normal_(self.rpb, std=0.02, mean=0.0, a=-2.0, b=2.0)
         else:
             self.register_parameter("rpb", None)
@@ -173,18 +173,19 @@ class _NeighborhoodAttention(nn.Module):
         self.proj = nn.Linear(embed_dim, embed_dim)
         self.proj_drop = nn.Dropout(proj_drop)
 
+    def _new_rpb(self):
+        sizes = [2 * k - 1 for k in self.kernel_size]
+        return nn.Parameter(self.qkv.weight.new_zeros(self.num_heads, *sizes))
+
     def _load_from_state_dict(self, state_dict, prefix, *rest):
         # A checkpoint decides whether there is a bias: models of all eras load as they
         # are.  Optimizers have to be made after loading.
         given = state_dict.get(prefix + "rpb")
         if given is not None and self.rpb is None:
-            self.rpb = nn.Parameter(torch.empty_like(given, device=self._like().device))
+            self.rpb = self._new_rpb()
         elif given is None and prefix + "qkv.weight" in state_dict:
             self.rpb = None
         super()._load_from_state_dict(state_dict, prefix, *rest)
-
-    def _like(self):
-        return self.qkv.weight
 
     def forward(self, x):
         if x.dim() != self.rank + 2:
@@ -243,8 +244,7 @@ _CONSTRUCTORS = """
     By position, (dim, kernel_size, num_heads, ...) of the first releases and (dim,
     num_heads, kernel_size, ...) of the later ones are told apart by which number
     divides dim; where both do, and where a further position means two things,
-    TypeError asks
-    for names.
+    TypeError asks for names.
 
     There is a relative position bias if rel_pos_bias or bias says so; when neither is
     given, if `dim` was named or the order of the first releases used. A state_dict that

@@ -97,7 +97,60 @@ def test_merging_and_its_gradient(random):
             np.testing.assert_allclose(a, b, atol=1e-5)
 
 
-def test_large_arrays_reach_the_callback(random):
-    q = jnp.asarray(random.normal(size=(1, 96, 96, 4, 32)), "float32")
-    f = jax.jit(jax.grad(lambda q: natten.na2d(q, q, q, 3).sum()))
-    assert np.isfinite(np.asarray(f(q))).all()
+def test_gradients_by_name_are_arrays_of_jax(inputs, random):
+    q, k, v, bias, ak, av = inputs
+    grad = random.normal(size=(*q.shape[:-1], v.shape[-1])).astype("f4")
+
+    def named(q, k, v):
+        return natten.na_backward(q, k, v, grad, 3, bias=None)
+
+    got, expected = jax.jit(named)(*map(jnp.asarray, (q, k, v))), named(q, k, v)
+    assert isinstance(got.grad_key, jax.Array) and got.grad_bias is None
+    for a, b in zip(got[:3], expected):
+        assert np.asarray(a).tobytes() == b.tobytes()
+    attn = natten.na_qk(q, k, 3)
+    for f, given in (
+        (natten.na_qk_backward, (q, k, attn)), (natten.na_av_backward, (attn, v, grad)),
+    ):
+        pair = f(*map(jnp.asarray, given), 3), f(*given, 3)
+        for a, b in zip(*pair):
+            assert a is b is None or np.asarray(a).tobytes() == b.tobytes()
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_half_types_have_the_bits_of_numpy(inputs, dtype):
+    if dtype == "bfloat16":
+        dtype = pytest.importorskip("ml_dtypes").bfloat16
+    given = [x if x.ndim == 3 else x.astype(dtype) for x in inputs]
+    for a, b in zip(fused(*map(jnp.asarray, given)), fused(*given)):
+        assert a.dtype == b.dtype and np.asarray(a).tobytes() == b.tobytes()
+
+
+@pytest.mark.parametrize("wrap", [lambda f: f, jax.jit], ids=["eager", "jit"])
+def test_what_is_illegal_is_refused_before_it_is_compiled(wrap):
+    q = jnp.zeros((1, 5, 2, 3))
+    for function in (
+        lambda q: natten.na1d(q, q, q, 6), lambda q: natten.na_qk(q, q, 6),
+        lambda q: natten.na_backward(q, q, q, q, 6),
+    ):
+        with pytest.raises(ValueError, match=r"kernel_size\[length\]=6"):
+            wrap(function)(q)
+    with pytest.raises(TypeError, match="an integer is wanted, not float"):
+        natten.na1d(q, q, q, 3.5)
+
+
+def test_arrays_of_64_mib_reach_the_library_under_jit_and_grad(random):
+    q = jnp.asarray(random.random((1, 362, 362, 4, 32), "f4"))
+    assert q.nbytes > 2**26 - 2**16
+
+    def loss(q):
+        # Products, so that compiled code makes the arrays that the library reads.
+        return jnp.square(natten.na2d(q * 2, q, q, 2)).sum()
+
+    value, gradient = jax.jit(jax.value_and_grad(loss))(q)
+    q = np.asarray(q)
+    expected = natten.na2d(q * 2, q, q, 2)
+    np.testing.assert_allclose(value, np.square(expected).sum(dtype="f8"), rtol=1e-4)
+    g = natten.na_backward(q * 2, q, q, expected * 2, 2)
+    total = g.grad_query * 2 + g.grad_key + g.grad_value
+    np.testing.assert_allclose(gradient, total, rtol=1e-5, atol=1e-5)

@@ -5,6 +5,7 @@ import copy
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 import natten
@@ -45,6 +46,8 @@ def made(*args, **kwargs):
         ((32, 4, (7, 7)), {}, (7, 4, 1, False)),
         ((32, (7, 7), 4), dict(dilation=None), (7, 4, 1, True)),
         ((32, 4), dict(kernel_size=7), (7, 4, 1, False)),
+        ((32, 8, 8), dict(bias=True), (8, 8, 1, True)),
+        ((np.int64(32), np.int32(4)), dict(kernel_size=np.int64(7)), (7, 4, 1, False)),
         ((32, 7), dict(num_heads=4), (7, 4, 1, False)),
     ],
 )
@@ -56,6 +59,9 @@ def test_constructors_of_three_eras(args, kwargs, wanted):
     "args, kwargs, sentence",
     [
         ((32, 4, 8), {}, "by name"),
+        ((32, 8, 8), {}, "by name"),
+        ((), dict(dim=32, kernel_size=7, num_heads=0), "does not divide"),
+        ((), dict(dim=32, kernel_size=3.5, num_heads=4), "an integer is wanted"),
         ((32, 4), {}, "by name"),
         ((32, 4, 7, 2), {}, "stride.*dilation"),
         ((32, 5, 7), {}, "divide"),
@@ -192,6 +198,12 @@ def test_a_checkpoint_decides_whether_there_is_a_bias():
     assert torch.equal(loaded(x), with_bias(x)) and loaded.rpb.requires_grad
     loaded.load_state_dict(without.state_dict())
     assert torch.equal(loaded(x), without(x)) and loaded.rpb is None
+    wide = NA2(dim=8, kernel_size=5, num_heads=2)
+    with pytest.raises(RuntimeError, match="size mismatch for rpb"):
+        without.load_state_dict(wide.state_dict())
+    half = NA2(dim=8, kernel_size=3, num_heads=2).half()
+    loaded.load_state_dict(half.state_dict())
+    assert loaded.rpb.dtype == torch.float32
 
 
 @pytest.mark.skipif(not hasattr(torch.library, "custom_op"), reason="torch before 2.4")

@@ -94,7 +94,7 @@ def test_gradcheck_of_attention_and_packed_sequences():
         return natten.attention(*qkv, is_causal=True, return_lse=True)
 
     def packed(*qkv):
-        return natten.attention(*qkv, seqlen_Q=[3, 4], seqlen_KV=[4, 1])
+        return natten.attention(*qkv, seqlens_Q=[3, 4], seqlens_KV=[4, 1])
 
     assert torch.autograd.gradcheck(plain, (q, k, v))
     assert torch.autograd.gradcheck(packed, (q, k, v))
@@ -112,11 +112,13 @@ def test_packed_sequences_are_calls_of_their_own():
     assert torch.equal(out[:, 7:], natten.attention(q[:, 7:], k[:, 4:], v[:, 4:]))
     assert not out[:, 4:7].any() and (lse[:, 4:7] == -float("inf")).all()
     from_numpy = natten.attention(
-        q.numpy(), k.numpy(), v.numpy(), seqlen_Q=[4, 3, 2], seqlen_KV=[4, 0, 2]
+        q.numpy(), k.numpy(), v.numpy(), seqlens_Q=[4, 3, 2], seqlens_KV=[4, 0, 2]
     )
     assert (from_numpy == out.numpy()).all()
+    nothing = natten.attention(q[:, :0], k, v, seqlens_Q=[0, 0], seqlens_KV=[2, 4])
+    assert nothing.shape == (1, 0, 2, 4)
     with pytest.raises(ValueError, match="running sums"):
-        natten.attention(q, k, v, seqlen_Q=[4, 3], seqlen_KV=[4, 2])
+        natten.attention(q, k, v, seqlens_Q=[4, 3], seqlens_KV=[4, 2])
 
 
 def test_gradcheck_of_merging():
@@ -141,6 +143,46 @@ def test_gradients_are_those_of_na_backward():
     )
     for x, gradient in zip(given.values(), expected):
         assert torch.equal(x.grad, gradient)
+
+
+def test_gradients_by_name_take_tensors_that_want_gradients():
+    q, k, v, bias, ak, av = tensors(torch.float32).values()
+    window = {name: EVERYTHING[name] for name in ("stride", "dilation", "is_causal")}
+    grad = torch.randn(1, 4, 8, 2, 3)
+    named = natten.na_backward(q, k, v, grad, KERNEL, bias=bias, **window)
+    out = natten.na2d(q, k, v, KERNEL, bias=bias, **window)
+    for got, wanted in zip(named, torch.autograd.grad(out, (q, k, v, bias), grad)):
+        assert torch.equal(got, wanted)
+    assert named.grad_additional_keys is None
+    attn = natten.na_qk(q, k, KERNEL, **window)
+    grad_attn = (attn > -float("inf")).to(attn.dtype)
+    by_name = natten.na_qk_backward(q, k, grad_attn, KERNEL, **window)
+    expected = torch.autograd.grad(attn, (q, k), grad_attn)
+    assert all(map(torch.equal, by_name[:2], expected))
+    weights = torch.rand_like(grad_attn).requires_grad_()
+    by_name = natten.na_av_backward(weights, v, grad, KERNEL, **window)
+    product = natten.na_av(weights, v, KERNEL, **window)
+    expected = torch.autograd.grad(product, (weights, v), grad)
+    assert all(map(torch.equal, by_name[:2], expected))
+    with pytest.raises(NotImplementedError, match="gradients of gradients"):
+        named.grad_query.sum().backward()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        again = natten.na_backward(q, k, v, grad, KERNEL, bias=bias, **window)
+    assert torch.equal(again.grad_key, named.grad_key)
+    assert "bwd fp32" in natten.plan(q, k, v, KERNEL, operation="backward")
+
+
+@pytest.mark.parametrize("options, sentence", [
+    (dict(kernel_size=3.7), "kernel_size: an integer is wanted, not float"),
+    (dict(kernel_size="3"), "kernel_size: an integer is wanted, not str"),
+    (dict(kernel_size=[3.0]), "kernel_size: an integer is wanted, not float"),
+    (dict(kernel_size=3, dilation=None, scale="1"), "scale: a number or None"),
+])
+def test_what_is_no_number_is_refused_as_for_numpy(options, sentence):
+    q = torch.randn(1, 5, 1, 2)
+    for x in (q, q.numpy()):
+        with pytest.raises(TypeError, match=sentence):
+            natten.na1d(x, x, x, **options)
 
 
 def test_only_lse_or_only_one_input_may_want_a_gradient():
@@ -220,6 +262,7 @@ def test_names_of_other_backends_are_ignored_with_one_warning(monkeypatch):
                 backward_kv_splits=2,
             )
     assert torch.equal(got, expected) and len(seen) == 1
+    assert torch.equal(natten.na1d(q, q, q, 3, q_tile_shape=None), expected)
     with pytest.raises(TypeError, match="kernel"):
         natten.na1d(q, q, q, 3, kernel=3)
     with pytest.raises(ValueError, match="backend"):
@@ -267,7 +310,10 @@ def test_compiled_without_a_graph_break_equals_eager():
 
         def forward(self, x):
             q, k, v = self.qkv(x).unflatten(-1, (3, 2, 4)).unbind(-3)
-            out, lse = natten.na2d(q, k, v, 3, bias=self.bias, return_lse=True)
+            out, lse = natten.na2d(
+                q, k, v, 3, bias=self.bias, return_lse=True, backend="cutlass-fna",
+                q_tile_shape=(8, 8),
+            )
             return x + out.flatten(-2) * lse.mean(-1, keepdim=True).sigmoid()
 
     model = torch.nn.Sequential(Layer(), Layer())
@@ -281,6 +327,23 @@ def test_compiled_without_a_graph_break_equals_eager():
         results.append((y, *(p.grad.clone() for p in model.parameters())))
     for eager, traced in zip(*results):
         torch.testing.assert_close(traced, eager)
+
+
+@needs_operators
+def test_lengths_that_vary_are_compiled_once():
+    compiled_for = []
+
+    def backend(graph, examples):
+        compiled_for.append(examples)
+        return graph.forward
+
+    both = torch.compile(
+        natten.attention, fullgraph=True, dynamic=True, backend=backend
+    )
+    for length in (5, 6, 9, 12):
+        q, k = torch.randn(1, length, 2, 4), torch.randn(1, length + 2, 2, 4)
+        assert torch.equal(both(q, k, k), natten.attention(q, k, k))
+    assert len(compiled_for) == 1
 
 
 @needs_operators
@@ -301,3 +364,14 @@ def test_operations_are_counted():
         natten.na2d(q, q, q, 3).sum().backward()
     pairs = 2 * 5 * 6 * 3 * 9
     assert counter.get_total_flops() == 2 * pairs * (2 * 4 + 5 * 4)
+    with FlopCounterMode(display=False) as counter:
+        natten.attention(torch.randn(1, 9, 2, 4), *torch.randn(2, 1, 5, 2, 4))
+    assert counter.get_total_flops() == 2 * (9 * 2 * 5) * (2 * 4)
+
+
+@needs_operators
+def test_tensors_without_memory_have_shapes():
+    q = torch.empty(2, 5, 6, 3, 4, dtype=torch.bfloat16, device="meta")
+    out, lse = natten.na2d(q, q, q, 3, return_lse=True)
+    assert out.shape == q.shape and out.dtype == q.dtype
+    assert lse.shape == q.shape[:-1] and lse.dtype == torch.float32
