@@ -6,7 +6,7 @@
  * tree and wants the C types as they are), what Python and R share, Python, R, and at the
  * end the header itself, which the typemaps above it shape.  The C code behind the typemaps
  * lives in files of its own, so that it can be read and compiled as C:
- * python/arrays.h and python/params.h for Python.
+ * python/arrays.h, python/params.h and python/xla.h for Python.
  *
  * A trap: locals of %typemap(in) A, B (T tmp) belong to the last pattern only, so each
  * pattern gets a typemap of its own. */
@@ -40,6 +40,7 @@
 %{
 #include "arrays.h"
 #include "params.h"
+#include "xla.h"
 %}
 
 /* Arrays: `const` ones are read, the others written; None stands for NULL. */
@@ -159,6 +160,10 @@ COMPUTES(natten_merge_backward)
 PyObject *array_describe(PyObject *object, const char *name);
 %rename(slots) attn_slots;
 int64_t attn_slots(const natten_params *params, const natten_tensor *additional);
+
+/* For compiled programs of JAX: what they call, and its parameters as bytes. */
+PyObject *xla_target(bool cuda);
+PyObject *xla_params(const natten_params *params);
 #endif /* SWIGPYTHON */
 
 /* ---- R ---------------------------------------------------------------------------- */

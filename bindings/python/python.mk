@@ -10,7 +10,7 @@ py_capi = $(py_tree)/natten/capi.py
 # In the source tree, shipped, so that nobody needs SWIG to build a release.
 py_generated = $(py_wrap) $(py_capi)
 
-py_glue = %D%/arrays.h %D%/params.h
+py_glue = %D%/arrays.h %D%/params.h %D%/xla.h
 py_modules = %D%/natten/__init__.py %D%/natten/_arrays.py %D%/natten/_functional.py \
 	%D%/natten/_functional.pyi %D%/natten/_runtime.py \
 	%D%/natten/_gradcheck.py %D%/natten/_jax.py %D%/natten/_jax.pyi \

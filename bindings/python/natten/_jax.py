@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""The operations on JAX arrays, on the CPU: under jax.jit, jax.grad and eagerly.
+"""The operations on JAX arrays: under jax.jit, jax.grad and eagerly.
 
-Each is a callback that JAX makes from compiled code with NumPy arrays, and a custom_vjp
-whose backward pass is another one.  This module is imported when the first array of JAX
-comes in, so JAX is there.
+Compiled programs call the library by XLA's foreign function interface, on the CPU and
+on CUDA, with the arrays where they lie (xla.h is the other side); a custom_vjp makes a
+gradient of each.  This module is imported when the first array of JAX comes in, so JAX
+is there.
 """
 
 import math
@@ -20,6 +21,16 @@ __all__ = [
     "av", "av_backward", "backward", "forward", "full_like", "joined", "merge",
     "merge_backward", "plain_forward", "qk", "qk_backward",
 ]
+
+if not hasattr(jax, "ffi"):
+    raise ImportError(f"natten needs JAX 0.5 or newer, and has found {jax.__version__}")
+
+_TARGET = "natten"
+jax.ffi.register_ffi_target(_TARGET, capi.xla_target(False), platform="cpu")
+jax.ffi.register_ffi_target(_TARGET, capi.xla_target(True), platform="CUDA")
+
+# Operations of xla.h beyond those of natten.h.
+_MERGE, _MERGE_BACKWARD = 16, 17
 
 
 def _accumulator(dtype):
@@ -52,12 +63,35 @@ def _structs(inputs):
     return jax.tree.map(lambda x: _struct(x.shape, x.dtype), inputs)
 
 
-def _call(compute, results, *inputs):
-    """`compute` on NumPy arrays, now or when the compiled program gets there."""
-    def callback(*given):
-        return compute(*jax.tree.map(np.asarray, given))
+def _target(params, operation, given, results, inputs):
+    """The library's results, a tuple, now or when the compiled program gets there."""
+    if params is None:
+        params = arrays.Params(1, 1)
+    call = jax.ffi.ffi_call(_TARGET, tuple(results), vmap_method="sequential")
+    return tuple(
+        call(
+            *inputs,
+            call=np.array([operation, given], "int64"),
+            params=np.frombuffer(capi.xla_params(params), "uint8"),
+        )
+    )
 
-    return jax.pure_callback(callback, results, *inputs, vmap_method="sequential")
+
+def _call(params, operation, results, arguments):
+    """The same for arguments in natten.h's order, None where one is not given."""
+    given = sum(1 << i for i, x in enumerate(arguments) if x is not None)
+    present = [jnp.asarray(x) for x in arguments if x is not None]
+    return _target(params, operation, given, results, present)
+
+
+def _gradients(params, operation, inputs, others):
+    """A gradient for each input; None for None."""
+    if inputs[0].shape[0] == 0:
+        # A batch of nothing: sums over the batch are not written.
+        return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), tuple(inputs))
+    wanted = [_struct(x.shape, x.dtype) for x in inputs if x is not None]
+    found = iter(_call(params, operation, wanted, (*inputs, *others)))
+    return tuple(None if x is None else next(found) for x in inputs)
 
 
 def full_like(example, shape, value, lse=False):
@@ -80,9 +114,7 @@ def _forward(params, *inputs):
         _struct((*q.shape[:-1], v.shape[-1]), q.dtype),
         _struct(q.shape[:-1], _accumulator(q.dtype)),
     )
-    return _call(
-        lambda *given: arrays._forward_arrays(params, *given, True), results, *inputs
-    )
+    return _call(params, capi.NATTEN_FORWARD, results, inputs)
 
 
 def _forward_save(params, *inputs):
@@ -92,14 +124,7 @@ def _forward_save(params, *inputs):
 
 def _forward_gradient(params, saved, gradients):
     inputs, results = saved
-    return _backward(params, *inputs, *results, *gradients)
-
-
-def _backward(params, *arguments):
-    def compute(*given):
-        return tuple(arrays._backward_arrays(params, *given))
-
-    return _call(compute, _structs(arguments[:6]), *arguments)
+    return _gradients(params, capi.NATTEN_BACKWARD, inputs, (*results, *gradients))
 
 
 _forward.defvjp(_forward_save, _forward_gradient)
@@ -118,9 +143,8 @@ def plain_forward(params, *inputs_and_want):
 def backward(params, *arguments):
     """query to additional_values, out, lse, grad_out, grad_lse -> six gradients."""
     q, k, v, _, ak, _ = arguments[:6]
-    params = _hashable(params)
     _checked(params, capi.NATTEN_BACKWARD, q, k, v, ak)
-    return _backward(params, *arguments)
+    return _gradients(params, capi.NATTEN_BACKWARD, arguments[:6], arguments[6:])
 
 
 # ---- the unfused pair ----------------------------------------------------------------
@@ -131,18 +155,12 @@ def _qk(params, *inputs):
     q, k, _, extras = inputs
     _checked(params, capi.NATTEN_QK, q, k, None, extras)
     slots = math.prod(params.kernel_size) + (0 if extras is None else extras.shape[1])
-    return _call(
-        lambda *given: arrays._qk_arrays(params, *given),
-        _struct((*q.shape[:-1], slots), q.dtype),
-        *inputs,
-    )
+    results = [_struct((*q.shape[:-1], slots), q.dtype)]
+    return _call(params, capi.NATTEN_QK, results, inputs)[0]
 
 
 def _qk_gradient(params, inputs, grad_attn):
-    def compute(*given):
-        return tuple(arrays._qk_backward_arrays(params, *given))
-
-    return _call(compute, _structs(inputs), *inputs, grad_attn)
+    return _gradients(params, capi.NATTEN_QK_BACKWARD, inputs, (grad_attn,))
 
 
 _qk.defvjp(lambda params, *inputs: (_qk(params, *inputs), inputs), _qk_gradient)
@@ -155,7 +173,6 @@ def qk(params, *inputs):
 
 def qk_backward(params, *arguments):
     """query, key, bias, additional_keys, grad_attn -> four gradients."""
-    params = _hashable(params)
     q, k, _, ak, _ = arguments
     _checked(params, capi.NATTEN_QK_BACKWARD, q, k, None, ak)
     return _qk_gradient(params, arguments[:4], arguments[4])
@@ -165,18 +182,12 @@ def qk_backward(params, *arguments):
 def _av(params, *inputs):
     attn, value, _ = inputs
     _checked(params, capi.NATTEN_AV, attn, value)
-    return _call(
-        lambda *given: arrays._av_arrays(params, *given),
-        _struct((*attn.shape[:-1], value.shape[-1]), attn.dtype),
-        *inputs,
-    )
+    results = [_struct((*attn.shape[:-1], value.shape[-1]), attn.dtype)]
+    return _call(params, capi.NATTEN_AV, results, inputs)[0]
 
 
 def _av_gradient(params, inputs, grad_out):
-    def compute(*given):
-        return tuple(arrays._av_backward_arrays(params, *given))
-
-    return _call(compute, _structs(inputs), *inputs, grad_out)
+    return _gradients(params, capi.NATTEN_AV_BACKWARD, inputs, (grad_out,))
 
 
 _av.defvjp(lambda params, *inputs: (_av(params, *inputs), inputs), _av_gradient)
@@ -189,7 +200,6 @@ def av(params, *inputs):
 
 def av_backward(params, *arguments):
     """attn, value, additional_values, grad_out -> three gradients."""
-    params = _hashable(params)
     _checked(params, capi.NATTEN_AV_BACKWARD, *arguments[:2])
     return _av_gradient(params, arguments[:3], arguments[3])
 
@@ -200,7 +210,7 @@ def av_backward(params, *arguments):
 @jax.custom_vjp
 def _merge(outputs, lses):
     results = _structs((outputs[0], lses[0]))
-    return _call(arrays._merge_arrays, results, outputs, lses)
+    return _target(None, _MERGE, len(outputs), results, (*outputs, *lses))
 
 
 def _merge_save(outputs, lses):
@@ -209,13 +219,11 @@ def _merge_save(outputs, lses):
 
 
 def _merge_gradient(saved, gradients):
-    inputs, results = saved
-
-    def compute(*given):
-        grads, grad_lses = arrays._merge_backward_arrays(*given)
-        return tuple(grads), tuple(grad_lses)
-
-    return _call(compute, _structs(inputs), *inputs, *results, *gradients)
+    (outputs, lses), results = saved
+    count, inputs = len(outputs), (*outputs, *lses)
+    everything = map(jnp.asarray, (*inputs, *results, *gradients))
+    grads = _target(None, _MERGE_BACKWARD, count, _structs(inputs), everything)
+    return grads[:count], grads[count:]
 
 
 _merge.defvjp(_merge_save, _merge_gradient)
@@ -223,11 +231,16 @@ _merge.defvjp(_merge_save, _merge_gradient)
 
 def merge(outputs, lse_tensors):
     """(out, lse)."""
-    return _merge(tuple(outputs), tuple(lse_tensors))
+    outputs, lses = tuple(outputs), tuple(lse_tensors)
+    if len(outputs) != len(lses):
+        raise ValueError(f"lse_tensors: {len(lses)} arrays for {len(outputs)} outputs")
+    return _merge(outputs, lses)
 
 
 def merge_backward(outputs, lse_tensors, out, lse, grad_out, grad_lse):
     """A list of gradients for the outputs, and one for their lses."""
+    if grad_lse is None:
+        grad_lse = jnp.zeros(lse.shape, lse.dtype)
     inputs = tuple(outputs), tuple(lse_tensors)
     grads = _merge_gradient((inputs, (out, lse)), (grad_out, grad_lse))
     return tuple(map(list, grads))

@@ -1,6 +1,13 @@
 # SPDX-License-Identifier: MIT
 """JAX on the CPU: the same bits as NumPy and torch, under jit, with gradients."""
 
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -139,18 +146,132 @@ def test_what_is_illegal_is_refused_before_it_is_compiled(wrap):
         natten.na1d(q, q, q, 3.5)
 
 
-def test_arrays_of_64_mib_reach_the_library_under_jit_and_grad(random):
-    q = jnp.asarray(random.random((1, 362, 362, 4, 32), "f4"))
-    assert q.nbytes > 2**26 - 2**16
+LARGE = """
+import os
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+import jax, jax.numpy as jnp, natten, numpy as np
+
+q = jnp.asarray(np.random.default_rng(1).random((1, 362, 362, 4, 32), "f4"))
+assert q.nbytes > 2**26 - 2**16
+
+def loss(q):
+    # Products, so that compiled code makes the arrays that the library reads.
+    return jnp.square(natten.na2d(q * 2, q, q, 2)).sum()
+
+value, gradient = jax.jit(jax.value_and_grad(loss))(q)
+q = np.asarray(q)
+expected = natten.na2d(q * 2, q, q, 2)
+np.testing.assert_allclose(value, np.square(expected).sum(dtype="f8"), rtol=1e-4)
+g = natten.na_backward(q * 2, q, q, expected * 2, 2)
+total = g.grad_query * 2 + g.grad_key + g.grad_value
+np.testing.assert_allclose(gradient, total, rtol=1e-5, atol=1e-5)
+print("right")
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs Linux")
+def test_arrays_of_64_mib_on_one_cpu_under_jit_and_grad():
+    # One CPU is one thread of XLA's, which a callback into Python would wait for.
+    result = subprocess.run(
+        [sys.executable, "-c", LARGE], capture_output=True, text=True, timeout=300
+    )
+    assert result.stdout == "right\n", result.stderr
+
+
+def test_vmap_is_a_loop_over_slices(random):
+    q = jnp.asarray(random.normal(size=(3, 1, 5, 2, 4)), "float32")
 
     def loss(q):
-        # Products, so that compiled code makes the arrays that the library reads.
-        return jnp.square(natten.na2d(q * 2, q, q, 2)).sum()
+        return jnp.square(natten.na1d(q, q, q, 3)).sum()
 
-    value, gradient = jax.jit(jax.value_and_grad(loss))(q)
-    q = np.asarray(q)
-    expected = natten.na2d(q * 2, q, q, 2)
-    np.testing.assert_allclose(value, np.square(expected).sum(dtype="f8"), rtol=1e-4)
-    g = natten.na_backward(q * 2, q, q, expected * 2, 2)
-    total = g.grad_query * 2 + g.grad_key + g.grad_value
-    np.testing.assert_allclose(gradient, total, rtol=1e-5, atol=1e-5)
+    got = jax.vmap(jax.grad(loss))(q)
+    expected = jnp.stack([jax.grad(loss)(x) for x in q])
+    np.testing.assert_array_equal(got, expected)
+
+
+def test_a_batch_of_nothing_has_a_gradient_of_zero_for_the_bias(inputs):
+    given = [jnp.asarray(x if x.ndim == 3 else x[:0]) for x in inputs]
+    grads = jax.grad(lambda *x: fused(*x)[0].sum(), argnums=range(6))(*given)
+    assert grads[3].shape == (4, 5, 7) and not grads[3].any()
+
+
+def test_what_only_the_library_can_refuse_is_an_error_of_jax(inputs):
+    q, k, v, bias = map(jnp.asarray, inputs[:4])
+    with pytest.raises(Exception, match="natten_forward: bias"):
+        natten.na2d(q, k, v, (3, 4), bias=bias[:, 1:]).block_until_ready()
+
+
+# Ours and XLA's names for what the frame of a call is made of.
+STRUCTS = {
+    "xla_extension": ("XLA_FFI_Extension_Base", "struct_size type next"),
+    "xla_version": (
+        "XLA_FFI_Api_Version", "struct_size extensions:extension_start "
+        "major:major_version minor:minor_version",
+    ),
+    "xla_metadata": (
+        "XLA_FFI_Metadata", "struct_size version:api_version traits",
+    ),
+    "xla_metadata_extension": (
+        "XLA_FFI_Metadata_Extension", "base:extension_base metadata",
+    ),
+    "xla_buffer": ("XLA_FFI_Buffer", "struct_size dtype data rank dims"),
+    "xla_span": ("XLA_FFI_ByteSpan", "text:ptr length:len"),
+    "xla_array": ("XLA_FFI_Array", "dtype size data"),
+    "xla_buffers": ("XLA_FFI_Args", "struct_size size types items:args"),
+    "xla_attributes": ("XLA_FFI_Attrs", "struct_size size types names values:attrs"),
+    "xla_error_arguments": (
+        "XLA_FFI_Error_Create_Args", "struct_size message code:errc",
+    ),
+    "xla_stream_arguments": (
+        "XLA_FFI_Stream_Get_Args", "struct_size context:ctx stream",
+    ),
+    "xla_device_arguments": (
+        "XLA_FFI_DeviceOrdinal_Get_Args",
+        "struct_size context:ctx ordinal:device_ordinal",
+    ),
+    "xla_api": (
+        "XLA_FFI_Api", "struct_size version:api_version "
+        "error_create:XLA_FFI_Error_Create stream_get:XLA_FFI_Stream_Get "
+        "device_get:XLA_FFI_DeviceOrdinal_Get",
+    ),
+    "xla_frame": (
+        "XLA_FFI_CallFrame", "struct_size extensions:extension_start api context:ctx "
+        "stage arguments:args results:rets attributes:attrs",
+    ),
+}
+CONSTANTS = {
+    "XLA_VERSION_MAJOR": "XLA_FFI_API_MAJOR",
+    "XLA_EXTENSION_METADATA": "XLA_FFI_Extension_Metadata",
+    "XLA_BUFFER": "XLA_FFI_ArgType_BUFFER",
+    "XLA_ATTRIBUTE_ARRAY": "XLA_FFI_AttrType_ARRAY",
+    "XLA_INVALID_ARGUMENT": "XLA_FFI_Error_Code_INVALID_ARGUMENT",
+    "XLA_INTERNAL": "XLA_FFI_Error_Code_INTERNAL",
+    **{f"XLA_{t}": f"XLA_FFI_DataType_{t}" for t in ("F16", "F32", "F64", "BF16")},
+}
+
+
+def test_the_call_frame_is_that_of_the_jax_at_hand(tmp_path):
+    source = Path(__file__).resolve().parents[3]
+    python = sysconfig.get_path("include")
+    compiler = shutil.which(os.environ.get("CC", "cc").split()[0])
+    if compiler is None or not (Path(python) / "Python.h").exists():
+        pytest.skip("no C compiler, or no headers of Python")
+    lines = ["#include <xla/ffi/api/c_api.h>", '#include "xla.h"']
+    for ours, (theirs, fields) in STRUCTS.items():
+        for field in fields.split():
+            mine, _, its = field.partition(":")
+            lines.append(
+                f"_Static_assert(offsetof({ours}, {mine}) == "
+                f'offsetof({theirs}, {its or mine}), "{ours}.{mine}");'
+            )
+    for ours, theirs in CONSTANTS.items():
+        lines.append(f'_Static_assert((int){ours} == (int){theirs}, "{ours}");')
+    (tmp_path / "abi.c").write_text("\n".join(lines) + "\n")
+    folders = [jax.ffi.include_dir(), python, source / "bindings" / "python",
+               source / "core" / "include"]
+    result = subprocess.run(
+        [compiler, "-std=gnu11", "-fsyntax-only", *(f"-I{x}" for x in folders),
+         str(tmp_path / "abi.c")],
+        capture_output=True, text=True,
+    )
+    assert result.returncode == 0, result.stderr
