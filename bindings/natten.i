@@ -123,6 +123,13 @@
     $result = SWIG_Python_AppendOutput($result, PyUnicode_FromString($1));
 }
 
+%typemap(in, numinputs=0) (int32_t *device_type, int32_t *device_id)
+    (int32_t type, int32_t id) "$1 = &type; $2 = &id;"
+%typemap(argout) (int32_t *device_type, int32_t *device_id) {
+    $result = SWIG_Python_AppendOutput($result, PyLong_FromLong(*$1));
+    $result = SWIG_Python_AppendOutput($result, PyLong_FromLong(*$2));
+}
+
 /* A status is an exception or nothing. */
 %typemap(out) natten_status {
     if ($1 != NATTEN_OK) {
@@ -148,6 +155,8 @@
 %enddef
 COMPUTES(natten_forward)
 COMPUTES(natten_backward)
+COMPUTES(natten_forward_host)
+COMPUTES(natten_backward_host)
 COMPUTES(natten_qk)
 COMPUTES(natten_qk_backward)
 COMPUTES(natten_av)

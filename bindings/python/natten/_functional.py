@@ -210,53 +210,83 @@ def _neither(out, lse):
     return out is None
 
 
+def _gpu(device):
+    """Number of the GPU that arrays of the host are sent to; None if to none."""
+    if device is None:
+        return None
+    if not isinstance(device, str):
+        raise TypeError(f"device: a name is wanted, not {type(device).__name__}")
+    kind, number = capi.natten_device_from_name(device)
+    return number if kind == capi.NATTEN_CUDA else None
+
+
+def _refuse_device(device):
+    """A framework has its own way to move arrays, that its gradients know of."""
+    if device is not None:
+        raise ValueError(
+            "device: torch's tensors and JAX's arrays are computed on where they are; "
+            "move them there first"
+        )
+
+
 def _forward(
-    params, query, key, value, bias, additional_keys, additional_values, want_lse
+    params, query, key, value, bias, additional_keys, additional_values, want_lse,
+    device=None,
 ):
     """out, or (out, lse) if lse is wanted."""
     inputs = query, key, value, bias, additional_keys, additional_values
     framework = _framework(query)
-    if framework is not None:
-        out, lse = framework.forward(params, *inputs)
+    if framework is None:
+        out, lse = _forward_arrays(params, *inputs, want_lse, device)
     else:
-        out, lse = _forward_arrays(params, *inputs, want_lse)
+        _refuse_device(device)
+        out, lse = framework.forward(params, *inputs)
     return (out, lse) if want_lse else out
 
 
 def _forward_arrays(
-    params, query, key, value, bias, additional_keys, additional_values, want_lse
+    params, query, key, value, bias, additional_keys, additional_values, want_lse,
+    device=None,
 ):
     """(out, lse), lse None if not wanted."""
+    gpu = _gpu(device)
     q = describe(query, "query")
     v = describe(value, "value")
     make = maker_like(query)
     out = make(q.shape[:-1] + v.shape[-1:], q.dtype)
     lse = make(q.shape[:-1], q.accumulator) if want_lse else None
-    capi.natten_forward(
-        params, query, key, value, bias, additional_keys, additional_values, out, lse,
-        stream_of(query),
-    )
+    arrays = query, key, value, bias, additional_keys, additional_values, out, lse
+    if gpu is None:
+        capi.natten_forward(params, *arrays, stream_of(query))
+    else:
+        capi.natten_forward_host(params, *arrays, gpu)
     return out, lse
 
 
 def _backward(
     params, query, key, value, grad_out, additional_keys, additional_values, bias, out,
-    lse, grad_lse,
+    lse, grad_lse, device=None,
 ):
     """All gradients; out and lse are computed when they are not given."""
     inputs = query, key, value, bias, additional_keys, additional_values
+    gradients = grad_out, grad_lse
     framework = _framework(query)
-    forward = _forward_arrays if framework is None else framework.plain_forward
+    if framework is None:
+        if _neither(out, lse):
+            out, lse = _forward_arrays(params, *inputs, True, device)
+        return _backward_arrays(params, *inputs, out, lse, *gradients, device)
+    _refuse_device(device)
     if _neither(out, lse):
-        out, lse = forward(params, *inputs, True)
-    backward = _backward_arrays if framework is None else framework.backward
-    return Gradients(*backward(params, *inputs, out, lse, grad_out, grad_lse))
+        out, lse = framework.plain_forward(params, *inputs, True)
+    return Gradients(*framework.backward(params, *inputs, out, lse, *gradients))
 
 
 def _backward_arrays(
     params, query, key, value, bias, additional_keys, additional_values, out, lse,
-    grad_out, grad_lse,
+    grad_out, grad_lse, device=None,
 ):
+    """The gradients of what was given."""
+    gpu = _gpu(device)
     make = maker_like(query)
     gradients = Gradients(
         _like(make, query, "query"),
@@ -266,12 +296,12 @@ def _backward_arrays(
         _like(make, additional_keys, "additional_keys"),
         _like(make, additional_values, "additional_values"),
     )
-    capi.natten_backward(
-        params, query, key, value, bias, additional_keys, additional_values, out, lse,
-        grad_out, grad_lse, gradients.grad_query, gradients.grad_key,
-        gradients.grad_value, gradients.grad_bias, gradients.grad_additional_keys,
-        gradients.grad_additional_values, stream_of(query),
-    )
+    inputs = query, key, value, bias, additional_keys, additional_values
+    arrays = *inputs, out, lse, grad_out, grad_lse, *gradients
+    if gpu is None:
+        capi.natten_backward(params, *arrays, stream_of(query))
+    else:
+        capi.natten_backward_host(params, *arrays, gpu)
     return gradients
 
 
@@ -296,6 +326,7 @@ def _na(rank):
         query_begin=None,
         key_begin=None,
         backend=None,
+        device=None,
         **ignored,
     ):
         backend = _upstream.backend_of(backend, ignored)
@@ -305,7 +336,7 @@ def _na(rank):
         )
         return _forward(
             params, query, key, value, bias, additional_keys, additional_values,
-            return_lse,
+            return_lse, device,
         )
 
     axes = ("length", "height, width", "depth, height, width")[rank - 1]
@@ -337,6 +368,8 @@ def _na(rank):
         Length of the whole grid, and the tokens of it that query and key start at; by
         default query and key are the whole.
     backend : "auto" (None), "cpu", "cuda" or "reference"
+    device : "cuda", or "cuda:1" and so on: the GPU that arrays of the host are sent to,
+        computed on, and fetched from; None, or "cpu", computes where the arrays are
     ignored : names of NATTEN's own backends, and its keywords for tiles and schedules,
         are accepted and ignored, with one warning
 
@@ -386,6 +419,7 @@ def na_backward(
     query_begin=None,
     key_begin=None,
     backend=None,
+    device=None,
 ):
     """Gradients of na1d, na2d or na3d; which one says query's number of axes.
 
@@ -420,7 +454,7 @@ def na_backward(
     )
     return _backward(
         params, query, key, value, grad_out, additional_keys, additional_values, bias,
-        out, lse, grad_lse,
+        out, lse, grad_lse, device,
     )
 
 

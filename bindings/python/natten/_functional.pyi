@@ -93,6 +93,7 @@ def na1d(
     query_begin: Optional[_PerAxis] = ...,
     key_begin: Optional[_PerAxis] = ...,
     backend: Optional[str] = ...,
+    device: Optional[str] = ...,
     **ignored: Any,
 ) -> _Array: ...
 @overload
@@ -114,6 +115,7 @@ def na1d(
     query_begin: Optional[_PerAxis] = ...,
     key_begin: Optional[_PerAxis] = ...,
     backend: Optional[str] = ...,
+    device: Optional[str] = ...,
     **ignored: Any,
 ) -> Tuple[_Array, _Array]: ...
 @overload
@@ -135,6 +137,7 @@ def na1d(
     query_begin: Optional[_PerAxis] = ...,
     key_begin: Optional[_PerAxis] = ...,
     backend: Optional[str] = ...,
+    device: Optional[str] = ...,
     **ignored: Any,
 ) -> Union[_Array, Tuple[_Array, _Array]]: ...
 @overload
@@ -156,6 +159,7 @@ def na2d(
     query_begin: Optional[_PerAxis] = ...,
     key_begin: Optional[_PerAxis] = ...,
     backend: Optional[str] = ...,
+    device: Optional[str] = ...,
     **ignored: Any,
 ) -> _Array: ...
 @overload
@@ -177,6 +181,7 @@ def na2d(
     query_begin: Optional[_PerAxis] = ...,
     key_begin: Optional[_PerAxis] = ...,
     backend: Optional[str] = ...,
+    device: Optional[str] = ...,
     **ignored: Any,
 ) -> Tuple[_Array, _Array]: ...
 @overload
@@ -198,6 +203,7 @@ def na2d(
     query_begin: Optional[_PerAxis] = ...,
     key_begin: Optional[_PerAxis] = ...,
     backend: Optional[str] = ...,
+    device: Optional[str] = ...,
     **ignored: Any,
 ) -> Union[_Array, Tuple[_Array, _Array]]: ...
 @overload
@@ -219,6 +225,7 @@ def na3d(
     query_begin: Optional[_PerAxis] = ...,
     key_begin: Optional[_PerAxis] = ...,
     backend: Optional[str] = ...,
+    device: Optional[str] = ...,
     **ignored: Any,
 ) -> _Array: ...
 @overload
@@ -240,6 +247,7 @@ def na3d(
     query_begin: Optional[_PerAxis] = ...,
     key_begin: Optional[_PerAxis] = ...,
     backend: Optional[str] = ...,
+    device: Optional[str] = ...,
     **ignored: Any,
 ) -> Tuple[_Array, _Array]: ...
 @overload
@@ -261,6 +269,7 @@ def na3d(
     query_begin: Optional[_PerAxis] = ...,
     key_begin: Optional[_PerAxis] = ...,
     backend: Optional[str] = ...,
+    device: Optional[str] = ...,
     **ignored: Any,
 ) -> Union[_Array, Tuple[_Array, _Array]]: ...
 def na_backward(
@@ -284,6 +293,7 @@ def na_backward(
     query_begin: Optional[_PerAxis] = ...,
     key_begin: Optional[_PerAxis] = ...,
     backend: Optional[str] = ...,
+    device: Optional[str] = ...,
 ) -> Gradients: ...
 @overload
 def attention(

@@ -100,3 +100,17 @@ def test_tensors_in_two_places_are_refused_by_name(tensors):
         natten.na2d(q, k.cpu(), v, 3)
     with pytest.raises(RuntimeError, match="computes on the CPU"):
         natten.na2d(q, k, v, 3, backend="cpu")
+
+
+def test_arrays_of_the_host_have_the_bits_of_the_tensors(tensors):
+    there = [x.float() for x in tensors]
+    here = [x.cpu().numpy() for x in there]
+    q, k, v, g = there
+    out, lse = natten.na2d(q, k, v, 7, return_lse=True)
+    host_out, host_lse = natten.na2d(*here[:3], 7, return_lse=True, device="cuda:0")
+    assert (host_out == out.cpu().numpy()).all()
+    assert (host_lse == lse.cpu().numpy()).all()
+    expected = natten.na_backward(q, k, v, g, 7, out=out, lse=lse)
+    found = natten.na_backward(*here, 7, out=host_out, lse=host_lse, device="cuda")
+    for x, y in zip(found, expected):
+        assert (x is None and y is None) or (x == y.cpu().numpy()).all()
