@@ -877,7 +877,7 @@ def merge_attentions_backward(
     outputs, lse_tensors = tuple(outputs), tuple(lse_tensors)
     if _neither(out, lse):
         out, lse = merge_attentions(outputs, lse_tensors)
-    framework = _framework(outputs[0])
+    framework = _framework(outputs[0]) if outputs else None
     backward = (
         _merge_backward_arrays if framework is None else framework.merge_backward
     )

@@ -55,8 +55,8 @@ def backend_of(backend: Optional[str], keywords: Dict[str, Any]) -> Optional[str
 
 def _traced_by_torch() -> bool:
     torch = sys.modules.get("torch")
-    compiler = getattr(torch, "compiler", None)
-    return hasattr(compiler, "is_compiling") and bool(compiler.is_compiling())
+    is_compiling = getattr(getattr(torch, "compiler", None), "is_compiling", None)
+    return is_compiling is not None and bool(is_compiling())
 
 
 def _warn_once(what: str) -> None:

@@ -28,7 +28,7 @@ def test_the_signature_is_the_one_that_scripts_of_today_use():
         "(query, key, value, kernel_size, stride=1, dilation=1, is_causal=False, "
         "scale=None, additional_keys=None, additional_values=None, *, bias=None, "
         "return_lse=False, grid_length=None, query_begin=None, key_begin=None, "
-        "backend=None, **ignored)"
+        "backend=None, device=None, **ignored)"
     )
     for function in (natten.na1d, natten.na2d, natten.na3d):
         assert str(inspect.signature(function)) == wanted
