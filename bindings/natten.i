@@ -115,6 +115,10 @@
 %typemap(argout) size_t *bytes {
     $result = SWIG_Python_AppendOutput($result, PyLong_FromSize_t(*$1));
 }
+%typemap(in, numinputs=0) int64_t *slots (int64_t slots) "$1 = &slots;"
+%typemap(argout) int64_t *slots {
+    $result = SWIG_Python_AppendOutput($result, PyLong_FromLongLong(*$1));
+}
 %typemap(in, numinputs=0) (char *text, size_t bytes) (char text[8192]) {
     $1 = text;
     $2 = sizeof text;
@@ -167,8 +171,6 @@ COMPUTES(natten_merge_backward)
 /* Shape and element type of anything that can be lent. */
 %rename(describe) array_describe;
 PyObject *array_describe(PyObject *object, const char *name);
-%rename(slots) attn_slots;
-int64_t attn_slots(const natten_params *params, const natten_tensor *additional);
 
 /* For compiled programs of JAX: what they call, and its parameters as bytes. */
 PyObject *xla_target(bool cuda);

@@ -163,7 +163,7 @@ static const struct argp_option run_table[] = {
      "their own type); uint16 are taken as bits of bf16 [the files' type]",
      0},
     {"device", KEY_DEVICE, "cpu|cuda|cuda:N", 0, "where to compute [cpu]", 0},
-    {"backend", KEY_BACKEND, "NAME", 0, "auto, reference or cpu [auto]", 0},
+    {"backend", KEY_BACKEND, "NAME", 0, "auto, reference, cpu or cuda [auto]", 0},
     {"threads", KEY_THREADS, "N", 0, "threads [as many as CPUs]", 0},
     {"explain", KEY_EXPLAIN, NULL, 0, "print the plan on standard error", 0},
     {"json", KEY_JSON, NULL, 0, "print a report as JSON", 0},
@@ -179,12 +179,11 @@ static void parse_device(struct argp_state *state, const char *name, call *c)
 
 static int32_t parse_backend(struct argp_state *state, const char *name)
 {
-    static const char *const names[] = {"auto", "reference", "cpu"};
-    for (int32_t i = 0; i < 3; i++)
-        if (strcmp(name, names[i]) == 0)
-            return i; /* NATTEN_BACKEND_AUTO, _REFERENCE, _CPU */
-    argp_error(state, "--backend: '%s' is none of auto, reference, cpu", name);
-    return 0;
+    int32_t backend = NATTEN_BACKEND_AUTO;
+    if (natten_backend_from_name(name, &backend) != NATTEN_OK)
+        argp_error(state, "--backend: '%s' is none of auto, reference, cpu, cuda",
+                   name);
+    return backend;
 }
 
 static error_t parse_run(int key, char *argument, struct argp_state *state)

@@ -73,18 +73,12 @@ static const struct argp qk_argp = {
     NULL,
     NULL};
 
-/* Slots of a query: the window's, and the extra tokens'. */
+/* Slots of a query. Illegal windows are the operation's to name: any room does. */
 static int64_t slots(call *c, const natten_params *params)
 {
-    int64_t product = 1;
-    for (int a = 0; a < params->rank; a++) {
-        int64_t k = params->kernel_size[a];
-        /* Illegal windows are the library's to name: any room does for them. */
-        if (k < 1 || k > INT32_MAX || __builtin_mul_overflow(product, k, &product))
-            return 1;
-    }
-    const natten_tensor *extras = call_tensor(c, ROLE_ADDITIONAL_KEYS);
-    return product + (extras && extras->ndim == 4 ? extras->shape[1] : 0);
+    int64_t slots = 1;
+    natten_attn_slots(params, call_tensor(c, ROLE_ADDITIONAL_KEYS), &slots);
+    return slots;
 }
 
 static int qk(call *c)

@@ -76,7 +76,8 @@ noinst_LTLIBRARIES += %D%/libnatten_core.la
 	%D%/registry/registry.c \
 	%D%/registry/registry.h \
 	%D%/api/natten.c \
-	%D%/api/settings.c
+	%D%/api/settings.c \
+	%D%/api/sizes.c
 %C%_libnatten_core_la_LIBADD =
 
 # The kernels of the CPU backend, once per instruction set.

@@ -150,7 +150,8 @@ core_tests = \
 	%D%/machine/check_machine \
 	%D%/plan/check_plan \
 	%D%/api/check_natten \
-	%D%/api/check_settings
+	%D%/api/check_settings \
+	%D%/api/check_sizes
 C_TESTS += $(core_tests)
 check_PROGRAMS += $(core_tests)
 
@@ -205,4 +206,7 @@ check_PROGRAMS += $(core_tests)
 %C%_api_check_settings_SOURCES = %D%/api/check_settings.c
 %C%_api_check_settings_CPPFLAGS = $(check_cppflags)
 %C%_api_check_settings_LDADD = $(check_ldadd)
+%C%_api_check_sizes_SOURCES = %D%/api/check_sizes.c
+%C%_api_check_sizes_CPPFLAGS = $(check_cppflags)
+%C%_api_check_sizes_LDADD = $(check_ldadd)
 endif

@@ -72,21 +72,12 @@ static int per_axis(PyObject *object, const char *name, int32_t rank, int64_t va
 /* A backend by its name, None for the library's choice. */
 static int backend_of(PyObject *object, int32_t *backend)
 {
-    static const struct {
-        const char *word;
-        natten_backend backend;
-    } table[] = {{"auto", NATTEN_BACKEND_AUTO},
-                 {"cpu", NATTEN_BACKEND_CPU},
-                 {"cuda", NATTEN_BACKEND_CUDA},
-                 {"reference", NATTEN_BACKEND_REFERENCE}};
     if (object == Py_None)
         return 0;
-    for (size_t i = 0; PyUnicode_Check(object) && i < sizeof table / sizeof table[0];
-         i++)
-        if (!PyUnicode_CompareWithASCIIString(object, table[i].word)) {
-            *backend = table[i].backend;
-            return 0;
-        }
+    const char *name = PyUnicode_Check(object) ? PyUnicode_AsUTF8(object) : NULL;
+    if (name && natten_backend_from_name(name, backend) == NATTEN_OK)
+        return 0;
+    PyErr_Clear(); /* a string that is not UTF-8 is no name either */
     PyErr_Format(PyExc_ValueError,
                  "backend: %R is not one of 'auto', 'cpu', 'cuda', 'reference'",
                  object);
@@ -142,17 +133,6 @@ static int params_of(PyObject *object, natten_params *params)
         if (per_axis(axes[i].object, axes[i].name, rank, axes[i].values) < 0)
             return -1;
     return backend_of(backend, &params->backend);
-}
-
-/* Length of attn's last axis: a slot for each key of the window, and for each
- * additional token.  For parameters that natten_supported() has found legal, so nothing
- * overflows. */
-static int64_t attn_slots(const natten_params *params, const natten_tensor *additional)
-{
-    int64_t slots = 1;
-    for (int a = 0; a < params->rank; a++)
-        slots *= params->kernel_size[a];
-    return slots + (additional ? additional->shape[1] : 0);
 }
 
 /* ---- statuses ----------------------------------------------------------------- */

@@ -14,7 +14,7 @@ r_generated = $(r_wrap) $(r_swig) $(r_constants)
 r_sources = %D%/.Rbuildignore %D%/DESCRIPTION %D%/NAMESPACE %D%/LICENSE %D%/configure %D%/cleanup \
 	%D%/R/conditions.R %D%/R/natten.R \
 	%D%/src/Makevars.in %D%/src/call.c %D%/src/call.h %D%/src/glue.c %D%/src/glue.h \
-	%D%/man/merge_attentions.Rd %D%/man/natten-package.Rd %D%/man/natten_plan.Rd \
+	%D%/man/attention.Rd %D%/man/merge_attentions.Rd %D%/man/natten-package.Rd %D%/man/natten_plan.Rd \
 	%D%/man/natten_settings.Rd %D%/man/neighborhood_attention.Rd \
 	%D%/man/neighborhood_attention_backward.Rd %D%/man/neighborhood_qk.Rd
 r_tests = %D%/tests/testthat.R \

@@ -65,6 +65,28 @@ int32_t natten_device_count(void)
     return natten_cuda_is_built() ? gpu.devices : 0;
 }
 
+natten_status natten_backend_from_name(const char *name, int32_t *backend)
+{
+    static const char *const names[] = {
+        [NATTEN_BACKEND_AUTO] = "auto",
+        [NATTEN_BACKEND_REFERENCE] = "reference",
+        [NATTEN_BACKEND_CPU] = "cpu",
+        [NATTEN_BACKEND_CUDA] = "cuda",
+    };
+    natten_status_enter("natten_backend_from_name");
+    if (backend == NULL)
+        return natten_status_fail(NATTEN_ERR_ARGUMENT, "backend is NULL");
+    const char *wanted = name != NULL ? name : "NULL";
+    for (int32_t i = 0; i <= NATTEN_BACKEND_CUDA; i++)
+        if (strcmp(wanted, names[i]) == 0) {
+            *backend = i;
+            return NATTEN_OK;
+        }
+    return natten_status_fail(NATTEN_ERR_ARGUMENT,
+                              "backend=\"%.32s\" is none of: auto reference cpu cuda",
+                              wanted);
+}
+
 natten_status natten_device_from_name(const char *name, int32_t *device_type,
                                       int32_t *device_id)
 {

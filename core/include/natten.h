@@ -374,6 +374,21 @@ NATTEN_API natten_status natten_plan_text(const natten_params *params,
                                           const natten_tensor *additional_keys,
                                           char *text, size_t bytes);
 
+/** Length of attn's last axis: a slot for each key of the window, then one for each
+ * additional token.
+ * @param params      kernel_size counts
+ * @param additional  the additional keys or values, or NULL
+ * @param slots       written */
+NATTEN_API natten_status natten_attn_slots(const natten_params *params,
+                                           const natten_tensor *additional,
+                                           int64_t *slots);
+
+/** Plain attention of sequences is neighborhood attention with rank 1 in which both
+ * kernel_size and grid_length are this number (definition.md, section 8b).
+ * @param queries  length of query's sequence
+ * @param keys     length of key's and value's */
+NATTEN_API int64_t natten_attention_length(int64_t queries, int64_t keys);
+
 /** Threads of later calls, the calling one included; 0 means the default: the
  * environment variable NATTEN_NUM_THREADS, else the CPUs that the process may use.
  * Process-wide. */
@@ -395,6 +410,11 @@ typedef int32_t (*natten_cancel_callback)(void *user);
 /** Poll `callback` from calls of this thread at least every 50 ms; a call that it stops
  * returns NATTEN_ERR_INTERRUPTED. NULL removes it. */
 NATTEN_API void natten_set_cancel_callback(natten_cancel_callback callback, void *user);
+
+/** A backend by its name: "auto", "reference", "cpu" or "cuda".
+ * @param name     what a user wrote
+ * @param backend  written: a natten_backend; whether this build has it is not asked */
+NATTEN_API natten_status natten_backend_from_name(const char *name, int32_t *backend);
 
 /** CUDA devices that this build can compute on; 0 where there are none. */
 NATTEN_API int32_t natten_device_count(void);

@@ -60,6 +60,24 @@ START_TEST(a_variant_that_is_not_there_is_refused_with_the_list)
 }
 END_TEST
 
+START_TEST(a_backend_has_a_name)
+{
+    static const char *const names[] = {"auto", "reference", "cpu", "cuda"};
+    int32_t backend = 7;
+    for (int32_t i = 0; i < 4; i++) {
+        ck_assert_int_eq(natten_backend_from_name(names[i], &backend), NATTEN_OK);
+        ck_assert_int_eq(backend, i);
+    }
+    ck_assert_int_eq(natten_backend_from_name(NULL, &backend), NATTEN_ERR_ARGUMENT);
+    ck_assert_int_eq(natten_backend_from_name("cpu", NULL), NATTEN_ERR_ARGUMENT);
+    ck_assert_int_eq(natten_backend_from_name("CPU", &backend), NATTEN_ERR_ARGUMENT);
+    ck_assert_str_eq(natten_last_error(),
+                     "natten_backend_from_name: backend=\"CPU\" is none of: auto "
+                     "reference cpu cuda");
+    ck_assert_int_eq(backend, NATTEN_BACKEND_CUDA);
+}
+END_TEST
+
 START_TEST(a_device_has_a_name)
 {
     static const struct {
@@ -149,6 +167,7 @@ int main(void)
     TCase *tests = tcase_create("settings");
     tcase_add_test(tests, threads_from_one_to_256_can_be_set_and_zero_is_the_default);
     tcase_add_test(tests, a_variant_that_is_not_there_is_refused_with_the_list);
+    tcase_add_test(tests, a_backend_has_a_name);
     tcase_add_test(tests, a_device_has_a_name);
     tcase_add_test(tests, a_thread_without_a_failure_has_no_sentence);
     tcase_add_test(tests, every_status_has_a_text);

@@ -162,9 +162,8 @@ attention!(out, lse, query, key, value; kw...) =
     ∇neighborhood_attention!(gradients, grad_out, query, key, value, out, lse;
         one_window(query, key)..., kw...)
 
-# docs/definition.md, section 8b: a grid as long as the longer of the two, one window. A
-# grid is never empty, even where there are no queries and no keys.
+# docs/definition.md, section 8b: one window over a grid of that length.
 function one_window(query, key)
-    len = max(1, size(query, 3), size(key, 3))
+    len = LibNATTEN.natten_attention_length(size(query, 3), size(key, 3))
     return (kernel_size = len, grid_length = len)
 end

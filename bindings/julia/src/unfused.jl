@@ -18,9 +18,10 @@ function neighborhood_qk(query, key; bias = nothing, additional_keys = nothing, 
     check(LibNATTEN.natten_supported(params, LibNATTEN.NATTEN_QK,
         argument("query", query), argument("key", key), C_NULL,
         argument("additional_keys", additional_keys)))
-    extras = additional_keys === nothing ? 0 : size(additional_keys, 3)
-    slots = prod(params[].kernel_size[1:rank(query)]) + extras
-    attn = similar(query, slots, Base.tail(size(query))...)
+    slots = Ref{Int64}()
+    check(LibNATTEN.natten_attn_slots(params,
+        argument("additional_keys", additional_keys), slots))
+    attn = similar(query, slots[], Base.tail(size(query))...)
     weigh!(attn, params, query, key, bias, additional_keys)
     return attn
 end

@@ -672,7 +672,7 @@ def _qk_arrays(params, query, key, bias, additional_keys):
     q = describe(query, "query")
     # Before an array is made whose size an illegal kernel_size would decide.
     capi.natten_supported(params, capi.NATTEN_QK, query, key, None, additional_keys)
-    slots = capi.slots(params, additional_keys)
+    slots = capi.natten_attn_slots(params, additional_keys)
     attn = maker_like(query)((*q.shape[:-1], slots), q.dtype)
     capi.natten_qk(
         params, query, key, bias, additional_keys, attn, stream_of(query)

@@ -28,6 +28,22 @@ neighborhood_attention_backward <- function(query, key, value, grad_out, kernel_
   natten_r_backward(environment())
 }
 
+attention <- function(query, key, value, is_causal = FALSE, scale = NULL, bias = NULL,
+                      additional_keys = NULL, additional_values = NULL,
+                      return_lse = FALSE, precision = c("double", "single"),
+                      backend = "auto") {
+  results <- natten_r_attention(environment())
+  if (return_lse) results else results$out
+}
+
+attention_backward <- function(query, key, value, grad_out, is_causal = FALSE,
+                               scale = NULL, bias = NULL, additional_keys = NULL,
+                               additional_values = NULL,
+                               precision = c("double", "single"), backend = "auto",
+                               out = NULL, lse = NULL, grad_lse = NULL) {
+  natten_r_attention_backward(environment())
+}
+
 neighborhood_qk <- function(query, key, kernel_size, stride = 1, dilation = 1,
                             is_causal = FALSE, scale = NULL, bias = NULL,
                             additional_keys = NULL, grid_length = NULL,

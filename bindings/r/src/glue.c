@@ -16,7 +16,18 @@ static int64_t last_size(const natten_tensor *t)
     return t ? t->shape[t->ndim - 1] : 1;
 }
 
-SEXP natten_r_forward(SEXP frame)
+/* The params of a call: those of its arguments, or of plain attention, which is one
+ * window over an axis. */
+static void read_call(call *c, const natten_tensor *query, const natten_tensor *key,
+                      int plain)
+{
+    read_params(c, plain ? NULL : query);
+    if (plain && query && query->ndim == 4 && key && key->ndim == 4)
+        c->params.kernel_size[0] = c->params.grid_length[0] =
+            natten_attention_length(query->shape[1], key->shape[1]);
+}
+
+static SEXP forward(SEXP frame, int plain)
 {
     static const char *const names[] = {"out", "lse", NULL};
     call c;
@@ -25,7 +36,7 @@ SEXP natten_r_forward(SEXP frame)
     natten_tensor *value = input(&c, "value"), *bias = input(&c, "bias");
     natten_tensor *keys = input(&c, "additional_keys");
     natten_tensor *values = input(&c, "additional_values");
-    read_params(&c, query);
+    read_call(&c, query, key, plain);
     natten_tensor *out = output_last(&c, 0, query, last_size(value)), *lse = NULL;
     if (query && is_true(&c, "return_lse"))
         lse = output(&c, 1, query->ndim - 1, query->shape);
@@ -37,7 +48,17 @@ SEXP natten_r_forward(SEXP frame)
     return results;
 }
 
-SEXP natten_r_backward(SEXP frame)
+SEXP natten_r_forward(SEXP frame)
+{
+    return forward(frame, 0);
+}
+
+SEXP natten_r_attention(SEXP frame)
+{
+    return forward(frame, 1);
+}
+
+static SEXP backward(SEXP frame, int plain)
 {
     static const char *const names[] = {"grad_query",
                                         "grad_key",
@@ -54,7 +75,7 @@ SEXP natten_r_backward(SEXP frame)
     natten_tensor *values = input(&c, "additional_values");
     natten_tensor *out = input(&c, "out"), *lse = input(&c, "lse");
     natten_tensor *grad_out = input(&c, "grad_out"), *grad_lse = input(&c, "grad_lse");
-    read_params(&c, query);
+    read_call(&c, query, key, plain);
     int needed = query && value && !out && !lse;
     natten_tensor made_out, made_lse;
     SEXP scratch = PROTECT(Rf_allocVector(VECSXP, 2));
@@ -89,6 +110,16 @@ SEXP natten_r_backward(SEXP frame)
     return results;
 }
 
+SEXP natten_r_backward(SEXP frame)
+{
+    return backward(frame, 0);
+}
+
+SEXP natten_r_attention_backward(SEXP frame)
+{
+    return backward(frame, 1);
+}
+
 /* ---- the unfused pair --------------------------------------------------------- */
 
 /* Refuse what the library refuses of qk's inputs, before kernel_size shapes a result;
@@ -113,11 +144,8 @@ SEXP natten_r_qk(SEXP frame)
     natten_tensor *bias = input(&c, "bias"), *keys = input(&c, "additional_keys");
     read_params(&c, query);
     check_inputs(&c, query, key, keys);
-    int64_t slots = 1;
-    for (int32_t a = 0; a < c.params.rank; a++)
-        slots *= c.params.kernel_size[a];
-    if (keys)
-        slots += keys->shape[1];
+    int64_t slots = 0;
+    check(natten_attn_slots(&c.params, keys, &slots));
     natten_tensor *attn = output_last(&c, 0, query, slots);
     start(&c);
     natten_status status =

@@ -25,6 +25,9 @@
 SEXP natten_r_forward(SEXP frame);
 /* list(grad_query, grad_key, grad_value and those of the optional inputs given) */
 SEXP natten_r_backward(SEXP frame);
+/* The same two for plain attention: no kernel_size and no other values per axis. */
+SEXP natten_r_attention(SEXP frame);
+SEXP natten_r_attention_backward(SEXP frame);
 /* list(attn) */
 SEXP natten_r_qk(SEXP frame);
 /* list(grad_query, grad_key, grad_bias and grad_additional_keys if those are given) */

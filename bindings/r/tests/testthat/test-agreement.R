@@ -141,3 +141,47 @@ test_that("a batch of nothing gives nothing", {
     expect_identical(neighborhood_attention(x, x, x, 3, precision = precision), x)
   }
 })
+
+test_that("plain attention is softmax over all keys, causal from the first of both", {
+  set.seed(7)
+  normal <- function(...) array(rnorm(prod(...)), c(...))
+  for (lengths in list(c(3, 7), c(7, 3), c(5, 5))) {
+    query <- normal(4, 2, lengths[1], 1)
+    key <- normal(4, 2, lengths[2], 1)
+    value <- normal(3, 2, lengths[2], 1)
+    bias <- normal(2 * max(lengths) - 1, 2)
+    for (causal in c(FALSE, TRUE)) {
+      got <- attention(query, key, value,
+        is_causal = causal, bias = bias, return_lse = TRUE
+      )
+      for (head in 1:2) {
+        logits <- t(query[, head, , 1]) %*% key[, head, , 1] / 2
+        offset <- col(logits) - row(logits)
+        logits <- logits + bias[offset + max(lengths), head]
+        if (causal) logits[offset > 0] <- -Inf
+        expect_equal(got$lse[head, , 1], log(rowSums(exp(logits))))
+        weights <- exp(logits) / rowSums(exp(logits))
+        expect_equal(got$out[, head, , 1], value[, head, , 1] %*% t(weights))
+      }
+    }
+  }
+})
+
+test_that("gradients of plain attention are those of one window over everything", {
+  set.seed(8)
+  query <- array(rnorm(4 * 2 * 3), c(4, 2, 3, 1))
+  key <- array(rnorm(4 * 2 * 5), c(4, 2, 5, 1))
+  value <- array(rnorm(3 * 2 * 5), c(3, 2, 5, 1))
+  grad_out <- array(rnorm(3 * 2 * 3), c(3, 2, 3, 1))
+  expect_identical(
+    attention_backward(query, key, value, grad_out),
+    neighborhood_attention_backward(query, key, value, grad_out,
+      kernel_size = 5, grid_length = 5
+    )
+  )
+})
+
+test_that("plain attention of another rank is refused by name", {
+  image <- array(0, c(4, 2, 5, 3, 1))
+  expect_error(attention(image, image, image), "query.ndim=5 not in \\[4, 4\\]")
+})
