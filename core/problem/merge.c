@@ -29,12 +29,15 @@ typedef struct call {
     natten_merge_task *task;
 } call;
 
-enum { NAME_BYTES = 48 };
+enum { NAME_BYTES = 64 };
 
-static void name_tensor(const argument *a, int64_t n, char name[NAME_BYTES])
+/* Languages count from 0 or from 1: "lses[2 of 3]" is the second in all of them. */
+static void name_tensor(const call *c, const argument *a, int64_t n,
+                        char name[NAME_BYTES])
 {
     if (a->array)
-        snprintf(name, NAME_BYTES, "%s[%" PRId64 "]", a->name, n);
+        snprintf(name, NAME_BYTES, "%s[%" PRId64 " of %" PRId64 "]", a->name, n + 1,
+                 c->count);
     else
         snprintf(name, NAME_BYTES, "%s", a->name);
 }
@@ -69,12 +72,12 @@ static natten_status check_type(const call *c, const argument *a,
     NATTEN_TRY(natten_tensor_check_dtype(tensor, name, &dtype));
     if (dtype != want)
         return natten_status_fail(NATTEN_ERR_DTYPE,
-                                  "%s is %s, not %s (outputs[0] is %s)", name,
+                                  "%s is %s, not %s (the first of outputs is %s)", name,
                                   natten_dtype_name(dtype), natten_dtype_name(want),
                                   natten_dtype_name(c->task->dtype));
     NATTEN_TRY(natten_tensor_check_device(tensor, name));
     return natten_tensor_check_together(tensor, name, c->task->device_type,
-                                        c->task->device_id, "outputs[0]");
+                                        c->task->device_id, "the first of outputs");
 }
 
 /* Name of size n of a tensor of out's shape. */
@@ -98,7 +101,7 @@ static natten_status check_shape(const call *c, const argument *a,
         if (tensor->shape[n] != first->shape[n])
             return natten_status_fail(NATTEN_ERR_SHAPE,
                                       "%s[%s]=%" PRId64 " not in [%" PRId64 ", %" PRId64
-                                      "] (as outputs[0])",
+                                      "] (as the first of outputs)",
                                       name, size_name(rank, n), tensor->shape[n],
                                       first->shape[n], first->shape[n]);
     return NATTEN_OK;
@@ -117,7 +120,7 @@ static natten_status check_each(const call *c, stage *check)
     for (int i = 0; i < ARGUMENTS; i++)
         for (int64_t n = 0; n < tensors_of(c, &c->argument[i]); n++) {
             char name[NAME_BYTES];
-            name_tensor(&c->argument[i], n, name);
+            name_tensor(c, &c->argument[i], n, name);
             NATTEN_TRY(check(c, &c->argument[i], &c->argument[i].tensors[n], name));
         }
     return NATTEN_OK;
@@ -142,24 +145,25 @@ static natten_status check_first(const call *c)
     const natten_tensor *first = &c->argument[0].tensors[0];
     natten_merge_task *task = c->task;
     int rank = first->ndim - 3;
+    char name[NAME_BYTES];
+    name_tensor(c, &c->argument[0], 0, name);
     if (rank < 1 || rank > NATTEN_MAX_RANK)
-        return natten_status_fail(
-            NATTEN_ERR_SHAPE, "outputs[0].ndim=%" PRId32 " not in [4, 6]", first->ndim);
+        return natten_status_fail(NATTEN_ERR_SHAPE, "%s.ndim=%" PRId32 " not in [4, 6]",
+                                  name, first->ndim);
     for (int n = 0; n < first->ndim; n++) {
         int64_t low = n <= rank ? 0 : 1, /* of a part without queries, too */
             high = n >= 1 && n <= rank ? INT32_MAX : INT64_MAX;
         if (first->shape[n] < low || first->shape[n] > high)
-            return natten_status_fail(NATTEN_ERR_SHAPE,
-                                      "outputs[0][%s]=%" PRId64 " not in [%" PRId64
-                                      ", %" PRId64 "]",
-                                      size_name(rank, n), first->shape[n], low, high);
+            return natten_status_fail(
+                NATTEN_ERR_SHAPE,
+                "%s[%s]=%" PRId64 " not in [%" PRId64 ", %" PRId64 "]", name,
+                size_name(rank, n), first->shape[n], low, high);
     }
     int64_t bytes;
     if (!natten_tensor_bytes(first->shape, first->ndim, NATTEN_FP64, &bytes))
         return natten_status_fail(
-            NATTEN_ERR_OVERFLOW,
-            "outputs[0]: the product of its sizes does not fit in 63 "
-            "bits");
+            NATTEN_ERR_OVERFLOW, "%s: the product of its sizes does not fit in 63 bits",
+            name);
     task->batch = first->shape[0];
     for (int a = 0; a < 3; a++) {
         int own = a - (3 - rank);
@@ -215,7 +219,7 @@ static natten_status check_overlap(const call *c)
     for (int i = 0; i < ARGUMENTS; i++) {
         const argument *a = &c->argument[i];
         for (int64_t n = 0; n < tensors_of(c, a) && status == NATTEN_OK; n++, next++) {
-            name_tensor(a, n, next->name);
+            name_tensor(c, a, n, next->name);
             next->output = a->output;
             status = natten_tensor_check_memory(&a->tensors[n], next->name,
                                                 dtype_of(c, a), false, &next->extent);
@@ -271,7 +275,8 @@ natten_status natten_merge_check(const natten_merge_problem *problem,
     memset(task, 0, sizeof *task);
     NATTEN_TRY(check_given(&c));
     NATTEN_TRY(check_each(&c, check_presence));
-    NATTEN_TRY(natten_tensor_check_dtype(&p->outputs[0], "outputs[0]", &task->dtype));
+    NATTEN_TRY(natten_tensor_check_dtype(&p->outputs[0], "the first of outputs",
+                                         &task->dtype));
     task->accumulator = natten_dtype_accumulator(task->dtype);
     task->device_type = p->outputs[0].device_type;
     task->device_id = p->outputs[0].device_id;

@@ -106,7 +106,7 @@ START_TEST(parts_without_queries_merge_to_nothing)
     }
     m.out_shape[3] = 0; /* but there are heads */
     ck_assert_int_eq(forward(), NATTEN_ERR_SHAPE);
-    ck_assert(said("outputs\\[0\\]\\[heads\\]=0 not in \\[1, "));
+    ck_assert(said("outputs\\[1 of 3\\]\\[heads\\]=0 not in \\[1, "));
 }
 END_TEST
 
@@ -134,7 +134,7 @@ START_TEST(arguments_that_must_be_there_are_named)
     ck_assert(said("^natten_merge_backward: lse is NULL$"));
     m.lses[1].shape = NULL;
     ck_assert_int_eq(forward(), NATTEN_ERR_ARGUMENT);
-    ck_assert(said("lses\\[1\\]\\.shape is NULL"));
+    ck_assert(said("lses\\[2 of 3\\]\\.shape is NULL"));
 }
 END_TEST
 
@@ -144,7 +144,8 @@ START_TEST(types_devices_and_shapes_are_those_of_the_first)
     make();
     m.lses[2].dtype_bits = 64;
     ck_assert_int_eq(forward(), NATTEN_ERR_DTYPE);
-    ck_assert(said("lses\\[2\\] is fp64, not fp32 \\(outputs\\[0\\] is fp32\\)"));
+    ck_assert(
+        said("lses\\[3 of 3\\] is fp64, not fp32 \\(the first of outputs is fp32\\)"));
     make();
     m.outputs[0].dtype_bits = 31;
     ck_assert_int_eq(forward(), NATTEN_ERR_DTYPE);
@@ -156,8 +157,8 @@ START_TEST(types_devices_and_shapes_are_those_of_the_first)
     other[2] = 4;
     m.outputs[1].shape = other;
     ck_assert_int_eq(forward(), NATTEN_ERR_SHAPE);
-    ck_assert(
-        said("outputs\\[1\\]\\[width\\]=4 not in \\[5, 5\\] \\(as outputs\\[0\\]\\)"));
+    ck_assert(said("outputs\\[2 of 3\\]\\[width\\]=4 not in \\[5, 5\\] \\(as the first "
+                   "of outputs\\)"));
     make();
     other[3] = 1;
     other[2] = WIDTH;
@@ -171,11 +172,11 @@ START_TEST(types_devices_and_shapes_are_those_of_the_first)
     make();
     m.outputs[0].ndim = 3;
     ck_assert_int_eq(forward(), NATTEN_ERR_SHAPE);
-    ck_assert(said("outputs\\[0\\]\\.ndim=3 not in \\[4, 6\\]"));
+    ck_assert(said("outputs\\[1 of 3\\]\\.ndim=3 not in \\[4, 6\\]"));
     make();
     m.out_shape[4] = 0;
     ck_assert_int_eq(forward(), NATTEN_ERR_SHAPE);
-    ck_assert(said("outputs\\[0\\]\\[head_dim_v\\]=0 not in \\[1, "));
+    ck_assert(said("outputs\\[1 of 3\\]\\[head_dim_v\\]=0 not in \\[1, "));
     make();
     m.out_shape[0] = INT64_MAX / 4;
     ck_assert_int_eq(forward(), NATTEN_ERR_OVERFLOW);
@@ -195,15 +196,16 @@ START_TEST(layouts_and_overlaps_are_refused_and_nothing_is_written)
     make();
     m.outputs[2].data = NULL;
     ck_assert_int_eq(forward(), NATTEN_ERR_ARGUMENT);
-    ck_assert(said("outputs\\[2\\]\\.data is NULL"));
+    ck_assert(said("outputs\\[3 of 3\\]\\.data is NULL"));
     make();
     m.out.data = m.outputs[1].data;
     ck_assert_int_eq(forward(), NATTEN_ERR_LAYOUT);
-    ck_assert(said("out overlaps outputs\\[1\\] in memory"));
+    ck_assert(said("out overlaps outputs\\[2 of 3\\] in memory"));
     make();
     m.grad_lses[2].data = (char *)m.grad_lses[0].data + 4;
     ck_assert_int_eq(backward(), NATTEN_ERR_LAYOUT);
-    ck_assert(said("grad_lses\\[[02]\\] overlaps grad_lses\\[[02]\\] in memory"));
+    ck_assert(
+        said("grad_lses\\[[13] of 3\\] overlaps grad_lses\\[[13] of 3\\] in memory"));
     for (int n = COUNT; n < 2 * COUNT + 1; n++)
         for (int i = 0; i < OUTS; i++)
             ck_assert(m.out_memory[n][i] == 0);

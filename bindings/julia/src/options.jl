@@ -17,7 +17,7 @@ function options(rank; kernel_size, stride = 1, dilation = 1, is_causal = false,
     wanted = (
         backend = Int32(member(BACKENDS, "backend", backend)),
         has_scale = Int32(scale !== nothing),
-        scale = scale === nothing ? defaults[].scale : Float64(scale),
+        scale = scale === nothing ? defaults[].scale : real_number("scale", scale),
         kernel_size = per_axis("kernel_size", kernel_size, rank),
         stride = per_axis("stride", stride, rank),
         dilation = per_axis("dilation", dilation, rank),
@@ -35,15 +35,29 @@ rank(array) = throw(ArgumentError("an array is wanted, not a $(typeof(array))"))
 
 # A value per axis in C's order, padded to the three that the struct has room for.
 per_axis(name, ::Nothing, rank) = nothing
-per_axis(name, value::Integer, rank) = (Int64(value), Int64(value), Int64(value))
+function per_axis(name, value::Integer, rank)
+    whole = integer(Int64, name, value)
+    return (whole, whole, whole)
+end
 const Integers = Union{Tuple{Vararg{Integer}},AbstractVector{<:Integer}}
 function per_axis(name, values::Integers, rank)
     length(values) == rank || throw(DimensionMismatch(
         "$name: $(length(values)) values for a grid of $rank axes"))
-    return ntuple(i -> i <= rank ? Int64(values[end-i+1]) : Int64(0), 3)
+    return ntuple(i -> i <= rank ? integer(Int64, name, values[end-i+1]) : Int64(0), 3)
 end
 per_axis(name, value, rank) =
     throw(ArgumentError("$name: an integer or one per axis is wanted, not $value"))
+
+# `value` as a number of the type that C takes.
+function integer(T, name, value::Integer)
+    typemin(T) <= value <= typemax(T) && return T(value)
+    throw(ArgumentError("$name=$value not in [$(typemin(T)), $(typemax(T))]"))
+end
+integer(T, name, value) =
+    throw(ArgumentError("$name: an integer is wanted, not $value"))
+real_number(name, value::Real) = Float64(value)
+real_number(name, value) = throw(ArgumentError(
+    "$name: a finite number or nothing is wanted, not $(repr(value))"))
 
 # `old` with the fields that `new` names; nothing leaves a field as it was.
 function replace_fields(old::T, new::NamedTuple) where {T}

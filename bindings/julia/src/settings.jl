@@ -17,7 +17,8 @@ device_count() = Int(LibNATTEN.natten_device_count())
 Threads of later calls, for the whole process; 0 is the default: the environment
 variable `NATTEN_NUM_THREADS`, else the CPUs that the process may use.
 """
-set_num_threads(n::Integer) = check(LibNATTEN.natten_set_num_threads(n))
+set_num_threads(n) =
+    check(LibNATTEN.natten_set_num_threads(integer(Int32, "threads", n)))
 
 "Threads that a call would use now."
 get_num_threads() = Int(LibNATTEN.natten_get_num_threads())

@@ -15,6 +15,8 @@
     @test NATTEN.get_num_threads() == default
     @test results[1] == results[2] == results[3]
     @test_throws ArgumentError NATTEN.set_num_threads(-1)
+    @test_throws ArgumentError NATTEN.set_num_threads(2^40)
+    @test_throws ArgumentError NATTEN.set_num_threads(1.5)
 end
 
 @testset "variants of the CPU backend can be chosen" begin

@@ -9,7 +9,9 @@ through operators of that framework, which call the functions ``_..._arrays`` he
 The signatures with their exact result types stand in ``_functional.pyi``.
 """
 
+import contextlib
 import operator
+import re
 import sys
 from typing import NamedTuple
 
@@ -859,8 +861,18 @@ def _merge_arrays(outputs, lse_tensors):
     make = maker_like(outputs[0])
     out = make(first.shape, first.dtype)
     lse = make(first.shape[:-1], first.accumulator)
-    capi.natten_merge(outputs, lse_tensors, out, lse, stream_of(out))
+    with _our_words():
+        capi.natten_merge(outputs, lse_tensors, out, lse, stream_of(out))
     return out, lse
+
+
+@contextlib.contextmanager
+def _our_words():
+    """Sentences about C's `lses` name the keyword of Python, lse_tensors."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        raise type(error)(re.sub(r"\blses\b", "lse_tensors", str(error))) from None
 
 
 def merge_attentions_backward(
@@ -886,11 +898,12 @@ def merge_attentions_backward(
 
 def _merge_backward_arrays(outputs, lse_tensors, out, lse, grad_out, grad_lse):
     grad_outputs = _each_like(outputs, "outputs")
-    grad_lses = _each_like(lse_tensors, "lses")
-    capi.natten_merge_backward(
-        outputs, lse_tensors, out, lse, grad_out, grad_lse, grad_outputs, grad_lses,
-        stream_of(grad_out),
-    )
+    grad_lses = _each_like(lse_tensors, "lse_tensors")
+    with _our_words():
+        capi.natten_merge_backward(
+            outputs, lse_tensors, out, lse, grad_out, grad_lse, grad_outputs, grad_lses,
+            stream_of(grad_out),
+        )
     return grad_outputs, grad_lses
 
 

@@ -184,12 +184,14 @@ OUTPUT, LSE = zeros(1, 5, 2, 3), zeros(1, 5, 2)
     "outputs, lses, exception, words",
     [
         ([], [], ValueError, "(outputs: at least one|count=0)"),
-        ([OUTPUT, OUTPUT], [LSE], ValueError, "lses: 1 arrays for 2 outputs"),
+        ([OUTPUT, OUTPUT], [LSE], ValueError, "lse_tensors: 1 arrays for 2 outputs"),
         ([OUTPUT, zeros(1, 5, 2, 4)], [LSE, LSE], ValueError, "outputs"),
-        ([OUTPUT, OUTPUT], [LSE, zeros(1, 4, 2)], ValueError, "lses"),
-        ([OUTPUT, OUTPUT], [LSE, zeros(1, 5, 2, dtype="f4")], TypeError, "lses"),
+        ([OUTPUT, OUTPUT], [LSE, zeros(1, 4, 2)], ValueError,
+         r"natten_merge.*: lse_tensors\[2 of 2\]\[length\]=4 not in"),
+        ([OUTPUT, OUTPUT], [LSE, zeros(1, 5, 2, dtype="f4")], TypeError, "lse_tensors"),
         ([OUTPUT, "b"], [LSE, LSE], TypeError, r"outputs\[1\]: str has neither"),
-        ([OUTPUT, OUTPUT], [LSE, None], TypeError, r"lses\[1\]: NoneType has neither"),
+        ([OUTPUT, OUTPUT], [LSE, None], TypeError,
+         r"lse_tensors\[1\]: NoneType has neither"),
     ],
 )
 def test_illegal_arguments_of_merging(outputs, lses, exception, words):
