@@ -7,13 +7,14 @@ Options: `kernel_size` (the window: `1 <= kernel_size`, `kernel_size * dilation 
 length`), `stride=1` (`1 <= stride <= kernel_size`), `dilation=1`, `is_causal=false`:
 one value, or a tuple with one per axis, W first. `scale=nothing` is `head_dim^-1/2`.
 `grid_length`, `query_begin`, `key_begin`: the arrays are a part of a larger grid.
-`backend=:auto`, `:cpu` or `:reference`."""
+`backend=:auto`, `:cpu` or `:reference`. `device=:cpu`, or `:cuda`, `"cuda:1"`, ...: a GPU
+to which the arrays are sent and from which the results are fetched, in slabs."""
 
 """
     neighborhood_attention(query, key, value; kernel_size, stride=1, dilation=1,
         is_causal=false, scale=nothing, bias=nothing, additional_keys=nothing,
         additional_values=nothing, return_lse=false, grid_length=nothing,
-        query_begin=nothing, key_begin=nothing, backend=:auto)
+        query_begin=nothing, key_begin=nothing, backend=:auto, device=:cpu)
 
 Each query attends to the window of keys around it: `out`, or `(out, lse)` with
 `return_lse`.
@@ -39,13 +40,13 @@ differentiation, which sees positional arguments only.
 """
 function neighborhood_attention(query, key, value; bias = nothing,
         additional_keys = nothing, additional_values = nothing, return_lse = false,
-        kw...)
+        device = :cpu, kw...)
     params = options(rank(query); kw...)
     tokens = Base.tail(size(query))
     out = similar(query, size(value, 1), tokens...)
     lse = return_lse ? similar(query, accumulator(eltype(query)), tokens) : nothing
     attend!(out, lse, params, query, key, value, bias, additional_keys,
-        additional_values)
+        additional_values, device)
     return return_lse ? (out, lse) : out
 end
 
@@ -66,20 +67,20 @@ function neighborhood_attention!(out, query, key, value; kw...)
 end
 
 function neighborhood_attention!(out, lse, query, key, value; bias = nothing,
-        additional_keys = nothing, additional_values = nothing, kw...)
+        additional_keys = nothing, additional_values = nothing, device = :cpu, kw...)
     params = options(rank(query); kw...)
     attend!(out, lse, params, query, key, value, bias, additional_keys,
-        additional_values)
+        additional_values, device)
     return out, lse
 end
 
 function attend!(out, lse, params, query, key, value, bias, additional_keys,
-                 additional_values)
-    call(LibNATTEN.natten_forward, params,
+                 additional_values, device)
+    call_on(device, LibNATTEN.natten_forward, LibNATTEN.natten_forward_host, params,
         argument("query", query), argument("key", key), argument("value", value),
         argument("bias", bias), argument("additional_keys", additional_keys),
         argument("additional_values", additional_values),
-        argument("out", out), argument("lse", lse), NO_WORKSPACE...)
+        argument("out", out), argument("lse", lse))
 end
 
 const ATTENTION_GRADIENTS = (:grad_query, :grad_key, :grad_value, :grad_bias,
@@ -113,15 +114,16 @@ with those that you want, such as `(grad_query = a, grad_key = b)`.
 """
 function ∇neighborhood_attention!(gradients::NamedTuple, grad_out, query, key, value,
         out, lse; bias = nothing, additional_keys = nothing,
-        additional_values = nothing, grad_lse = nothing, kw...)
+        additional_values = nothing, grad_lse = nothing, device = :cpu, kw...)
     check_gradients(gradients, ATTENTION_GRADIENTS)
-    call(LibNATTEN.natten_backward, options(rank(query); kw...),
+    call_on(device, LibNATTEN.natten_backward, LibNATTEN.natten_backward_host,
+        options(rank(query); kw...),
         argument("query", query), argument("key", key), argument("value", value),
         argument("bias", bias), argument("additional_keys", additional_keys),
         argument("additional_values", additional_values),
         argument("out", out), argument("lse", lse), argument("grad_out", grad_out),
         argument("grad_lse", grad_lse),
-        map(name -> gradient(gradients, name), ATTENTION_GRADIENTS)..., NO_WORKSPACE...)
+        map(name -> gradient(gradients, name), ATTENTION_GRADIENTS)...)
     return gradients
 end
 
@@ -130,7 +132,7 @@ end
 """
     attention(query, key, value; is_causal=false, scale=nothing,
         additional_keys=nothing, additional_values=nothing, return_lse=false,
-        backend=:auto)
+        backend=:auto, device=:cpu)
 
 Every query `(head_dim, heads, queries, batch)` attends to every key `(head_dim,
 heads_kv, keys, batch)`; numbers of queries and keys may differ, and causal is aligned

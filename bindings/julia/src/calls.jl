@@ -70,6 +70,20 @@ end
 # What an operation on tensors takes last: no workspace of ours, no stream.
 const NO_WORKSPACE = (C_NULL, 0, C_NULL)
 
+"Number of the GPU that `device` names, nothing for the CPU."
+function gpu(device)
+    kind, number = Ref{Int32}(0), Ref{Int32}(0)
+    check(LibNATTEN.natten_device_from_name(string(device), kind, number))
+    return kind[] == Int32(LibNATTEN.NATTEN_CUDA) ? number[] : nothing
+end
+
+"Call `here`, or on arrays that are sent to a GPU `there`."
+function call_on(device, here, there, arguments...)
+    number = gpu(device)
+    number === nothing && return call(here, arguments..., NO_WORKSPACE...)
+    return call(there, arguments..., number)
+end
+
 # A named tuple of gradients to fill: only names in `known`, each an array or nothing.
 function check_gradients(gradients::NamedTuple, known)
     for name in keys(gradients)

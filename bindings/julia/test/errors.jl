@@ -34,6 +34,9 @@ const MISUSES = [
     (with(kernel_size = 3.0), ArgumentError, "kernel_size: an integer"),
     (with(backend = :abacus), ArgumentError, "backend=:abacus is none of :auto, :cpu"),
     (with(backend = "cpu"), ArgumentError, "backend: a symbol"),
+    (with(device = :gpu), ArgumentError, "device=\"gpu\" is none of: cpu cuda"),
+    # No machine has 64 GPUs.
+    (with(device = "cuda:63"), NattenError, "natten_forward_host: "),
     (with(additional_keys = zeros(5, 2, 3, 2)), ArgumentError, "additional_values"),
     (with(bias = zeros(9, 5, 4)), DimensionMismatch, "bias"),
     (with(bias = zeros(Float32, 5, 9, 4)), ArgumentError, "bias is fp32, not fp64"),

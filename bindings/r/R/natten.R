@@ -10,7 +10,7 @@ neighborhood_attention <- function(query, key, value, kernel_size, stride = 1,
                                    additional_values = NULL, return_lse = FALSE,
                                    grid_length = NULL, query_begin = NULL,
                                    key_begin = NULL, precision = c("double", "single"),
-                                   backend = "auto") {
+                                   backend = "auto", device = "cpu") {
   results <- natten_r_forward(environment())
   if (return_lse) results else results$out
 }
@@ -24,14 +24,14 @@ neighborhood_attention_backward <- function(query, key, value, grad_out, kernel_
                                             key_begin = NULL,
                                             precision = c("double", "single"),
                                             backend = "auto", out = NULL, lse = NULL,
-                                            grad_lse = NULL) {
+                                            grad_lse = NULL, device = "cpu") {
   natten_r_backward(environment())
 }
 
 attention <- function(query, key, value, is_causal = FALSE, scale = NULL, bias = NULL,
                       additional_keys = NULL, additional_values = NULL,
                       return_lse = FALSE, precision = c("double", "single"),
-                      backend = "auto") {
+                      backend = "auto", device = "cpu") {
   results <- natten_r_attention(environment())
   if (return_lse) results else results$out
 }
@@ -40,7 +40,8 @@ attention_backward <- function(query, key, value, grad_out, is_causal = FALSE,
                                scale = NULL, bias = NULL, additional_keys = NULL,
                                additional_values = NULL,
                                precision = c("double", "single"), backend = "auto",
-                               out = NULL, lse = NULL, grad_lse = NULL) {
+                               out = NULL, lse = NULL, grad_lse = NULL,
+                               device = "cpu") {
   natten_r_attention_backward(environment())
 }
 

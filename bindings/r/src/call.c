@@ -99,6 +99,13 @@ int32_t constant(const call *c, const char *name, const char *enumeration)
            CHAR(STRING_ELT(legal, 0)));
 }
 
+int on_gpu(const call *c, int32_t *device_id)
+{
+    int32_t type;
+    check(natten_device_from_name(string(c, "device"), &type, device_id));
+    return type == NATTEN_CUDA;
+}
+
 int64_t whole_number(const call *c, const char *name, SEXP x, R_xlen_t i)
 {
     double value = NA_REAL;

@@ -48,6 +48,8 @@ int is_true(const call *c, const char *name);
 const char *string(const call *c, const char *name);
 /* The value that a string argument names in an enumeration of natten.h. */
 int32_t constant(const call *c, const char *name, const char *enumeration);
+/* Does `device` name a GPU, and which? */
+int on_gpu(const call *c, int32_t *device_id);
 /* x[i] as a whole number. */
 int64_t whole_number(const call *c, const char *name, SEXP x, R_xlen_t i);
 

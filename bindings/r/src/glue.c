@@ -40,9 +40,14 @@ static SEXP forward(SEXP frame, int plain)
     natten_tensor *out = output_last(&c, 0, query, last_size(value)), *lse = NULL;
     if (query && is_true(&c, "return_lse"))
         lse = output(&c, 1, query->ndim - 1, query->shape);
+    int32_t gpu;
+    int there = on_gpu(&c, &gpu);
     start(&c);
-    natten_status status = natten_forward(&c.params, query, key, value, bias, keys,
-                                          values, out, lse, NULL, 0, NULL);
+    natten_status status =
+        there ? natten_forward_host(&c.params, query, key, value, bias, keys, values,
+                                    out, lse, gpu)
+              : natten_forward(&c.params, query, key, value, bias, keys, values, out,
+                               lse, NULL, 0, NULL);
     SEXP results = finish(&c, status);
     UNPROTECT(1);
     return results;
@@ -92,15 +97,25 @@ static SEXP backward(SEXP frame, int plain)
     natten_tensor *grad_bias = output_zeros(&c, 3, bias);
     natten_tensor *grad_keys = output_like(&c, 4, keys);
     natten_tensor *grad_values = output_like(&c, 5, values);
+    int32_t gpu;
+    int there = on_gpu(&c, &gpu);
     start(&c);
     natten_status status = NATTEN_OK;
     if (needed) {
-        status = natten_forward(&c.params, query, key, value, bias, keys, values,
-                                &made_out, &made_lse, NULL, 0, NULL);
+        status =
+            there ? natten_forward_host(&c.params, query, key, value, bias, keys,
+                                        values, &made_out, &made_lse, gpu)
+                  : natten_forward(&c.params, query, key, value, bias, keys, values,
+                                   &made_out, &made_lse, NULL, 0, NULL);
         out = &made_out;
         lse = &made_lse;
     }
-    if (status == NATTEN_OK)
+    if (status == NATTEN_OK && there)
+        status = natten_backward_host(&c.params, query, key, value, bias, keys, values,
+                                      out, lse, grad_out, grad_lse, grad_query,
+                                      grad_key, grad_value, grad_bias, grad_keys,
+                                      grad_values, gpu);
+    else if (status == NATTEN_OK)
         status =
             natten_backward(&c.params, query, key, value, bias, keys, values, out, lse,
                             grad_out, grad_lse, grad_query, grad_key, grad_value,

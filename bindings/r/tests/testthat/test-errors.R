@@ -50,6 +50,8 @@ illegal <- list(
     attend(backend = "gpu")
   ),
   refused("ARGUMENT", "backend must be a string", attend(backend = 1)),
+  refused("ARGUMENT", "device=\"gpu\" is none of: cpu cuda", attend(device = "gpu")),
+  refused("ARGUMENT", "device must be a string", attend(device = 0)),
   refused("ARGUMENT", "precision=\"half\"", attend(precision = "half")),
   refused("ARGUMENT", "return_lse must be TRUE or FALSE", attend(return_lse = NA)),
   refused("ARGUMENT", "query", attend(query = NULL)),

@@ -47,6 +47,22 @@ test_that("every backend computes", {
   }
 })
 
+test_that("a device is named, and one that is not there is told", {
+  expect_identical(
+    neighborhood_attention(x, x, x, 3, device = "cpu"),
+    neighborhood_attention(x, x, x, 3)
+  )
+  # No machine has 64 GPUs.
+  expect_error(neighborhood_attention(x, x, x, 3, device = "cuda:63"),
+    "^natten_forward_host: ",
+    class = "natten_error"
+  )
+  expect_error(neighborhood_attention_backward(x, x, x, x, 3, device = "cuda:63"),
+    "^natten_forward_host: ",
+    class = "natten_error"
+  )
+})
+
 test_that("a plan says who computes", {
   expect_match(natten_plan(x, x, x, 3, backend = "reference"), "reference")
   expect_match(natten_plan(x, x, kernel_size = 3, operation = "qk"), "qk")
