@@ -151,7 +151,8 @@ core_tests = \
 	%D%/plan/check_plan \
 	%D%/api/check_natten \
 	%D%/api/check_settings \
-	%D%/api/check_sizes
+	%D%/api/check_sizes \
+	%D%/api/check_promises
 C_TESTS += $(core_tests)
 check_PROGRAMS += $(core_tests)
 
@@ -209,4 +210,8 @@ check_PROGRAMS += $(core_tests)
 %C%_api_check_sizes_SOURCES = %D%/api/check_sizes.c
 %C%_api_check_sizes_CPPFLAGS = $(check_cppflags)
 %C%_api_check_sizes_LDADD = $(check_ldadd)
+%C%_api_check_promises_SOURCES = %D%/api/check_promises.c %D%/api/call.c \
+	%D%/api/call.h
+%C%_api_check_promises_CPPFLAGS = $(check_cppflags)
+%C%_api_check_promises_LDADD = $(check_ldadd)
 endif

@@ -49,6 +49,11 @@ for file in "$library" "$program"; do
     expect "$name: needs no C++, OpenMP or CUDA runtime" no \
         'NEEDED.*(stdc\+\+|gomp|libomp|cuda)' "$dynamic"
 done
+# natten.h promises it; sentences are made by snprintf, which prints nothing.
+prints='v?f?printf|__v?f?printf_chk|f?puts|f?putc|putchar|fwrite|write|perror'
+ends='abort|_?exit|_Exit|quick_exit|raise|kill|__assert_fail|(_|sig)*longjmp[a-z_]*'
+expect 'libnatten.so: never prints, exits, aborts or jumps' no \
+    " ($prints|$ends)(@|\$)" "$(nm -D --undefined-only "$library" 2>/dev/null)"
 # Frames with arrays are guarded; only where the compiler knows the flag.
 if grep -q 'HARDEN_CFLAGS"\]=.*-fstack-protector-strong' "$settings"; then
     expect 'libnatten.so: frames are guarded' yes '__stack_chk_fail' \

@@ -125,9 +125,14 @@ static long double dot(const double *a, const double *b, int64_t count, double *
     return sum;
 }
 
-/* What E_i lacks where keys that lse was made of are not in the part: near the largest
- * logit it is at least the error of subtracting lse, a rounding of lse and one of the
- * difference. */
+/* What E_i lacks where keys that lse was made of are not in the part.
+ *
+ * Backward takes lse as given and computes exp(s - lse).  Whoever rounds the difference
+ * errs by u |s - lse| <= u |s| + u |lse|, and once more when lse is one of the terms
+ * that s is summed from.  The shares of |s| are in e_ij.  Those of |lse| are in E_i
+ * when the row is whole: a key with p_ij >= 1 / n_i has |lse| <= |s_ij| + ln n_i, and 6
+ * u |s_ij| of it is in E_i, and ln n_i in g(n_i).  In a part all p_ij may be tiny, E_i
+ * with them, and 2 u |lse| is left over. */
 static double missing_errors(const court *c, double lse)
 {
     bool whole = true;

@@ -98,7 +98,8 @@ end
             for b in (:auto, :cpu, :reference)]
     @test outs[1] == outs[2]
     @test outs[1] ≈ outs[3]
-    @test outs[1] == neighborhood_attention(q, k, v; kernel_size = (3, 5), device = "cpu")
+    @test outs[1] ==
+          neighborhood_attention(q, k, v; kernel_size = (3, 5), device = "cpu")
     out, lse = neighborhood_attention(q, k, v; kernel_size = (3, 5), return_lse = true)
     @test_throws NattenError ∇neighborhood_attention(out, q, k, v, out, lse;
         kernel_size = (3, 5), device = "cuda:63")

@@ -43,11 +43,11 @@ static SEXP forward(SEXP frame, int plain)
     int32_t gpu;
     int there = on_gpu(&c, &gpu);
     start(&c);
-    natten_status status =
-        there ? natten_forward_host(&c.params, query, key, value, bias, keys, values,
-                                    out, lse, gpu)
-              : natten_forward(&c.params, query, key, value, bias, keys, values, out,
-                               lse, NULL, 0, NULL);
+    natten_status status = there
+                               ? natten_forward_host(&c.params, query, key, value, bias,
+                                                     keys, values, out, lse, gpu)
+                               : natten_forward(&c.params, query, key, value, bias,
+                                                keys, values, out, lse, NULL, 0, NULL);
     SEXP results = finish(&c, status);
     UNPROTECT(1);
     return results;
@@ -102,19 +102,18 @@ static SEXP backward(SEXP frame, int plain)
     start(&c);
     natten_status status = NATTEN_OK;
     if (needed) {
-        status =
-            there ? natten_forward_host(&c.params, query, key, value, bias, keys,
-                                        values, &made_out, &made_lse, gpu)
-                  : natten_forward(&c.params, query, key, value, bias, keys, values,
-                                   &made_out, &made_lse, NULL, 0, NULL);
+        status = there ? natten_forward_host(&c.params, query, key, value, bias, keys,
+                                             values, &made_out, &made_lse, gpu)
+                       : natten_forward(&c.params, query, key, value, bias, keys,
+                                        values, &made_out, &made_lse, NULL, 0, NULL);
         out = &made_out;
         lse = &made_lse;
     }
     if (status == NATTEN_OK && there)
-        status = natten_backward_host(&c.params, query, key, value, bias, keys, values,
-                                      out, lse, grad_out, grad_lse, grad_query,
-                                      grad_key, grad_value, grad_bias, grad_keys,
-                                      grad_values, gpu);
+        status =
+            natten_backward_host(&c.params, query, key, value, bias, keys, values, out,
+                                 lse, grad_out, grad_lse, grad_query, grad_key,
+                                 grad_value, grad_bias, grad_keys, grad_values, gpu);
     else if (status == NATTEN_OK)
         status =
             natten_backward(&c.params, query, key, value, bias, keys, values, out, lse,
