@@ -1,20 +1,21 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# The README's code runs as it stands there: each fenced block is cut out and given to
-# its language, so that the first thing a reader tries is never stale.
+# The code of the README, and of the languages' pages, runs as it stands there: the fenced
+# blocks are cut out and given to their language, so that the first thing a reader tries
+# is never stale.  (Python's page is run by its own tests.)
 
 set -eu
 # shellcheck disable=SC2154  # from natten-env.sh
-readme=$top_srcdir/README.md
+page=README.md # that blocks are cut out of
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 trap 'exit 1' HUP INT TERM
 
-block() # LANGUAGE FILE: the block after ```LANGUAGE
+block() # LANGUAGE FILE: the blocks after ```LANGUAGE
 {
     awk -v "open=\`\`\`$1" '$0 == "```" { on = 0 } on { print } $0 == open { on = 1 }' \
-        "$readme" > "$work/$2"
+        "$top_srcdir/$page" > "$work/$2"
     test -s "$work/$2"
 }
 
@@ -24,7 +25,7 @@ try() # LANGUAGE FILE REASON COMMAND...: skipped where REASON is not empty
     language=$1 file=$2 reason=$3
     shift 3
     number=$((number + 1))
-    sentence="the $language code of the README runs"
+    sentence="the $language code of $page runs"
     if test -n "$reason"; then
         echo "ok $number - $sentence # SKIP $reason"
     elif block "$language" "$file" && (cd "$work" && "$@") > "$work/log" 2>&1; then
@@ -48,11 +49,15 @@ missing() # STAGED-FILE LANGUAGE: why a language cannot run
 
 # shellcheck disable=SC2154  # from natten-env.sh
 cd "$top_builddir"
-echo 1..4
+echo 1..6
 try c block.c '' build_and_run
 try python block.py "$(missing stage/python/natten Python)" "${PYTHON:-:}" block.py
 layer=$top_srcdir/bindings/julia/src/LibNATTEN.jl
 reason=$(missing "$layer" Julia)
 test "${JULIA:-:}" != : || reason='no julia'
 try julia block.jl "$reason" "${JULIA:-:}" --startup-file=no block.jl
+try r block.R "$(missing stage/r/natten R)" "${RSCRIPT:-:}" --vanilla block.R
+page=docs/julia.md
+try julia block.jl "$reason" "${JULIA:-:}" --startup-file=no block.jl
+page=docs/r.md
 try r block.R "$(missing stage/r/natten R)" "${RSCRIPT:-:}" --vanilla block.R
