@@ -339,7 +339,7 @@ static const misuse misuses[] = {
     {FWD, ON_TOP_OF, NATTEN_LSE, 4, NATTEN_KEY, LAY, "lse overlaps key in memory"},
     {BWD, ON_TOP_OF, NATTEN_GRAD_QUERY, 0, NATTEN_QUERY, LAY,
      "grad_query overlaps query in memory"},
-    {BWD, ON_TOP_OF, NATTEN_GRAD_QUERY, 0, NATTEN_GRAD_KEY, LAY,
+    {BWD, ON_TOP_OF, NATTEN_GRAD_KEY, 0, NATTEN_GRAD_QUERY, LAY,
      "grad_query overlaps grad_key in memory"},
     {AVBWD, ON_TOP_OF, NATTEN_GRAD_ATTN, 0, NATTEN_ATTN, LAY,
      "grad_attn overlaps attn in memory"},
