@@ -2,6 +2,7 @@
  *
  * natten forward and natten backward: attention and its gradients. */
 #include "call.h"
+#include "progress.h"
 
 #include <string.h>
 
@@ -98,6 +99,7 @@ static int forward(call *c)
         status = make_results(c);
     if (!status)
         status = call_explain(c, &params, &forward_plan);
+    progress_wait("forward");
     double begin = call_clock();
     if (!status)
         status = command_check(run_forward(c, &params));
@@ -229,6 +231,7 @@ static int backward(call *c)
         status = make_gradients(c, &params);
     if (!status)
         status = call_explain(c, &params, &backward_plan);
+    progress_wait("backward");
     double begin = call_clock();
     if (!status && !c->path[ROLE_OUT]) {
         status = make_results(c);

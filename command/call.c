@@ -4,6 +4,7 @@
  * to make room for the outputs; the rest is the library's to judge. */
 #include "call.h"
 
+#include "progress.h"
 #include "report.h"
 
 #include <errno.h>
@@ -178,6 +179,7 @@ int call_explain(call *c, const natten_params *params, const call_plan *plan)
 
 int call_finish(call *c, const char *operation, double seconds)
 {
+    progress_clear();
     /* Outputs were added in the order of their roles' first mention; find each by path.
      */
     for (int i = 0; i < c->outputs.count; i++) {

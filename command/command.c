@@ -104,6 +104,7 @@ static void catch (int signal_number)
 static int32_t stop(void *user)
 {
     (void)user;
+    progress_pulse();
     return caught != 0;
 }
 

@@ -3,6 +3,7 @@
  * natten merge: attentions of the same queries over disjoint sets of keys, merged
  * exactly. The files come in pairs, out and lse of each part. */
 #include "call.h"
+#include "progress.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -98,6 +99,7 @@ static int merge(merging *m)
     if (!status)
         status = call_output(c, ROLE_LSE, ROLE_QUERY, LAST_DROP);
     memset(&c->array[ROLE_QUERY], 0, sizeof c->array[ROLE_QUERY]);
+    progress_wait("merge");
     double begin = call_clock();
     if (!status)
         status = command_check(natten_merge(m->paths / 2, m->outs, m->lses,

@@ -3,6 +3,7 @@
  * natten qk and natten av, the unfused pair.  Given the gradient of its result, each
  * computes the gradients of its inputs instead. */
 #include "call.h"
+#include "progress.h"
 
 static const struct argp_child children[] = {
     {&options_window, 0, NULL, 0}, {&options_run, 0, NULL, 0}, {0}};
@@ -110,6 +111,7 @@ static int qk(call *c)
         status = call_explain(c, &params, &plans[backward]);
     if (status)
         return status;
+    progress_wait("qk");
     double begin = call_clock();
     natten_tensor *query = call_tensor(c, ROLE_QUERY), *key = call_tensor(c, ROLE_KEY);
     natten_tensor *extras = call_tensor(c, ROLE_ADDITIONAL_KEYS);
@@ -198,6 +200,7 @@ static int av(call *c)
         status = call_explain(c, &params, &plans[backward]);
     if (status)
         return status;
+    progress_wait("av");
     double begin = call_clock();
     natten_tensor *attn = call_tensor(c, ROLE_ATTN),
                   *value = call_tensor(c, ROLE_VALUE);

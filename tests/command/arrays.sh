@@ -177,6 +177,22 @@ in_place()
 }
 check 'an output may replace an input' in_place
 
+if script -qec true /dev/null > /dev/null 2>&1; then
+    # A window over the whole grid, pair by pair: some seconds.
+    octals 65536 1 'printf "\\000\\100"' | npy large.npy '<f2' '1, 64, 64, 2, 8'
+    slow='forward large.npy large.npy large.npy --kernel-size 63 --backend reference'
+    bar()
+    {
+        # shellcheck disable=SC2086  # a list of options
+        script -qec "'$natten' $slow --out l.npy" /dev/null > seen < /dev/null
+        grep -q 'forward \[ *####' seen && "$natten" $slow --out l.npy 2>&1 | cat > piped
+        ! grep -q '\[' piped
+    }
+    check 'a terminal sees that a long call lives, a pipe nothing' bar
+else
+    skip 'a terminal sees that a long call lives, a pipe nothing' 'no script(1)'
+fi
+
 bits()
 {
     # 2 in bf16, 16 times; a window of one keeps them.
