@@ -185,7 +185,9 @@ if script -qec true /dev/null > /dev/null 2>&1; then
     {
         # shellcheck disable=SC2086  # a list of options
         script -qec "'$natten' $slow --out l.npy" /dev/null > seen < /dev/null
-        grep -q 'forward \[ *####' seen && "$natten" $slow --out l.npy 2>&1 | cat > piped
+        grep -q 'forward \[ *####' seen || return
+        # shellcheck disable=SC2086  # a list of options
+        "$natten" $slow --out l.npy 2>&1 | cat > piped
         ! grep -q '\[' piped
     }
     check 'a terminal sees that a long call lives, a pipe nothing' bar

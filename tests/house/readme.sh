@@ -1,12 +1,11 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# The code of the README, and of the languages' pages, runs as it stands there: the fenced
+# The code of the README and of the languages' pages runs as it stands there: fenced
 # blocks are cut out and given to their language, so that the first thing a reader tries
 # is never stale.  (Python's page is run by its own tests.)
 
 set -eu
-# shellcheck disable=SC2154  # from natten-env.sh
 page=README.md # that blocks are cut out of
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -14,6 +13,7 @@ trap 'exit 1' HUP INT TERM
 
 block() # LANGUAGE FILE: the blocks after ```LANGUAGE
 {
+    # shellcheck disable=SC2154  # from natten-env.sh
     awk -v "open=\`\`\`$1" '$0 == "```" { on = 0 } on { print } $0 == open { on = 1 }' \
         "$top_srcdir/$page" > "$work/$2"
     test -s "$work/$2"
