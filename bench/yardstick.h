@@ -8,13 +8,13 @@
 
 #include <stdbool.h>
 
-/* Seconds of the monotonic clock. */
+/* Seconds: with one thread of this process's processor time, so that other load on the
+ * machine counts less; with several of the monotonic clock. */
 double yardstick_now(void);
 
 /* Load OpenBLAS and give it `threads` threads; false if it is not on this machine. */
 bool yardstick_open(int threads);
-/* Best GFLOP/s of a few single-precision products of 1536 x 1536 matrices; 0 without
- * OpenBLAS. */
+/* GFLOP/s of a single-precision product of 1536 x 1536 matrices; 0 without OpenBLAS. */
 double yardstick_sgemm(void);
 
 #endif
