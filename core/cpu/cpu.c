@@ -32,11 +32,10 @@ typedef struct job {
     const natten_task *task;
     const natten_cpu_kernels *kernels;
     natten_cpu_pass pass[MOST_PASSES];
-    int passes;
+    int passes, threads;
     int64_t step_rows[NATTEN_CPU_STEPS], rows_per_item;
     size_t delta_bytes, sums_bytes, scratch_bytes;
     int64_t sums_at_a_time; /* of the extra tokens: batch items times heads */
-    int threads;
     char *sums, *scratch;
     /* Of the run under way: */
     const natten_cpu_pass *now;
@@ -127,6 +126,13 @@ static void slice_bias(job *j, natten_cpu_pass *p)
     need_sums(j, t->heads * p->sums.head);
 }
 
+/* Elements that the sums of an extra token take: cpu_extra.h. */
+static int64_t extra_elements(const job *j)
+{
+    return natten_cpu_padded(j->task->dim, j->kernels->lanes) +
+           natten_cpu_padded(j->task->dim_v, j->kernels->lanes);
+}
+
 /* Slices of the extra tokens' gradients, and how many tokens and sums have room at a
  * time. Their number must not depend on the batch, and so not on the tiles of the other
  * passes: an item has the same bits alone as in any batch. How many sums there are at a
@@ -134,7 +140,7 @@ static void slice_bias(job *j, natten_cpu_pass *p)
 static void slice_extras(job *j, natten_cpu_pass *p)
 {
     const natten_task *t = j->task;
-    int64_t lanes = j->kernels->lanes, rows = t->dim + t->dim_v;
+    int64_t lanes = j->kernels->lanes, rows = extra_elements(j);
     int64_t vectors = (t->extras + lanes - 1) / lanes;
     int64_t sure = NATTEN_CPU_SUMS_BYTES / (int64_t)j->kernels->real_bytes;
     int64_t room = most(1, least(sure, spare(j)) / (lanes * rows)); /* owner vectors */
@@ -395,20 +401,21 @@ static void merge_token(const job *j, int64_t sum, int64_t m)
 {
     const natten_task *t = j->task;
     const natten_cpu_pass *p = j->now;
-    int64_t lanes = j->kernels->lanes, rows = t->dim + t->dim_v, k = m - j->first_extra;
-    for (int64_t row = 0; row < rows; row++) {
-        int which = row >= t->dim;
-        if (!p->wants[which])
-            continue;
-        const natten_view *v = &p->result[which];
-        double total = 0;
-        for (int64_t s = 0; s < p->slices; s++)
-            total +=
-                natten_dtype_load(t->accumulator, extra_slice(j, s, sum),
-                                  k / lanes * lanes * rows + row * lanes + k % lanes);
-        int64_t to = sum / p->heads * v->batch + sum % p->heads * v->head +
-                     m * v->axis[2] + (which ? row - t->dim : row) * v->item;
-        natten_dtype_store(t->dtype, v->data, to, total * p->result_factor[which]);
+    int64_t lanes = j->kernels->lanes, k = m - j->first_extra, lane = k % lanes;
+    int64_t panel = (k - lane) * extra_elements(j), dims[2] = {t->dim, t->dim_v};
+    for (int i = 0; i < 2; i++) {
+        int64_t padded = natten_cpu_padded(dims[i], lanes);
+        const natten_view *v = &p->result[i];
+        for (int64_t d = 0; d < dims[i] && p->wants[i]; d++) {
+            double total = 0;
+            for (int64_t s = 0; s < p->slices; s++)
+                total += natten_dtype_load(t->accumulator, extra_slice(j, s, sum),
+                                           panel + lane * padded + d);
+            int64_t to = sum / p->heads * v->batch + sum % p->heads * v->head +
+                         m * v->axis[2] + d * v->item;
+            natten_dtype_store(t->dtype, v->data, to, total * p->result_factor[i]);
+        }
+        panel += padded * lanes;
     }
 }
 

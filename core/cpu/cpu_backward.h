@@ -21,7 +21,7 @@ static void make_delta(group *g, int q)
                 dim,
                 dtype_of(g),
                 r->n};
-    pack(out, LANES, &t, 1);
+    pack(out, LANES, NULL, &t, 1);
     vec sum = v_zero();
     for (int64_t d = 0; d < dim; d++)
         sum = v_fma(v_load(grad + d * LANES), v_load(out + d * LANES), sum);
@@ -40,7 +40,7 @@ static bool is_hollow(const group *g, int q, ptrdiff_t b, int i)
     const natten_cpu_pass *p = g->pass;
     const real *row = g->a[0][q] + p->own[0].dim * LANES + i;
     if (p->owner_is_key)
-        row = g->b[0] + p->other[0].dim * g->pitch + b + g->run->idx[i];
+        row = g->columns[0] + p->other[0].dim * g->strip->pitch + b + g->run->idx[i];
     return *row == (real)INFINITY;
 }
 
@@ -52,7 +52,7 @@ static void silence(group *g)
         for (int q = s->lo; q < s->hi; q++)
             for (int r = 0; r < s->n; r++)
                 for (int i = 0; i < LANES; i++)
-                    if (is_hollow(g, q, s->b + r, i)) {
+                    if (is_hollow(g, q, s->strip + s->x + r, i)) {
                         g->s[q][(s->slot[q] + r) * LANES + i] = -(real)INFINITY;
                         g->t[q][(s->slot[q] + r) * LANES + i] = 0;
                     }
@@ -117,11 +117,13 @@ static void finish_backward(group *g, int q)
 {
     const natten_cpu_pass *p = g->pass;
     const run *r = g->own_run[q];
-    if (g->hollow && !p->owner_is_key)
+    real factor[LANES];
+    if (g->hollow && !p->owner_is_key) {
+        int64_t padded = natten_cpu_padded(p->own[0].dim, LANES);
         for (int i = 0; i < r->n; i++)
             if (g->a[0][q][p->own[0].dim * LANES + i] == (real)INFINITY)
-                for (int64_t d = 0; d < p->own[0].dim; d++)
-                    g->c[0][q][d * LANES + i] = 0;
+                memset(g->c[0][q] + i * padded, 0, (size_t)padded * sizeof(real));
+    }
     for (int i = 0; i < 2; i++) {
         if (!p->wants[i])
             continue;
@@ -130,8 +132,8 @@ static void finish_backward(group *g, int q)
                     .dim = p->own[i].dim,
                     .dtype = dtype_of(g),
                     .n = r->n};
-        unpack(&t, at(&g->result[i], g->z[q], g->y, r->x), g->c[i][q],
-               v_all((real)p->result_factor[i]));
+        v_store(factor, v_all((real)p->result_factor[i]));
+        unpack(&t, at(&g->result[i], g->z[q], g->y, r->x), g->c[i][q], factor);
     }
 }
 

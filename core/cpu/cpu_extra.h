@@ -2,8 +2,8 @@
  *
  * Gradients of the extra tokens: lanes are extra tokens, partners are all queries of
  * all heads of the group.  An item is a piece of a row of queries; what it adds goes to
- * the partial sum of its slice, kept as the panels [owner vector][D + Dv][LANES] that
- * the kernel works on. */
+ * the partial sum of its slice, kept as the sums that the kernel works on: for each
+ * owner vector [LANES][D], then [LANES][Dv], head dims padded to whole vectors. */
 #ifndef NATTEN_CPU_EXTRA_H
 #define NATTEN_CPU_EXTRA_H
 
@@ -15,13 +15,13 @@ static void place_queries(group *g, int64_t combo, int at_token[3])
     int64_t pieces = p->tiles[2];
     for (int a = 2; a >= 0; a--) {
         int64_t count = a == 2 ? pieces : p->axis[a].query_count;
-        at_token[a] = (int)(combo % count) * (a == 2 ? NATTEN_CPU_SLOTS : 1);
+        at_token[a] = (int)(combo % count) * p->tile[a];
         combo /= count;
         g->axis[a] = (natten_class){.queries = {0, p->axis[a].query_count}};
     }
     g->batch = combo;
     g->origin = at_token[2];
-    g->width = natten_min(NATTEN_CPU_SLOTS, p->axis[2].query_count - at_token[2]);
+    g->width = natten_min(p->tile[2], p->axis[2].query_count - at_token[2]);
     size_t bytes = natten_dtype_bytes(dtype_of(g));
     for (int i = 0; i < 2; i++) {
         g->other[i] = make_cursor(g, &p->other[i].view, bytes, g->head * p->fan, false);
@@ -52,7 +52,7 @@ static void pack_extra_owner(group *g, int q, int64_t m)
                     o->dim,
                     dtype_of(g),
                     n};
-        pack(g->a[i][q], LANES, &t, (real)o->factor);
+        pack(g->a[i][q], LANES, NULL, &t, (real)o->factor);
         v_store(g->a[i][q] + o->dim * LANES, v_all(1));
     }
 }
@@ -68,16 +68,15 @@ static void extra(const natten_cpu_pass *p, const natten_cpu_item *item, void *s
     g.stopped = false;
     place_queries(&g, item->combo, token);
     find_memory(&g, scratch);
-    g.everyone = (run){.most = INT_MAX, .least = INT_MAX};
+    g.everyone = make_everyone();
     g.run = &g.everyone;
-    g.b[0] = g.strips;
-    g.b[1] = g.strips + natten_cpu_rows(&p->other[0]) * p->strips.pitch;
-    g.pitch = p->strips.pitch;
+    use_strips(&g, g.strips, &p->strips.strip);
     g.in_extras = true;
     g.first = false;
     g.ns = 0;
-    int64_t rows = p->own[0].dim + p->own[1].dim, m = item->extra_begin;
-    int64_t end = m + p->extra_tokens;
+    int64_t dim = natten_cpu_padded(p->own[0].dim, LANES);
+    int64_t elements = dim + natten_cpu_padded(p->own[1].dim, LANES);
+    int64_t m = item->extra_begin, end = m + p->extra_tokens;
     if (end > p->task->extras)
         end = p->task->extras;
     for (int f = 0; f < p->fan; f++) {
@@ -86,8 +85,8 @@ static void extra(const natten_cpu_pass *p, const natten_cpu_item *item, void *s
             for (g.nq = 0; g.nq < p->owners && k + g.nq * LANES < end; g.nq++) {
                 g.own_run[g.nq] = &g.everyone;
                 pack_extra_owner(&g, g.nq, k + g.nq * LANES);
-                g.c[0][g.nq] = g.sums + (k - m + g.nq * LANES) * rows;
-                g.c[1][g.nq] = g.c[0][g.nq] + p->own[0].dim * LANES;
+                g.c[0][g.nq] = g.sums + (k - m + g.nq * LANES) * elements;
+                g.c[1][g.nq] = g.c[0][g.nq] + dim * LANES;
                 g.used[g.nq] = g.width;
             }
             g.list[g.ns++] = (segment){.n = g.width, .hi = g.nq};

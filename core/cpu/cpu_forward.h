@@ -44,9 +44,12 @@ static void softmax(group *g, int q)
     g->top[q] = m;
     if (g->first)
         return;
-    real *c = g->c[0][q];
-    for (int64_t d = 0; d < g->pass->other[1].dim; d++)
-        v_store(c + d * LANES, v_mul(old, v_load(c + d * LANES)));
+    int64_t padded = natten_cpu_padded(g->pass->other[1].dim, LANES);
+    real factor[LANES], *c = g->c[0][q];
+    v_store(factor, old);
+    for (int i = 0; i < g->own_run[q]->n; i++, c += padded)
+        for (int64_t d = 0; d < padded; d += LANES)
+            v_store(c + d, v_mul(v_all(factor[i]), v_load(c + d)));
 }
 
 static void flush_forward(group *g)
@@ -66,22 +69,23 @@ static void finish_forward(group *g, int q)
     const natten_cpu_pass *p = g->pass;
     const run *r = g->own_run[q];
     natten_dtype dtype = dtype_of(g);
-    real sum[LANES], lse[LANES], *c = g->c[0][q];
+    int64_t dim = p->other[1].dim, padded = natten_cpu_padded(dim, LANES);
+    real sum[LANES], lse[LANES], factor[LANES], *c = g->c[0][q];
     vec one = v_all(1), l = v_max(one, g->sum[q]); /* NaN stays, 0 becomes 1 */
     v_store(sum, g->sum[q]);
     v_store(lse, v_add(g->top[q], v_log(l)));
+    v_store(factor, v_div(one, l));
     for (int i = 0; i < r->n; i++)
         if (sum[i] == 0) { /* every logit was -inf: even infinite values give 0 */
             lse[i] = -(real)INFINITY;
-            for (int64_t d = 0; d < p->other[1].dim; d++)
-                c[d * LANES + i] = 0;
+            memset(c + i * padded, 0, (size_t)padded * sizeof(real));
         }
     tokens t = {.step = g->result[0].step[2],
                 .item = p->result[0].item,
-                .dim = p->other[1].dim,
+                .dim = dim,
                 .dtype = dtype,
                 .n = r->n};
-    unpack(&t, at(&g->result[0], g->z[q], g->y, r->x), c, v_div(one, l));
+    unpack(&t, at(&g->result[0], g->z[q], g->y, r->x), c, factor);
     if (g->lse.data)
         for (int i = 0; i < r->n; i++)
             *(real *)(void *)at(&g->lse, g->z[q], g->y, r->x + i) = lse[i];

@@ -30,7 +30,6 @@ typedef struct group {
     cursor out, lse, grad_lse, delta; /* of queries as owners */
 
     real *strips, *extra_strips;
-    ptrdiff_t strip_elements;
     tag *tags;
     int32_t epoch;
     run *runs,
@@ -39,13 +38,13 @@ typedef struct group {
 
     int nq, ns, used[OWNERS], z[OWNERS], y;
     const run *own_run[OWNERS], *run; /* run: whose idx the kernels use */
-    const real *b[2];                 /* the strips in use */
-    ptrdiff_t pitch;
-    bool in_extras;     /* the partners listed are extra tokens */
-    bool extras_packed; /* all of them, for this item */
-    bool first;         /* the sums hold nothing yet */
-    bool stopped;       /* by the cancel callback: the item is left undone */
-    bool hollow;        /* some query has lse = -inf: no gradient comes from it */
+    const natten_cpu_strip *strip;    /* the form of the strips in use, */
+    const real *columns[2], *rows[2]; /* and what the first of them holds */
+    bool in_extras;                   /* the partners listed are extra tokens */
+    bool extras_packed;               /* all of them, for this item */
+    bool first;                       /* the sums hold nothing yet */
+    bool stopped; /* by the cancel callback: the item is left undone */
+    bool hollow;  /* some query has lse = -inf: no gradient comes from it */
     real *a[2][OWNERS], *s[OWNERS], *t[OWNERS], *c[2][OWNERS];
     vec top[OWNERS], sum[OWNERS];
     segment *list;
@@ -53,6 +52,10 @@ typedef struct group {
 
 _Static_assert(sizeof(segment) <= NATTEN_CPU_SEGMENT_BYTES,
                "cpu_tile.c counts with it");
+
+/* Most partners of a segment, and what a stretch of the list may take of the nearest
+ * cache: half of it, beside scores and sums. */
+enum { PIECE = 64, STRETCH_BYTES = 16 << 10 };
 
 static void flush(group *g);
 
@@ -91,22 +94,25 @@ static cursor make_cursor(const group *g, const natten_view *v, size_t bytes,
 
 /* ---- partners -------------------------------------------------------------------- */
 
-/* A query with lse = -inf gives no gradient: its columns become 0, and flush() its
- * scores. */
-static void hollow_out(group *g, real *to, ptrdiff_t pitch, int n)
+/* A query with lse = -inf gives no gradient: its columns become 0, its rows too if they
+ * are there, and flush() its scores. */
+static void hollow_out(group *g, real *const columns[2], ptrdiff_t pitch,
+                       real *const rows[2], int n)
 {
     const natten_cpu_operand *query =
         g->pass->owner_is_key ? g->pass->other : g->pass->own;
-    const real *row = to + query[0].dim * pitch;
-    int64_t rows = natten_cpu_rows(&query[0]);
-    for (int x = 0; x < n; x++)
-        if (row[x] == (real)INFINITY) {
-            g->hollow = true;
-            for (int64_t d = 0; d < query[0].dim; d++)
-                to[d * pitch + x] = 0;
-            for (int64_t d = 0; d < query[1].dim; d++)
-                to[(rows + d) * pitch + x] = 0;
+    const real *row = columns[0] + query[0].dim * pitch;
+    for (int x = 0; x < n; x++) {
+        if (row[x] != (real)INFINITY)
+            continue;
+        g->hollow = true;
+        for (int i = 0; i < 2; i++) {
+            for (int64_t d = 0; d < query[i].dim; d++)
+                columns[i][d * pitch + x] = 0;
+            for (int64_t d = 0; rows && d < query[i].dim; d++)
+                rows[i][x * query[i].dim + d] = 0;
         }
+    }
 }
 
 /* One more row of the head dim: a scalar per token, or ones. */
@@ -122,31 +128,47 @@ static void pack_extra_row(real *to, const natten_cpu_operand *o, const char *ro
             to[x] = 1;
 }
 
-/* The strip of partner row (z, y) of head f: both operands, one under the other. */
-static void pack_strip(group *g, real *to, int z, int y, int f)
+/* Where operand i lies in a strip, as columns and as rows; NULL: it does not. */
+static real *columns_of(real *strip, const natten_cpu_operand *o,
+                        const natten_cpu_strip *form, int i)
+{
+    return o[i].as_columns ? strip + form->columns[i] : NULL;
+}
+
+static real *rows_of(real *strip, const natten_cpu_operand *o,
+                     const natten_cpu_strip *form, int i)
+{
+    return o[i].as_rows ? strip + form->rows[i] : NULL;
+}
+
+/* The strip of partner row (z, y) of head f. */
+static void pack_strip(group *g, real *strip, int z, int y, int f)
 {
     const natten_cpu_pass *p = g->pass;
+    const natten_cpu_strip *form = &p->strips.strip;
     int64_t bytes = (int64_t)natten_dtype_bytes(dtype_of(g));
-    real *at_row = to;
+    real *columns[2], *rows[2];
     for (int i = 0; i < 2; i++) {
         const natten_cpu_operand *o = &p->other[i];
+        columns[i] = columns_of(strip, p->other, form, i);
+        rows[i] = rows_of(strip, p->other, form, i);
         tokens t = {at(&g->other[i], z, y, g->origin) + f * o->view.head * bytes,
                     g->other[i].step[2],
                     o->view.item,
                     o->dim,
                     dtype_of(g),
                     g->width};
-        pack(at_row, g->pitch, &t, (real)o->factor);
+        pack(columns[i], form->pitch, rows[i], &t, (real)o->factor);
         const char *row = NULL;
         if (o->row.data)
             row = at(&g->other_row[i], z, y, g->origin) +
                   f * o->row.head * (int64_t)sizeof(real);
-        pack_extra_row(at_row + o->dim * g->pitch, o, row, g->other_row[i].step[2],
-                       g->width);
-        at_row += natten_cpu_rows(o) * g->pitch;
+        if (columns[i])
+            pack_extra_row(columns[i] + o->dim * form->pitch, o, row,
+                           g->other_row[i].step[2], g->width);
     }
     if (p->owner_is_key)
-        hollow_out(g, to, g->pitch, g->width);
+        hollow_out(g, columns, form->pitch, rows, g->width);
 }
 
 /* The slot of a partner row, packed if it holds another one. */
@@ -158,7 +180,7 @@ static int slot_of(group *g, int z, int y, int f)
     if (k->z != z || k->y != y || k->f != f) {
         if (g->ns > 0 && k->epoch == g->epoch)
             flush(g); /* the listed segments still need what lies there */
-        pack_strip(g, g->strips + slot * g->strip_elements, z, y, f);
+        pack_strip(g, g->strips + slot * s->strip.elements, z, y, f);
         *k = (tag){z, y, f, g->epoch};
     }
     return slot;
@@ -170,7 +192,6 @@ static void pack_extras(group *g, int64_t m, int n)
     const natten_cpu_pass *p = g->pass;
     natten_dtype dtype = dtype_of(g);
     int64_t bytes = (int64_t)natten_dtype_bytes(dtype);
-    real *to = g->extra_strips;
     for (int i = 0; i < 2; i++) {
         const natten_cpu_operand *o = &p->extra[i];
         const natten_view *v = &o->view;
@@ -182,29 +203,74 @@ static void pack_extras(group *g, int64_t m, int n)
                     o->dim,
                     dtype,
                     n};
-        pack(to, p->extra_pitch, &t, (real)o->factor);
-        pack_extra_row(to + o->dim * p->extra_pitch, o, NULL, 0, n);
-        to += natten_cpu_rows(o) * p->extra_pitch;
+        real *columns = columns_of(g->extra_strips, p->extra, &p->extra_strip, i);
+        pack(columns, p->extra_strip.pitch,
+             rows_of(g->extra_strips, p->extra, &p->extra_strip, i), &t,
+             (real)o->factor);
+        if (columns)
+            pack_extra_row(columns + o->dim * p->extra_strip.pitch, o, NULL, 0, n);
+    }
+}
+
+/* Strips of this form are what is listed from now on. */
+static void use_strips(group *g, const real *strips, const natten_cpu_strip *form)
+{
+    g->strip = form;
+    for (int i = 0; i < 2; i++) {
+        g->columns[i] = strips + form->columns[i];
+        g->rows[i] = strips + form->rows[i];
     }
 }
 
 /* ---- the list -------------------------------------------------------------------- */
 
-/* Owners that see position p, the first position where that changes, and how many
- * scores they have room for. */
+/* Partners x .. x + n - 1 of a row, whose strip is in `slot`, for owners lo .. hi - 1:
+ * cut where the scores are full, and into pieces short enough for values to go over
+ * them lane by lane from the nearest cache. Forward never runs out of room in here
+ * (cpu_tile.c): there a flush is a step of the softmax, and its place decides bits. */
+static void list_piece(group *g, int slot, tag row, int x, int n, int lo, int hi)
+{
+    while (n > 0) {
+        int room = NATTEN_CPU_SLOTS;
+        for (int q = lo; q < hi; q++)
+            room = natten_min(room, NATTEN_CPU_SLOTS - g->used[q]);
+        if (room == 0 || g->ns == NATTEN_CPU_SEGMENTS) {
+            flush(g);
+            continue;
+        }
+        int now = natten_min(n, natten_min(room, PIECE));
+        segment *s = &g->list[g->ns++];
+        s->strip = slot * g->strip->elements;
+        s->x = x;
+        s->n = now;
+        s->lo = lo;
+        s->hi = hi;
+        s->z = row.z;
+        s->y = row.y;
+        s->f = row.f;
+        for (int q = lo; q < hi; q++) {
+            s->slot[q] = g->used[q];
+            g->used[q] += now;
+        }
+        g->tags[slot].epoch = g->epoch;
+        x += now;
+        n -= now;
+    }
+}
+
+/* Owners that see position p, and the first position where that changes. */
 typedef struct cut {
-    int lo, hi, next, room;
+    int lo, hi, next;
 } cut;
 
 static cut cut_at(const group *g, int p, const int *from, const int *end)
 {
-    cut c = {-1, 0, INT_MAX, NATTEN_CPU_SLOTS};
+    cut c = {-1, 0, INT_MAX};
     for (int q = 0; q < g->nq; q++) {
         if (from[q] <= p && p < end[q]) {
             c.lo = c.lo < 0 ? q : c.lo;
             c.hi = q + 1;
             c.next = natten_min(c.next, end[q]);
-            c.room = natten_min(c.room, NATTEN_CPU_SLOTS - g->used[q]);
         } else if (from[q] > p && end[q] > from[q]) {
             c.next = natten_min(c.next, from[q]);
         }
@@ -212,35 +278,17 @@ static cut cut_at(const group *g, int p, const int *from, const int *end)
     return c;
 }
 
-/* Owner q sees partners from[q] .. end[q] - 1 of row (z, y) of head f: list them, cut
- * where the set of owners changes. Forward never runs out of room in here (cpu_tile.c):
- * there a flush is a step of the softmax, and its place decides bits. */
-static void list_row(group *g, int z, int y, int f, const int *from, const int *end)
+/* Owner q sees partners from[q] .. end[q] - 1 of the row: list them, cut where the set
+ * of owners changes. */
+static void list_cuts(group *g, int slot, tag row, const int *from, const int *end)
 {
     int p = INT_MAX;
     for (int q = 0; q < g->nq; q++)
-        if (end[q] > from[q])
-            p = natten_min(p, from[q]);
-    if (p == INT_MAX)
-        return;
-    int slot = slot_of(g, z, y, f);
+        p = end[q] > from[q] ? natten_min(p, from[q]) : p;
     while (p < INT_MAX) {
         cut c = cut_at(g, p, from, end);
-        if (c.lo >= 0) {
-            if (c.room == 0 || g->ns == NATTEN_CPU_SEGMENTS) {
-                flush(g);
-                continue;
-            }
-            c.next = natten_min(c.next, p + c.room);
-            segment *s = &g->list[g->ns++];
-            *s = (segment){
-                slot * g->strip_elements + p, c.next - p, c.lo, c.hi, p, z, y, f, {0}};
-            for (int q = c.lo; q < c.hi; q++) {
-                s->slot[q] = g->used[q];
-                g->used[q] += c.next - p;
-            }
-            g->tags[slot].epoch = g->epoch;
-        }
+        if (c.lo >= 0)
+            list_piece(g, slot, row, p, c.next - p, c.lo, c.hi);
         p = c.next;
     }
 }
@@ -259,55 +307,69 @@ static void mask_scores(group *g, const segment *s, real *const *to, real value)
         }
 }
 
-/* Panel `which` times strip `which` for all that is listed, added to what `to` holds or
- * not; lanes past their window get `masked`. */
+/* Panels `which` times columns `which` for all that is listed, added to what `to` holds
+ * or not; lanes past their window get `masked`. */
 static void logits(group *g, int which, real *const *to, bool add, real masked)
 {
-    kernel *const(*table)[BLOCK] =
+    logits_kernel *const(*table)[BLOCK] =
         g->run->plain ? logits_plain_table : logits_pick_table;
-    int rows = (int)natten_cpu_rows(&g->pass->own[which]);
+    logits_block o = {.pitch = g->strip->pitch,
+                      .rows = (int)natten_cpu_rows(&g->pass->own[which]),
+                      .add = add,
+                      .idx = g->run->idx};
     for (int k = 0; k < g->ns; k++) {
         const segment *s = &g->list[k];
         int nq = s->hi - s->lo, step = block_columns(s->n, nq);
+        o.b = g->columns[which] + s->strip + s->x;
+        for (int q = 0; q < nq; q++) {
+            o.a[q] = g->a[which][s->lo + q];
+            o.c[q] = to[s->lo + q] + (ptrdiff_t)s->slot[s->lo + q] * LANES;
+        }
         for (int p = 0; p < s->n; p += step) {
-            segment one = {.b = s->b + p, .n = rows, .hi = nq};
-            real *c[OWNERS];
-            for (int q = 0; q < nq; q++)
-                c[q] = to[s->lo + q] + (ptrdiff_t)(s->slot[s->lo + q] + p) * LANES;
-            const operands o = {
-                &one,        1,        (const real *const *)g->a[which] + s->lo,
-                g->b[which], g->pitch, c,
-                add,         g->run};
             table[nq - 1][natten_min(step, s->n - p) - 1](&o);
+            o.b += step;
+            for (int q = 0; q < nq; q++)
+                o.c[q] += (ptrdiff_t)step * LANES;
         }
         if (g->run->ragged)
             mask_scores(g, s, to, masked);
     }
 }
 
-/* Weights times strip `which`, added to the sums `to`. */
+/* The end of a stretch of the list, from segment k on, whose rows stay in the nearest
+ * cache while the lanes go over them. */
+static int stretch_end(const group *g, int k, int64_t block_bytes)
+{
+    int64_t bytes = 0;
+    while (k < g->ns && bytes < STRETCH_BYTES)
+        bytes += (g->list[k++].n + LANES) * block_bytes;
+    return k;
+}
+
+/* Weights times rows `which`, added to the sums `to`. Where the head dim is no multiple
+ * of LANES, the last vector of a row reaches into what lies behind it, the last row of
+ * all into other scratch: its lanes there are sums that nobody looks at. */
 static void values(group *g, real *const *weights, int which, real *const *to)
 {
-    int64_t dim = g->pass->own[which].dim;
-    if (g->pass->kind == NATTEN_CPU_FORWARD)
-        dim = g->pass->other[which].dim;
-    int step = block_columns(dim, g->nq);
-    kernel *const(*table)[BLOCK] = g->run->plain    ? values_plain_table
-                                   : g->run->ragged ? values_mask_table
-                                                    : values_pick_table;
-    for (int64_t d = 0; d < dim; d += step) {
-        real *c[OWNERS];
-        for (int q = 0; q < g->nq; q++)
-            c[q] = to[q] + d * LANES;
-        const operands o = {g->list,
-                            g->ns,
-                            (const real *const *)weights,
-                            g->b[which] + d * g->pitch,
-                            g->pitch,
-                            c,
-                            !g->first,
-                            g->run};
-        table[g->nq - 1][(dim - d < step ? dim - d : step) - 1](&o);
+    int64_t dim = g->pass->other[which].dim, padded = natten_cpu_padded(dim, LANES);
+    int64_t vectors = padded / LANES;
+    int step = block_columns(vectors, g->nq);
+    values_block o = {.pitch = dim, .c_pitch = padded, .run = g->run};
+    for (int q = 0; q < g->nq; q++) {
+        o.w[q] = weights[q];
+        o.lanes = natten_max(o.lanes, g->own_run[q]->n);
+    }
+    for (int k = 0, end; k < g->ns; k = end) {
+        end = stretch_end(g, k, step * LANES * (int64_t)sizeof(real));
+        o.list = g->list + k;
+        o.count = end - k;
+        o.add = !g->first || k > 0;
+        for (int64_t d = 0; d < vectors; d += step) {
+            o.b = g->rows[which] + d * LANES;
+            for (int q = 0; q < g->nq; q++)
+                o.c[q] = to[q] + d * LANES;
+            values_table[g->nq - 1][(vectors - d < step ? vectors - d : step) - 1](&o);
+        }
     }
 }
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
  * The way in and out: tokens [x][head dim] of any type and stride become columns
- * [head dim][x] of reals, and back.  Storage types are known here and nowhere else in
- * the kernels.  Strides of tokens are in bytes, of the head dim in elements. */
+ * [head dim][x] of reals, or rows [x][head dim padded to whole vectors]; and rows
+ * become tokens.  Storage types are known here and nowhere else in the kernels. Strides
+ * of tokens are in bytes, of the head dim in elements. */
 #ifndef NATTEN_CPU_PACK_H
 #define NATTEN_CPU_PACK_H
 
@@ -97,86 +98,153 @@ static void store_some(natten_dtype dtype, int64_t item, char *p, int64_t d, vec
         store_element(dtype, p, (d + i) * item, f[i]);
 }
 
+INLINE void store_first(real *to, vec a, int n)
+{
+    if (n == LANES) {
+        v_store(to, a);
+        return;
+    }
+    real f[LANES];
+    v_store(f, a);
+    for (int i = 0; i < LANES; i++)
+        if (i < n)
+            to[i] = f[i];
+}
+
 typedef natten_cpu_tokens tokens;
 
-INLINE void pack_as(const enum format format, real *to, ptrdiff_t pitch,
-                    const tokens *t, vec factor)
+/* Element d, and those after it, of `lanes` tokens, `size` of each; where they go. */
+typedef struct block {
+    const char *from;
+    int64_t d;
+    int lanes, size;
+    real *columns, *rows; /* NULL: nowhere */
+    ptrdiff_t pitch;      /* of columns */
+} block;
+
+#ifndef V_LOAD_TURNED
+#define V_LOAD_TURNED 0
+INLINE void v_load_turned(const char *p, int64_t step, vec r[LANES])
+{
+    (void)p, (void)step, (void)r;
+}
+#endif
+
+INLINE void load_block(const enum format format, const bool full, const tokens *t,
+                       const block b, vec r[LANES])
+{
+    UNROLL
+    for (int i = 0; i < LANES; i++) {
+        const char *token = b.from + i * t->step;
+        if (full)
+            r[i] = load_lanes(format, token, b.d);
+        else if (i >= b.lanes)
+            r[i] = v_zero();
+        else if (format != ANYHOW && b.size == LANES)
+            r[i] = load_lanes(format, token, b.d);
+        else
+            r[i] = load_some(t->dtype, t->item, token, b.d, b.size);
+    }
+}
+
+/* LANES tokens by LANES elements; `full`: all of them are there, and side by side. */
+INLINE void pack_block(const enum format format, const bool full, const tokens *t,
+                       const block b, vec factor)
+{
+    vec r[LANES];
+    bool by_halves = V_LOAD_TURNED && full && format == DIRECT;
+    if (b.rows || !by_halves)
+        load_block(format, full, t, b, r);
+    UNROLL
+    for (int i = 0; i < LANES; i++)
+        if (b.rows && i < b.lanes)
+            store_first(b.rows + i * t->dim, r[i], full ? LANES : b.size);
+    if (!b.columns)
+        return;
+    if (by_halves)
+        v_load_turned(b.from + b.d * (int64_t)sizeof(real), t->step, r);
+    else
+        v_turn(r);
+    UNROLL
+    for (int i = 0; i < LANES; i++)
+        if (full || i < b.size)
+            v_store(b.columns + i * b.pitch, v_mul(r[i], factor));
+}
+
+enum { CACHE_LINE = 64 };
+
+/* Ask for n tokens that are wanted soon: they are too far apart for the processor to
+ * see a pattern. */
+static void prefetch(const tokens *t, const char *from, int n)
+{
+    int64_t bytes = t->dim * (int64_t)natten_dtype_bytes(t->dtype);
+    for (int i = 0; i < n && t->item == 1; i++, from += t->step)
+        for (int64_t b = 0; b < bytes; b += CACHE_LINE)
+            __builtin_prefetch(from + b);
+}
+
+INLINE void pack_as(const enum format format, real *columns, ptrdiff_t pitch,
+                    real *rows, const tokens *t, vec factor)
 {
     for (int x = 0; x < t->n; x += LANES) {
-        int lanes = natten_min(LANES, t->n - x);
-        const char *from = t->data + x * t->step;
-        for (int64_t d = 0; d < t->dim; d += LANES) {
-            vec r[LANES];
-            int rows = (int)(t->dim - d < LANES ? t->dim - d : LANES);
-            if (format != ANYHOW && rows == LANES && lanes == LANES) {
-                UNROLL
-                for (int i = 0; i < LANES; i++)
-                    r[i] = load_lanes(format, from + i * t->step, d);
-                v_turn(r);
-                UNROLL
-                for (int i = 0; i < LANES; i++)
-                    v_store(to + (d + i) * pitch + x, v_mul(r[i], factor));
-                continue;
-            }
-            for (int i = 0; i < LANES; i++) {
-                const char *token = from + i * t->step;
-                r[i] = v_zero();
-                if (i < lanes)
-                    r[i] = format != ANYHOW && rows == LANES
-                               ? load_lanes(format, token, d)
-                               : load_some(t->dtype, t->item, token, d, rows);
-            }
-            v_turn(r);
-            for (int i = 0; i < rows; i++)
-                v_store(to + (d + i) * pitch + x, v_mul(r[i], factor));
+        block b = {.from = t->data + x * t->step, .lanes = natten_min(LANES, t->n - x)};
+        prefetch(t, b.from + 2 * LANES * t->step, LANES);
+        b.pitch = pitch;
+        for (; b.d < t->dim; b.d += LANES) {
+            b.columns = columns ? columns + b.d * pitch + x : NULL;
+            b.rows = rows ? rows + x * t->dim + b.d : NULL;
+            b.size = (int)(t->dim - b.d < LANES ? t->dim - b.d : LANES);
+            if (format != ANYHOW && b.size == LANES && b.lanes == LANES)
+                pack_block(format, true, t, b, factor);
+            else
+                pack_block(format, false, t, b, factor);
         }
     }
 }
 
-/* Token x, element d goes to to[d * pitch + x], times factor. Lanes after the last
- * token, up to a multiple of LANES, become 0. */
-static void pack(real *to, ptrdiff_t pitch, const tokens *t, real factor)
+/* Token x, element d goes to columns[d * pitch + x], times factor, and as it is to
+ * rows[x * dim + d]; either may be NULL. Lanes of columns after the last token, up
+ * to a multiple of LANES, become 0. */
+static void pack(real *columns, ptrdiff_t pitch, real *rows, const tokens *t,
+                 real factor)
 {
     switch (format_of(t->dtype, t->item)) {
     case DIRECT:
-        pack_as(DIRECT, to, pitch, t, v_all(factor));
+        pack_as(DIRECT, columns, pitch, rows, t, v_all(factor));
         break;
 #if NATTEN_REAL == 32
     case BF16:
-        pack_as(BF16, to, pitch, t, v_all(factor));
+        pack_as(BF16, columns, pitch, rows, t, v_all(factor));
         break;
     case FP16:
-        pack_as(FP16, to, pitch, t, v_all(factor));
+        pack_as(FP16, columns, pitch, rows, t, v_all(factor));
         break;
 #endif
     default:
-        pack_as(ANYHOW, to, pitch, t, v_all(factor));
+        pack_as(ANYHOW, columns, pitch, rows, t, v_all(factor));
     }
 }
 
 INLINE void unpack_as(const enum format format, const tokens *t, char *to,
-                      const real *from, vec factor)
+                      const real *from, const real *factor)
 {
-    for (int64_t d = 0; d < t->dim; d += LANES) {
-        vec r[LANES];
-        int rows = (int)(t->dim - d < LANES ? t->dim - d : LANES);
-        for (int i = 0; i < LANES; i++)
-            r[i] = i < rows
-                       ? v_add(v_mul(factor, v_load(from + (d + i) * LANES)), v_zero())
-                       : v_zero();
-        v_turn(r);
-        for (int i = 0; i < t->n; i++)
-            if (format != ANYHOW && rows == LANES)
-                store_lanes(format, to + i * t->step, d, r[i]);
+    int64_t padded = natten_cpu_padded(t->dim, LANES);
+    for (int i = 0; i < t->n; i++, to += t->step, from += padded) {
+        vec f = v_all(factor[i]);
+        for (int64_t d = 0; d < t->dim; d += LANES) {
+            vec r = v_add(v_mul(f, v_load(from + d)), v_zero());
+            if (format != ANYHOW && t->dim - d >= LANES)
+                store_lanes(format, to, d, r);
             else
-                store_some(t->dtype, t->item, to + i * t->step, d, r[i], rows);
+                store_some(t->dtype, t->item, to, d, r,
+                           (int)(t->dim - d < LANES ? t->dim - d : LANES));
+        }
     }
 }
 
-/* The way back of at most LANES tokens: columns from[d * LANES + x] times a factor per
- * lane. Adding 0 makes -0 into 0: whether a masked lane's 0 was added to a sum must not
- * show. */
-static void unpack(const tokens *t, char *to, const real *from, vec factor)
+/* The way back: row i, at from[i * padded], times factor[i] becomes token i. Adding 0
+ * makes -0 into 0: whether a sum began with a product or with 0 must not show. */
+static void unpack(const tokens *t, char *to, const real *from, const real *factor)
 {
     switch (format_of(t->dtype, t->item)) {
     case DIRECT:

@@ -130,6 +130,10 @@ static void take_sides(natten_cpu_pass *p, const sides *s)
                                                      : s->query[i];
         p->other[i] = p->owner_is_key ? s->query[i] : s->key[i];
         p->extra[i] = s->extra[i];
+        bool columns = i == 0 || p->kind != NATTEN_CPU_FORWARD;
+        bool rows = p->owner_is_key || i == (p->kind == NATTEN_CPU_FORWARD ? 1 : 0);
+        p->other[i].as_columns = p->extra[i].as_columns = columns;
+        p->other[i].as_rows = p->extra[i].as_rows = rows;
     }
     p->own[0].factor = p->task->scale;
 }

@@ -23,7 +23,7 @@
 enum {
     NATTEN_CPU_SLOTS = 256,    /* scores that an owner vector holds at a time */
     NATTEN_CPU_SEGMENTS = 512, /* pieces of partner rows that a group lists at a time */
-    NATTEN_CPU_SEGMENT_BYTES = 72
+    NATTEN_CPU_SEGMENT_BYTES = 56
 };
 
 typedef enum natten_cpu_kind {
@@ -40,14 +40,23 @@ typedef struct natten_cpu_operand {
     double factor;   /* multiplied in while packing */
     bool has_row;    /* one more row: minus the scalar of the token, or 1 */
     natten_view row; /* data NULL: 1 */
+    /* How a strip holds it: as columns [head dim][x] for logits, with the row at the
+     * end, and as rows [x][head dim] for values. */
+    bool as_columns, as_rows;
 } natten_cpu_operand;
+
+/* Where the two operands of partners lie in a strip, in elements. */
+typedef struct natten_cpu_strip {
+    int64_t pitch; /* of columns: from one row of the head dim to the next */
+    int64_t columns[2], rows[2], elements;
+} natten_cpu_strip;
 
 /* The partners' strips that a thread keeps: a cache with direct mapping. The strip of
  * partner row (z, y) and head f lies in slot (z % depth, y % high, f % fan). */
 typedef struct natten_cpu_strips {
     int32_t depth, high, fan;
     int64_t width; /* most partners of a strip */
-    int64_t pitch; /* elements from one row of the head dim to the next */
+    natten_cpu_strip strip;
 } natten_cpu_strips;
 
 /* Where things lie in a thread's scratch, in bytes. */
@@ -86,7 +95,8 @@ typedef struct natten_cpu_pass {
     int64_t combos; /* batch, classes and tiles: items of one head */
     natten_cpu_chunk chunk;
     natten_cpu_strips strips;
-    int64_t extra_chunk, extra_pitch; /* extra tokens packed at a time; 0: none */
+    int64_t extra_chunk; /* extra tokens packed at a time; 0: none */
+    natten_cpu_strip extra_strip;
     natten_cpu_layout layout;
 
     /* Sums that many items add to, the gradients of the bias and of the extra tokens:
@@ -134,9 +144,9 @@ typedef struct natten_cpu_probes {
     void (*keep_more)(const void *x, const void *y, const void *a, void *z);
     void (*if_more)(const void *x, const void *y, const void *a, const void *b,
                     void *z);
-    void (*pack)(void *to, int64_t pitch, const natten_cpu_tokens *tokens,
-                 double factor);
-    void (*unpack)(const natten_cpu_tokens *tokens, void *to, const void *from);
+    void (*pack)(void *columns, int64_t pitch, void *rows,
+                 const natten_cpu_tokens *tokens, double factor);
+    void (*unpack)(const natten_cpu_tokens *tokens, void *to, const void *rows);
 } natten_cpu_probes;
 
 /* A variant's kernels for one element type. */
@@ -163,6 +173,12 @@ const natten_cpu_kernels *natten_cpu_pass_kernels(natten_variant variant,
 void natten_cpu_pass_make(natten_cpu_pass *pass, const natten_task *task,
                           natten_cpu_kind kind, const natten_cpu_kernels *kernels,
                           void *delta);
+
+/* Elements from one row [head dim] to the next: whole vectors. */
+static inline int64_t natten_cpu_padded(int64_t dim, int lanes)
+{
+    return (dim + lanes - 1) / lanes * lanes;
+}
 
 static inline int64_t natten_cpu_rows(const natten_cpu_operand *o)
 {

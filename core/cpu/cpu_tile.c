@@ -95,11 +95,6 @@ static int64_t inner_box(const natten_cpu_pass *p, int a, int64_t count)
                  count - 1 + 2 * (p->axis[a].stride - 1) + p->axis[a].window);
 }
 
-static int64_t strip_rows(const natten_cpu_pass *p)
-{
-    return natten_cpu_rows(&p->other[0]) + natten_cpu_rows(&p->other[1]);
-}
-
 /* A vector load may begin at the last partner of a row of strips. Rows are no multiple
  * of 256 bytes apart, which would put them all into the same few sets of the cache. */
 static int64_t pitch_of(int64_t width, const natten_cpu_kernels *k)
@@ -108,12 +103,29 @@ static int64_t pitch_of(int64_t width, const natten_cpu_kernels *k)
     return pitch * (int64_t)k->real_bytes % 256 ? pitch : pitch + k->lanes;
 }
 
+/* A strip of `width` partners. */
+static natten_cpu_strip make_strip(const natten_cpu_operand o[2], int64_t width,
+                                   const natten_cpu_kernels *k)
+{
+    natten_cpu_strip s = {.pitch = pitch_of(width, k)};
+    for (int i = 0; i < 2; i++) {
+        s.columns[i] = s.elements;
+        s.elements += o[i].as_columns ? natten_cpu_rows(&o[i]) * s.pitch : 0;
+    }
+    for (int i = 0; i < 2; i++) {
+        s.rows[i] = s.elements;
+        s.elements += o[i].as_rows ? o[i].dim * width : 0;
+    }
+    s.elements = up(s.elements, 64 / (int64_t)k->real_bytes);
+    return s;
+}
+
 size_t natten_cpu_tile_promise(const natten_task *task)
 {
     size_t cells = (size_t)(task->dim + task->dim_v + 2);
     for (int a = 0; a < 3; a++)
         cells *= (size_t)task->axis[a].window;
-    return (1u << 20) + 3 * cells * natten_dtype_bytes(task->accumulator);
+    return (1u << 20) + 4 * cells * natten_dtype_bytes(task->accumulator);
 }
 
 /* ---- chunks of the softmax ------------------------------------------------------- */
@@ -130,7 +142,7 @@ static natten_cpu_chunk choose_chunk(const natten_cpu_pass *p,
     const natten_axis *x = &p->axis[2];
     int64_t width =
         least(parts_of(x->length, x->dilation), span_of(k->lanes, x->stride, w[2]));
-    size_t row_bytes = (size_t)(strip_rows(p) * pitch_of(width, k)) * k->real_bytes;
+    size_t row_bytes = (size_t)make_strip(p->other, width, k).elements * k->real_bytes;
     int64_t rows = (int64_t)(natten_cpu_tile_promise(p->task) / 2 / row_bytes);
     rows = most(1, least(rows, least(MOST_ROWS, NATTEN_CPU_SLOTS / w[2])));
     if (w[2] > NATTEN_CPU_SLOTS)
@@ -170,12 +182,13 @@ static natten_cpu_layout make_layout(const natten_cpu_pass *p,
     int64_t real = (int64_t)k->real_bytes, vector = k->lanes * real, owners = p->owners;
     int64_t slots = (int64_t)s->depth * s->high * s->fan;
     int64_t rows[2] = {natten_cpu_rows(&p->own[0]), natten_cpu_rows(&p->own[1])};
-    int64_t dims = p->other[0].dim + p->other[1].dim;
+    int64_t dims = natten_cpu_padded(p->other[0].dim, k->lanes) +
+                   natten_cpu_padded(p->other[1].dim, k->lanes);
     int64_t scores = p->kind == NATTEN_CPU_FORWARD ? 1 : 2;
     int64_t runs = least(p->tile[2], p->tile[2] / k->lanes + s->width / k->lanes + 2);
     natten_cpu_layout l = {0};
-    l.strips = place(&l.bytes, slots * strip_rows(p) * s->pitch * real);
-    l.extra_strips = place(&l.bytes, strip_rows(p) * p->extra_pitch * real);
+    l.strips = place(&l.bytes, slots * s->strip.elements * real);
+    l.extra_strips = place(&l.bytes, p->extra_strip.elements * real);
     l.panels = place(&l.bytes, owners * (rows[0] + rows[1]) * vector);
     l.scores = place(&l.bytes, owners * scores * NATTEN_CPU_SLOTS * vector);
     l.sums = place(&l.bytes, owners * dims * vector);
@@ -210,7 +223,7 @@ static natten_cpu_strips make_strips(const natten_cpu_pass *p,
     s.depth = (int32_t)most(1, planes);
     s.high = (int32_t)most(1, rows);
     s.fan = level < KEEP_HEAD ? (int32_t)p->fan : 1;
-    s.pitch = pitch_of(s.width, k);
+    s.strip = make_strip(p->other, s.width, k);
     return s;
 }
 
@@ -236,7 +249,7 @@ static double cost_of(const natten_cpu_pass *p, const natten_cpu_kernels *k, kee
 {
     const natten_cpu_strips *s = &p->strips;
     double slots = (double)s->depth * s->high * s->fan;
-    double bytes = slots * (double)(strip_rows(p) * s->pitch) * (double)k->real_bytes;
+    double bytes = slots * (double)s->strip.elements * (double)k->real_bytes;
     double spill = bytes > CACHE_BYTES ? (bytes / CACHE_BYTES + 1) / 2 : 1;
     double loads = 1 + 0.3 * (k->owners - p->owners);
     return 4 * packs_of(p, level) * spill + volume(p) * loads;
@@ -329,34 +342,36 @@ static void choose_tile(natten_cpu_pass *p, const natten_cpu_kernels *k)
     p->layout = make_layout(p, k);
 }
 
-/* GRAD_EXTRA walks pieces of query rows as they lie in the tensor. */
+/* GRAD_EXTRA walks pieces of query rows as they lie in the tensor: shorter ones, then
+ * fewer owners, where there is no room. */
 static void cut_rows(natten_cpu_pass *p, const natten_cpu_kernels *k)
 {
-    p->owners = k->owners;
-    p->combos = p->task->batch;
-    for (int a = 0; a < 3; a++) {
-        p->classes[a] = 1;
-        p->tile[a] = a == 2 ? NATTEN_CPU_SLOTS : 1;
-        p->tiles[a] = (int32_t)parts_of(p->axis[a].query_count, p->tile[a]);
-        p->combos *= p->tiles[a];
-    }
-    p->strips = (natten_cpu_strips){1, 1, 1, NATTEN_CPU_SLOTS, 0};
-    p->strips.pitch = pitch_of(NATTEN_CPU_SLOTS, k);
     size_t room = natten_cpu_tile_promise(p->task) - NATTEN_CPU_SUMS_BYTES;
-    for (;; p->owners--) {
+    int64_t piece = NATTEN_CPU_SLOTS;
+    for (p->owners = k->owners;; p->owners -= piece == 64) {
+        p->strips = (natten_cpu_strips){1, 1, 1, piece, make_strip(p->other, piece, k)};
         p->layout = make_layout(p, k);
         if (p->owners == 1 || p->layout.bytes <= room)
             break;
+        piece = most(64, piece / 2);
+    }
+    p->combos = p->task->batch;
+    for (int a = 0; a < 3; a++) {
+        p->classes[a] = 1;
+        p->tile[a] = a == 2 ? (int32_t)piece : 1;
+        p->tiles[a] = (int32_t)parts_of(p->axis[a].query_count, p->tile[a]);
+        p->combos *= p->tiles[a];
     }
 }
 
 /* Extra tokens packed at a time: all, as long as they stay small. */
 static void choose_extras(natten_cpu_pass *p, const natten_cpu_kernels *k)
 {
-    int64_t token = strip_rows(p) * (int64_t)k->real_bytes;
+    int64_t token = make_strip(p->extra, 64, k).elements * (int64_t)k->real_bytes / 64;
     int64_t chunk = most(k->lanes, least(NATTEN_CPU_SLOTS, EXTRA_BYTES / token));
     p->extra_chunk = least(p->task->extras, chunk);
-    p->extra_pitch = p->extra_chunk ? pitch_of(p->extra_chunk, k) : 0;
+    if (p->extra_chunk)
+        p->extra_strip = make_strip(p->extra, p->extra_chunk, k);
 }
 
 void natten_cpu_tile_choose(natten_cpu_pass *p, const natten_cpu_kernels *k)

@@ -78,14 +78,17 @@ static void probe_if_more(const void *x, const void *y, const void *a, const voi
     v_store(z, v_if_more(v_load(x), v_load(y), v_load(a), v_load(b)));
 }
 
-static void probe_pack(void *to, int64_t pitch, const tokens *t, double factor)
+static void probe_pack(void *columns, int64_t pitch, void *rows, const tokens *t,
+                       double factor)
 {
-    pack(to, pitch, t, (real)factor);
+    pack(columns, pitch, rows, t, (real)factor);
 }
 
-static void probe_unpack(const tokens *t, void *to, const void *from)
+static void probe_unpack(const tokens *t, void *to, const void *rows)
 {
-    unpack(t, to, from, v_all(1));
+    real factor[LANES];
+    v_store(factor, v_all(1));
+    unpack(t, to, rows, factor);
 }
 
 static const natten_cpu_probes probes = {

@@ -71,17 +71,14 @@ static void find_memory(group *g, char *scratch)
         g->t[q] = score + NATTEN_CPU_SLOTS * LANES;
         score += (p->kind == NATTEN_CPU_FORWARD ? 1 : 2) * NATTEN_CPU_SLOTS * LANES;
         g->c[0][q] = sum;
-        g->c[1][q] = sum + p->other[0].dim * LANES;
-        sum += (p->other[0].dim + p->other[1].dim) * LANES;
+        g->c[1][q] = sum + natten_cpu_padded(p->other[0].dim, LANES) * LANES;
+        sum = g->c[1][q] + natten_cpu_padded(p->other[1].dim, LANES) * LANES;
     }
     g->strips = (real *)(void *)(scratch + l->strips);
     g->extra_strips = (real *)(void *)(scratch + l->extra_strips);
     g->tags = (tag *)(void *)(scratch + l->tags);
     g->runs = (run *)(void *)(scratch + l->runs);
     g->list = (segment *)(void *)(scratch + l->segments);
-    g->strip_elements =
-        (natten_cpu_rows(&p->other[0]) + natten_cpu_rows(&p->other[1])) *
-        p->strips.pitch;
     for (int i = p->strips.depth * p->strips.high * p->strips.fan - 1; i >= 0; i--)
         g->tags[i] = (tag){-1, -1, -1, 0};
     g->epoch = 1;
@@ -103,6 +100,7 @@ static run make_run(const group *g, int x)
             break;
         r.idx[i] = s.begin - first.begin;
         r.count[i] = (real)length;
+        r.length[i] = length;
         r.shift[i] = s.begin - (x + i);
         r.plain = r.plain && r.idx[i] == i;
         r.even = r.even && r.shift[i] == r.shift[0];
@@ -110,14 +108,23 @@ static run make_run(const group *g, int x)
         r.least = natten_min(r.least, length);
     }
     int last = natten_max(0, r.n - 1);
-    for (int i = r.n; i < LANES; i++) { /* idle lanes do what the last one does */
-        r.idx[i] = r.idx[last];
-        r.count[i] = r.count[last];
-        r.shift[i] = r.shift[last];
-    }
     r.ragged = r.most != r.least;
     r.plain = r.plain && !r.ragged;
+    /* Idle lanes do what the last one does. In a plain run they go on instead, past the
+     * strip perhaps, into what else the scratch holds: nobody looks at their sums. */
+    for (int i = r.n; i < LANES; i++) {
+        r.idx[i] = r.plain ? i : r.idx[last];
+        r.count[i] = r.count[last];
+        r.length[i] = r.length[last];
+        r.shift[i] = r.shift[last];
+    }
     return r;
+}
+
+/* All lanes see the same partners. */
+static run make_everyone(void)
+{
+    return (run){.n = LANES};
 }
 
 static void make_runs(group *g)
@@ -127,7 +134,7 @@ static void make_runs(group *g)
         g->runs[g->run_count] = make_run(g, x);
         x += g->runs[g->run_count].n;
     }
-    g->everyone = (run){.most = INT_MAX, .least = INT_MAX};
+    g->everyone = make_everyone();
 }
 
 /* ---- one group ------------------------------------------------------------------- */
@@ -174,7 +181,7 @@ static void pack_owner(group *g, int q)
                     o->dim,
                     dtype_of(g),
                     r->n};
-        pack(g->a[i][q], LANES, &t, (real)o->factor);
+        pack(g->a[i][q], LANES, NULL, &t, (real)o->factor);
         real *row = g->a[i][q] + o->dim * LANES;
         if (o->has_row)
             v_store(row, v_zero()); /* idle lanes */
@@ -184,8 +191,41 @@ static void pack_owner(group *g, int q)
     }
     if (p->kind == NATTEN_CPU_GRAD_QUERY) {
         make_delta(g, q);
-        hollow_out(g, g->a[0][q], LANES, r->n);
+        hollow_out(g, (real *[]){g->a[0][q], g->a[1][q]}, LANES, NULL, r->n);
     }
+}
+
+/* Ask for what the next groups pack: the partner rows that the next row of owners sees
+ * and this one does not, shared out among the groups of this row. */
+static void prefetch_ahead(group *g, int z, int y, int r, int taken)
+{
+    const natten_cpu_pass *p = g->pass;
+    bool down = y + 1 < g->hi[1];
+    int next_z = down ? z : z + p->owners, next_y = down ? y + 1 : g->lo[1];
+    if (next_z >= g->hi[0])
+        return;
+    int last = natten_min(next_z + p->owners, g->hi[0]) - 1;
+    natten_span zs = {span_of(g, 0, next_z).begin, span_of(g, 0, last).end};
+    natten_span ys = span_of(g, 1, next_y);
+    if (down)
+        ys.begin = natten_max(ys.begin, span_of(g, 1, y).end);
+    else
+        zs.begin = natten_max(zs.begin, span_of(g, 0, next_z - 1).end);
+    int64_t bytes = (int64_t)natten_dtype_bytes(dtype_of(g));
+    int x = (int)((int64_t)g->width * r / g->run_count);
+    int n = (int)((int64_t)g->width * (r + taken) / g->run_count) - x;
+    for (int i = 0; i < 2; i++)
+        for (int f = 0; f < p->fan; f++)
+            for (int k = zs.begin; k < zs.end; k++)
+                for (int j = ys.begin; j < ys.end; j++) {
+                    const natten_cpu_operand *o = &p->other[i];
+                    tokens t = {.step = g->other[i].step[2],
+                                .item = o->view.item,
+                                .dim = o->dim,
+                                .dtype = dtype_of(g)};
+                    const char *row = at(&g->other[i], k, j, g->origin + x);
+                    prefetch(&t, row + f * o->view.head * bytes, n);
+                }
 }
 
 static void begin_group(group *g)
@@ -193,9 +233,7 @@ static void begin_group(group *g)
     g->first = true;
     g->in_extras = false;
     g->ns = 0;
-    g->b[0] = g->strips;
-    g->b[1] = g->strips + natten_cpu_rows(&g->pass->other[0]) * g->pass->strips.pitch;
-    g->pitch = g->pass->strips.pitch;
+    use_strips(g, g->strips, &g->pass->strips.strip);
     for (int q = 0; q < g->nq; q++) {
         pack_owner(g, q);
         g->used[q] = 0;
@@ -204,29 +242,33 @@ static void begin_group(group *g)
     }
 }
 
-/* Row (z, y) of all heads; the owners that see it, by their spans along axis 0. */
-static void sweep_row(group *g, int z, int y, const natten_span *spans)
+/* Partners of row (z, y) of all heads, for the owners lo .. hi - 1 that see it. */
+static void sweep_row(group *g, int z, int y, int lo, int hi)
 {
     const natten_cpu_pass *p = g->pass;
+    bool alike = g->own_run[0] == g->own_run[g->nq - 1];
     int most = 0;
-    for (int q = 0; q < g->nq; q++)
+    for (int q = lo; q < hi; q++)
         most = natten_max(most, g->own_run[q]->most);
     int piece = p->chunk.piece ? p->chunk.piece : most;
-    for (int f = 0; f < p->fan; f++)
-        for (int t = 0; t < most; t += piece) {
+    for (int f = 0; f < p->fan && most > 0; f++) {
+        int slot = slot_of(g, z, y, f);
+        tag row = {z, y, f, 0};
+        for (int t = 0; t < most && !g->stopped; t += piece) {
             int from[OWNERS], end[OWNERS];
             for (int q = 0; q < g->nq; q++) {
                 const run *r = g->own_run[q];
-                bool sees = spans[q].begin <= z && z < spans[q].end;
                 from[q] = r->base + t;
-                end[q] = sees ? r->base + natten_min(t + piece, r->most) : 0;
+                end[q] = r->base + natten_min(t + piece, r->most);
             }
-            list_row(g, z, y, f, from, end);
+            if (alike)
+                list_piece(g, slot, row, from[0], end[0] - from[0], lo, hi);
+            else
+                list_cuts(g, slot, row, from, end);
             if (p->chunk.piece)
                 flush(g);
-            if (g->stopped)
-                return;
         }
+    }
 }
 
 static void sweep_windows(group *g)
@@ -238,10 +280,15 @@ static void sweep_windows(group *g)
     for (int z = spans[0].begin; z < spans[g->nq - 1].end; z++) {
         if (chunk->planes && z % chunk->planes == 0)
             flush(g);
-        for (int y = ys.begin; y < ys.end && !g->stopped; y++) {
+        int lo = 0, hi = g->nq;
+        while (lo < hi && spans[lo].end <= z)
+            lo++;
+        while (lo < hi && spans[hi - 1].begin > z)
+            hi--;
+        for (int y = ys.begin; y < ys.end && lo < hi && !g->stopped; y++) {
             if (chunk->rows && (y - ys.begin) % chunk->rows == 0)
                 flush(g);
-            sweep_row(g, z, y, spans);
+            sweep_row(g, z, y, lo, hi);
         }
     }
     flush(g);
@@ -255,9 +302,7 @@ static void sweep_extras(group *g)
         return;
     g->in_extras = true;
     g->run = &g->everyone;
-    g->b[0] = g->extra_strips;
-    g->b[1] = g->extra_strips + natten_cpu_rows(&p->extra[0]) * p->extra_pitch;
-    g->pitch = p->extra_pitch;
+    use_strips(g, g->extra_strips, &p->extra_strip);
     for (int64_t m = 0; m < extras && !g->stopped; m += p->extra_chunk) {
         int n = (int)(extras - m < p->extra_chunk ? extras - m : p->extra_chunk);
         if (!g->extras_packed)
@@ -273,10 +318,12 @@ static void sweep_extras(group *g)
 static void finish_group(group *g)
 {
     const natten_cpu_pass *p = g->pass;
-    if (g->first) /* no partner at all */
+    if (g->first) { /* no partner at all */
+        int64_t elements = natten_cpu_padded(p->other[0].dim, LANES) +
+                           natten_cpu_padded(p->other[1].dim, LANES);
         for (int q = 0; q < g->nq; q++)
-            for (int64_t d = 0; d < p->other[0].dim + p->other[1].dim; d++)
-                v_store(g->c[0][q] + d * LANES, v_zero());
+            memset(g->c[0][q], 0, (size_t)elements * LANES * sizeof(real));
+    }
     for (int q = 0; q < g->nq; q++)
         if (p->kind == NATTEN_CPU_FORWARD)
             finish_forward(g, q);
@@ -302,8 +349,10 @@ static void walk(const natten_cpu_pass *p, const natten_cpu_item *item, void *sc
         int nz = natten_min(p->owners, g.hi[0] - z);
         for (int y = g.lo[1]; y < g.hi[1]; y++)
             for (int r = 0; r < g.run_count;) {
-                r += choose_owners(&g, z, nz, y, r);
+                int taken = choose_owners(&g, z, nz, y, r);
                 begin_group(&g);
+                prefetch_ahead(&g, z, y, r, taken);
+                r += taken;
                 if (!p->only_delta) {
                     sweep_windows(&g);
                     sweep_extras(&g);

@@ -100,7 +100,7 @@ static void check_task(const natten_task *task)
             for (int a = 0; a < 3; a++)
                 check_axis(&p, a);
             ck_assert(natten_cpu_tile_work(&p, k) >= 1);
-            ck_assert_int_ge(p.strips.pitch, p.strips.width + k->lanes - 1);
+            ck_assert_int_ge(p.strips.strip.pitch, p.strips.width + k->lanes - 1);
             ck_assert_uint_le(p.layout.bytes, natten_cpu_tile_promise(task));
         }
     }

@@ -224,6 +224,7 @@ static void check_pack(const page *p, natten_dtype dtype, randoms *r)
 {
     static char from[MOST_TOKENS * MOST_DIM * 3 * sizeof(double)];
     static _Alignas(64) char to[MOST_DIM * PITCH * sizeof(double)];
+    static _Alignas(64) char rows[MOST_TOKENS * MOST_DIM * sizeof(double)];
     int64_t bytes = (int64_t)natten_dtype_bytes(dtype);
     natten_cpu_tokens t = {.data = from, .dtype = dtype};
     t.n = (int)random_int(r, 1, MOST_TOKENS);
@@ -232,7 +233,14 @@ static void check_pack(const page *p, natten_dtype dtype, randoms *r)
     t.step = random_int(r, t.dim * t.item, MOST_DIM * 3) * bytes;
     fill_bits(from, sizeof from, r);
     memset(to, 0x55, sizeof to);
-    p->probes->pack(to, PITCH, &t, 1);
+    memset(rows, 0x55, sizeof rows);
+    p->probes->pack(to, PITCH, random_once_in(r, 2) ? rows : NULL, &t, 1);
+    p->probes->pack(NULL, 0, rows, &t, 1);
+    for (int x = 0; x < t.n; x++)
+        for (int64_t d = 0; d < t.dim; d++) {
+            double want = natten_dtype_load(dtype, from + x * t.step, d * t.item);
+            ck_assert(same(natten_dtype_load(p->real, rows, x * t.dim + d), want));
+        }
     int padded = (t.n + p->k->lanes - 1) / p->k->lanes * p->k->lanes;
     for (int x = 0; x < padded; x++)
         for (int64_t d = 0; d < t.dim; d++) {
@@ -245,7 +253,7 @@ static void check_pack(const page *p, natten_dtype dtype, randoms *r)
         }
 }
 
-START_TEST(pack_turns_tokens_into_columns)
+START_TEST(pack_makes_columns_and_rows_of_tokens)
 {
     for (int n = 0; n < page_count; n++) {
         randoms r = {4};
@@ -259,7 +267,8 @@ END_TEST
 
 static void check_unpack(const page *p, natten_dtype dtype, randoms *r)
 {
-    static _Alignas(64) char from[MOST_DIM * MOST_LANES * sizeof(double)];
+    static _Alignas(
+        64) char from[(MOST_DIM + MOST_LANES) * MOST_LANES * sizeof(double)];
     static char to[MOST_LANES * MOST_DIM * 3 * sizeof(double)], old[sizeof to];
     int64_t bytes = (int64_t)natten_dtype_bytes(dtype);
     natten_cpu_tokens t = {.dtype = dtype};
@@ -270,12 +279,13 @@ static void check_unpack(const page *p, natten_dtype dtype, randoms *r)
     fill_bits(from, sizeof from, r);
     fill_bits(to, sizeof to, r);
     memcpy(old, to, sizeof to);
+    int64_t padded = natten_cpu_padded(t.dim, p->k->lanes);
     p->probes->unpack(&t, to, from);
     /* Written elements are what base/dtype.c makes of them (0 for -0), others
      * untouched. */
     for (int x = 0; x < t.n; x++)
         for (int64_t d = 0; d < t.dim; d++) {
-            double value = natten_dtype_load(p->real, from, d * p->k->lanes + x) + 0.0;
+            double value = natten_dtype_load(p->real, from, x * padded + d) + 0.0;
             char *at = to + x * t.step, *before = old + x * t.step;
             char want[sizeof(double)];
             natten_dtype_store(dtype, want, 0, value);
@@ -307,7 +317,7 @@ END_TEST
 START_TEST(sixteen_bit_patterns_survive_the_way_in_and_out)
 {
     static uint16_t in[65536], out[65536];
-    static _Alignas(64) float columns[65536];
+    static _Alignas(64) float rows[65536];
     for (int i = 0; i < 65536; i++)
         in[i] = (uint16_t)i;
     for (int n = 0; n < page_count; n++)
@@ -319,8 +329,8 @@ START_TEST(sixteen_bit_patterns_survive_the_way_in_and_out)
             for (int i = 0; i < 65536; i += wide * wide) {
                 natten_cpu_tokens t = {
                     (const char *)(in + i), 2 * wide, 1, wide, dtype, wide};
-                p->probes->pack(columns, wide, &t, 1);
-                p->probes->unpack(&t, out + i, columns);
+                p->probes->pack(NULL, 0, rows, &t, 1);
+                p->probes->unpack(&t, out + i, rows);
             }
             for (int i = 0; i < 65536; i++) {
                 double value = natten_dtype_load(dtype, in, i);
@@ -342,7 +352,7 @@ int main(void)
     tcase_add_test(words, log_is_within_four_roundoffs);
     tcase_add_test(words, pick_moves_lanes_and_sum_adds_all);
     tcase_add_test(words, masks_stop_nan_and_infinity);
-    tcase_add_test(words, pack_turns_tokens_into_columns);
+    tcase_add_test(words, pack_makes_columns_and_rows_of_tokens);
     tcase_add_test(words, unpack_rounds_as_base_does_and_writes_nothing_else);
     tcase_add_test(words, sixteen_bit_patterns_survive_the_way_in_and_out);
     Suite *suite = suite_create("cpu words");
