@@ -125,7 +125,7 @@ size_t natten_cpu_tile_promise(const natten_task *task)
     size_t cells = (size_t)(task->dim + task->dim_v + 2);
     for (int a = 0; a < 3; a++)
         cells *= (size_t)task->axis[a].window;
-    return (1u << 20) + 4 * cells * natten_dtype_bytes(task->accumulator);
+    return (1u << 20) + 3 * cells * natten_dtype_bytes(task->accumulator);
 }
 
 /* ---- chunks of the softmax ------------------------------------------------------- */

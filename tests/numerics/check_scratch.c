@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * How much memory a call takes: per thread at most 1 MiB and 4 (D + Dv + 2)
- * accumulators per token of a window (a key is seen from up to two windows of queries,
- * which are kept as columns and as rows), and for backward one accumulator per query
- * and head; never anything that grows with tokens times window.  Asked of
+ * How much memory a call takes: per thread at most 1 MiB and 3 (D + Dv + 2)
+ * accumulators per token of a window, and for backward one accumulator per query and
+ * head; never anything that grows with tokens times window.  Asked of
  * natten_workspace_size() for shapes from one token to grids far larger than memory;
  * trial_run() elsewhere holds the library to it. */
 #include "plan/plan.h"
@@ -61,7 +60,7 @@ static double limit_of(const natten_problem_spec *s, bool gradient)
         rows *= (double)s->queries[a];
     }
     double each = s->dtype == NATTEN_FP64 ? 8 : 4;
-    double share = 1048576 + 4 * (double)(s->dim + s->dim_v + 2) * each * window;
+    double share = 1048576 + 3 * (double)(s->dim + s->dim_v + 2) * each * window;
     return THREADS * share + ALIGNMENT + (gradient ? each * rows : 0);
 }
 
