@@ -67,8 +67,9 @@ static int read_dtype(const char *text, int *to)
 
 static int read_backend(const char *text, const char **to)
 {
-    if (strcmp(text, "reference") != 0 && strcmp(text, "cpu") != 0)
-        return complain("--backend", text, "{reference, cpu}");
+    if (strcmp(text, "reference") != 0 && strcmp(text, "cpu") != 0 &&
+        strcmp(text, "cuda") != 0)
+        return complain("--backend", text, "{reference, cpu, cuda}");
     *to = text;
     return 0;
 }

@@ -34,7 +34,7 @@ expect 2 '--problems=0 not in' 'no problems are refused' --problems 0
 expect 2 '--seed=x not in' 'a seed that is no number is refused' --seed x
 expect 2 '--dtype=fp8 not in {fp64' 'an unknown type is refused' --dtype fp8
 expect 2 '--rank=4 not in \[1, 3\]' 'a rank out of range is refused' --rank 4
-expect 2 '--backend=tpu not in {reference, cpu}' 'an unknown backend is refused' \
+expect 2 '--backend=tpu not in {reference, cpu, cuda}' 'an unknown backend is refused' \
   --backend tpu
 expect 2 '--variant=mmx not in {' 'an unknown variant is refused' --variant mmx
 expect 2 '--variant=scalar goes with' 'the reference has no variants' \

@@ -150,7 +150,7 @@ static void *lock(array *a, size_t *bytes)
 START_TEST(inputs_may_be_read_only_memory)
 {
     performer list[MOST_PERFORMERS];
-    int count = performers_list(list);
+    int count = performers_on_host(list);
     for (int n = 0; n < TRIALS; n++) {
         static trial t;
         void *pages[NATTEN_ROLES] = {NULL};

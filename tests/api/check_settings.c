@@ -140,7 +140,7 @@ START_TEST(the_library_says_what_it_is)
     ck_assert_uint_eq(natten_abi_version(), NATTEN_ABI_VERSION);
     ck_assert_ptr_nonnull(strstr(natten_build_info(), natten_version()));
     ck_assert_ptr_nonnull(strstr(natten_build_info(), "\nvariants scalar"));
-    ck_assert_int_eq(natten_device_count(), 0);
+    ck_assert_int_ge(natten_device_count(), 0);
 }
 END_TEST
 

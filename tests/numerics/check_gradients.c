@@ -98,7 +98,7 @@ static void check_input(trial *t, const input *in, const performer *p, randoms *
 START_TEST(gradients_are_the_slopes_of_forward)
 {
     performer list[MOST_PERFORMERS];
-    int count = performers_list(list);
+    int count = performers_on_host(list);
     for (int n = 0; n < test_effort(COMBINATIONS); n++) {
         /* The reference and the variants take turns. */
         const performer *p = &list[n % count];

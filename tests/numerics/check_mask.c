@@ -171,7 +171,7 @@ END_TEST
 
 int main(void)
 {
-    performer_count = performers_list(performers);
+    performer_count = performers_on_host(performers);
     TCase *masks = tcase_create("masks");
     tcase_add_loop_test(masks, out_is_the_mask_on_every_short_axis, NATTEN_FP64,
                         NATTEN_FP32 + 1);

@@ -82,7 +82,7 @@ static void draw(trial *t, const trial_wish *wish, int n)
 START_TEST(scratch_is_bounded)
 {
     performer list[MOST_PERFORMERS];
-    int count = performers_list(list);
+    int count = performers_on_host(list);
     natten_set_num_threads(THREADS);
     for (int n = 0; n < test_effort(PROBLEMS); n++) {
         static trial t;

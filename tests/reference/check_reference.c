@@ -275,7 +275,7 @@ END_TEST
 
 int main(void)
 {
-    performer_count = performers_list(performers);
+    performer_count = performers_on_host(performers);
     TCase *rows = tcase_create("rows");
     const TTest *tests[] = {
         equal_logits_give_the_mean_of_the_window,

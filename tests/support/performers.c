@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-int performers_list(performer list[MOST_PERFORMERS])
+int performers_on_host(performer list[MOST_PERFORMERS])
 {
     int count = 1;
     list[0] = (performer){.backend = NATTEN_BACKEND_REFERENCE, .name = "reference"};
@@ -21,6 +21,12 @@ int performers_list(performer list[MOST_PERFORMERS])
         next += length;
         next += *next == ' ';
     }
+    return count;
+}
+
+int performers_list(performer list[MOST_PERFORMERS])
+{
+    int count = performers_on_host(list);
     if (natten_device_count() > 0 && count < MOST_PERFORMERS)
         list[count++] = (performer){.backend = NATTEN_BACKEND_CUDA, .name = "cuda"};
     return count;

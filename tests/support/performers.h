@@ -16,8 +16,11 @@ typedef struct performer {
 
 enum { MOST_PERFORMERS = 8 };
 
-/* Fill the list; how many there are. */
+/* Fill the list; how many there are. A GPU takes trials through trial_run(), which
+ * sends them there. */
 int performers_list(performer list[MOST_PERFORMERS]);
+/* The same without the GPU: for tests that call the library on arrays of their own. */
+int performers_on_host(performer list[MOST_PERFORMERS]);
 /* Make its variant that of later calls on NATTEN_BACKEND_CPU. */
 void performer_enter(const performer *p);
 /* Back to the default variant and number of threads. */
