@@ -19,7 +19,7 @@ typedef struct natten_choice {
     size_t workspace_bytes; /* scratch of all threads, and delta */
     double work;        /* lanes times slots computed over pairs wanted, at least 1 */
     const char *kernel; /* on a GPU: the family of kernels; else NULL */
-    int32_t processors; /* on a GPU: of the device */
+    int32_t processors, arch; /* on a GPU: of the device */
 } natten_choice;
 
 /* A task and how it is done: immutable, made by plan/plan.c. */

@@ -16,7 +16,7 @@
 
 bool natten_cuda_is_built(void)
 {
-    return natten_cuda_image(NATTEN_FP32, false) != NULL;
+    return natten_cuda_image(NATTEN_FP32, NATTEN_CUDA_SET_SIMT) != NULL;
 }
 
 /* ---- choosing ---- */

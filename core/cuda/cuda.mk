@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: MIT
 #
 # The CUDA backend.  Its host side is C and in every build.  nvcc makes two fat binaries
-# for each element type out of one page, simt.cu, and cuda_image.c carries them along.
+# for each element type out of one page, simt.cu, and one for each 16-bit type out of
+# halo.cu; cuda_image.c carries them along.
 
 core_libnatten_core_la_SOURCES += \
 	%D%/cuda.c \
 	%D%/cuda.h \
+	%D%/cuda_halo.c \
+	%D%/cuda_halo.h \
 	%D%/cuda_host.c \
 	%D%/cuda_host.h \
 	%D%/cuda_image.c \
@@ -20,9 +23,15 @@ core_libnatten_core_la_SOURCES += \
 
 cuda_kernels = \
 	%D%/device/element.cuh \
+	%D%/device/halo_tile.cuh \
+	%D%/device/halo_rows.cuh \
 	%D%/device/keys.cuh \
 	%D%/device/lane.cuh \
+	%D%/device/tensor_core.cuh \
 	%D%/device/walk.cuh \
+	%D%/halo.cu \
+	%D%/halo_backward.cuh \
+	%D%/halo_forward.cuh \
 	%D%/simt.cu \
 	%D%/simt_backward.cuh \
 	%D%/simt_forward.cuh \
@@ -35,7 +44,8 @@ if HAVE_CUDA
 # nvcc writes no dependencies that make could read, so they are all named.
 cuda_images = %D%/simt_fp64.fatbin %D%/simt_fp32.fatbin %D%/simt_bf16.fatbin \
 	%D%/simt_fp16.fatbin %D%/simt_fp64_easy.fatbin %D%/simt_fp32_easy.fatbin \
-	%D%/simt_bf16_easy.fatbin %D%/simt_fp16_easy.fatbin
+	%D%/simt_bf16_easy.fatbin %D%/simt_fp16_easy.fatbin \
+	%D%/halo_bf16.fatbin %D%/halo_fp16.fatbin
 CLEANFILES += $(cuda_images)
 %D%/cuda_image.lo: $(cuda_images)
 
@@ -49,7 +59,11 @@ $(cuda_images): $(cuda_kernels) %D%/cuda_job.h core/problem/task.h core/geometry
 	*_fp16*) element=__half ;; \
 	esac && \
 	case $@ in *_easy*) easy=1 ;; *) easy=0 ;; esac && \
-	$(NVCC) -std=c++20 -O3 $(NVCC_GENCODE) -I$(srcdir)/core -I$(srcdir)/core/include \
+	case $@ in \
+	*halo*) page=halo code='$(NVCC_GENCODE_HALO)' ;; \
+	*) page=simt code='$(NVCC_GENCODE)' ;; \
+	esac && \
+	$(NVCC) -std=c++20 -O3 $$code -I$(srcdir)/core -I$(srcdir)/core/include \
 	  -DNATTEN_ELEMENT=$$element -DNATTEN_EASY_ROWS=$$easy $(NVCCFLAGS) -fatbin -o $@-t \
-	  $(srcdir)/%D%/simt.cu && mv $@-t $@
+	  $(srcdir)/%D%/$$page.cu && mv $@-t $@
 endif

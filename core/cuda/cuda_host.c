@@ -62,6 +62,7 @@ static natten_status plan_slab(const host_call *h, int64_t index, slot *s)
     s->slab = natten_slabs_get(&h->slabs, index);
     s->plan.task =
         natten_slab_task(h->slabs.task, &s->slab, h->call.gpu->device, s->memory);
+    s->plan.task.by_rows = true;
     s->plan.backend = &natten_cuda_backend;
     return natten_cuda_backend.choose(&s->plan.task, &machine, &s->plan.choice);
 }

@@ -17,28 +17,32 @@
     __asm__(".pushsection .rodata.natten_image_" #name ",\"a\"\n" \
             ".balign 64\n"                                        \
             "natten_image_" #name ":\n"                           \
-            ".incbin \"core/cuda/simt_" #name ".fatbin\"\n"       \
+            ".incbin \"core/cuda/" #name ".fatbin\"\n"            \
             ".popsection\n");                                     \
     extern const char natten_image_##name[] __attribute__((visibility("hidden")))
 
-EMBED(fp64);
-EMBED(fp32);
-EMBED(bf16);
-EMBED(fp16);
-EMBED(fp64_easy);
-EMBED(fp32_easy);
-EMBED(bf16_easy);
-EMBED(fp16_easy);
+EMBED(simt_fp64);
+EMBED(simt_fp32);
+EMBED(simt_bf16);
+EMBED(simt_fp16);
+EMBED(simt_fp64_easy);
+EMBED(simt_fp32_easy);
+EMBED(simt_bf16_easy);
+EMBED(simt_fp16_easy);
+EMBED(halo_bf16);
+EMBED(halo_fp16);
 
-const void *natten_cuda_image(natten_dtype dtype, bool easy)
+const void *natten_cuda_image(natten_dtype dtype, natten_cuda_set set)
 {
-    static const char *const images[NATTEN_DTYPES][2] = {
-        [NATTEN_FP64] = {natten_image_fp64, natten_image_fp64_easy},
-        [NATTEN_FP32] = {natten_image_fp32, natten_image_fp32_easy},
-        [NATTEN_BF16] = {natten_image_bf16, natten_image_bf16_easy},
-        [NATTEN_FP16] = {natten_image_fp16, natten_image_fp16_easy},
+    static const char *const images[NATTEN_DTYPES][NATTEN_CUDA_SETS] = {
+        [NATTEN_FP64] = {natten_image_simt_fp64, natten_image_simt_fp64_easy, NULL},
+        [NATTEN_FP32] = {natten_image_simt_fp32, natten_image_simt_fp32_easy, NULL},
+        [NATTEN_BF16] = {natten_image_simt_bf16, natten_image_simt_bf16_easy,
+                         natten_image_halo_bf16},
+        [NATTEN_FP16] = {natten_image_simt_fp16, natten_image_simt_fp16_easy,
+                         natten_image_halo_fp16},
     };
-    return images[dtype][easy];
+    return images[dtype][set];
 }
 
 const char *natten_cuda_image_archs(void)
@@ -53,9 +57,9 @@ int natten_cuda_image_ptx(void)
 
 #else
 
-const void *natten_cuda_image(natten_dtype dtype, bool easy)
+const void *natten_cuda_image(natten_dtype dtype, natten_cuda_set set)
 {
-    (void)dtype, (void)easy;
+    (void)dtype, (void)set;
     return NULL;
 }
 

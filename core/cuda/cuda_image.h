@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * The kernels as data: two fat binaries for each element type (simt.cu), with machine
- * code for each architecture of the build and PTX that the driver compiles for newer
- * ones. */
+ * The kernels as data: two fat binaries for each element type (simt.cu) and one for
+ * each 16-bit type (halo.cu), with machine code for each architecture of the build and
+ * PTX that the driver compiles for newer ones. */
 #ifndef NATTEN_CUDA_CUDA_IMAGE_H
 #define NATTEN_CUDA_CUDA_IMAGE_H
 
@@ -10,9 +10,17 @@
 
 #include <stdbool.h>
 
-/* The fat binary of a type, for any rows or for easy ones; NULL in a build without
+/* Kernels that are in one fat binary. */
+typedef enum natten_cuda_set {
+    NATTEN_CUDA_SET_SIMT,      /* level a, for any rows */
+    NATTEN_CUDA_SET_SIMT_EASY, /* level a, for easy ones */
+    NATTEN_CUDA_SET_HALO,      /* small windows; 16-bit types only */
+    NATTEN_CUDA_SETS
+} natten_cuda_set;
+
+/* The fat binary of a type; NULL where there is none, and in a build without
  * kernels. */
-const void *natten_cuda_image(natten_dtype dtype, bool easy);
+const void *natten_cuda_image(natten_dtype dtype, natten_cuda_set set);
 
 /* Architectures with machine code, "75 80 86 89 90a": one runs on its own and on later
  * minor versions of it, one with a letter on its own alone. "" without kernels. */

@@ -16,6 +16,54 @@ enum { NATTEN_CUDA_WARP = 32, NATTEN_CUDA_WARPS = 8, NATTEN_CUDA_THREADS = 256 }
  * that width, each by a warp of its own that computes the weights anew. */
 enum { NATTEN_CUDA_SLICE = NATTEN_CUDA_WARP * NATTEN_CUDA_STRIP };
 
+/* How the halo kernels cut a task (device/halo_tile.cuh has the words); the axes are
+ * planes, rows and columns.  Places in shared memory are bytes. */
+typedef struct natten_cuda_halo {
+    int32_t sub[3];    /* tokens of a subtile: 16 in all */
+    int32_t warps[3];  /* subtiles of a tile */
+    int32_t units;     /* batch items and heads that a block does at once */
+    int32_t tiles[3];  /* of a class */
+    int32_t rows;      /* of a slice */
+    int32_t pitch;     /* from one row of a slice to the next, in tokens */
+    int32_t pairs;     /* of groups, that a warp's table has room for */
+    int32_t positions; /* of tiles, those of all classes */
+    int32_t replicas;  /* blocks of a position, that share out batch and heads */
+    int32_t box_bytes; /* a slice of one tensor */
+    int32_t stats_at, bias_at, unit_bytes; /* of one unit of a slice */
+    int32_t rows_at, row_bytes;            /* rows of a warp */
+    int32_t info_at, tables_at, columns_at;
+} natten_cuda_halo;
+
+/* Shared memory of a block: what every GPU from sm_80 on has; Hopper has it twice. */
+enum { NATTEN_CUDA_SHARED_BYTES = 99 * 1024 };
+/* What those of data centres have. */
+enum { NATTEN_CUDA_SHARED_LARGE = 163 * 1024 };
+/* Most slices of a plane. */
+enum { NATTEN_CUDA_SLICES = 16 };
+/* Tokens of a subtile: the rows of a product. */
+enum { NATTEN_CUDA_SUBTILE = 16 };
+
+/* What is known of a block's halo, of a subtile's token and of a warp: in shared
+ * memory. */
+typedef struct natten_cuda_halo_box {
+    int32_t partner[3]; /* the first: along the axes of its tensor */
+    int32_t count[3];   /* planes, rows, columns */
+    int32_t slices;     /* of a plane */
+} natten_cuda_halo_box;
+
+typedef struct natten_cuda_halo_row {
+    int32_t at[3];                  /* along the tensor's axes */
+    int32_t plane_begin, plane_end; /* partners, counted from the halo's first plane */
+    int32_t bias;                   /* entry of bias of the box's first partner */
+} natten_cuda_halo_row;
+
+typedef struct natten_cuda_halo_warp {
+    natten_cuda_halo_row row[NATTEN_CUDA_SUBTILE];
+    int32_t plane_begin, plane_end;             /* of the box */
+    int32_t first_pair[NATTEN_CUDA_SLICES + 1]; /* of the table, a slice each */
+    uint32_t exists;                            /* bit per row */
+} natten_cuda_halo_warp;
+
 /* A piece is, for one batch item, head and slice, a box of tokens; a block takes pieces
  * blockIdx, blockIdx + gridDim, ... and each of its warps tokens of the box in turn. */
 typedef struct natten_cuda_job {
@@ -33,6 +81,7 @@ typedef struct natten_cuda_job {
                               grad_lse */
     void *partial;         /* accumulator [chunks, heads, entries], or
                               [chunks, batch, extras, heads_kv, dim + dim_v] */
+    natten_cuda_halo halo;
 } natten_cuda_job;
 
 /* Most partials of a merge in one launch. */

@@ -12,6 +12,15 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+/* Six kernels of halo.cu; those for rows of 128 may have a name of their own. */
+#define HALO(kernel, name, name_128)                                         \
+    [NATTEN_CUDA_KERNEL_HALO_##kernel] = "natten_halo_" name "_32",          \
+    [NATTEN_CUDA_KERNEL_HALO_##kernel + 1] = "natten_halo_" name "_64",      \
+    [NATTEN_CUDA_KERNEL_HALO_##kernel + 2] = "natten_halo_" name_128 "_128", \
+    [NATTEN_CUDA_KERNEL_HALO_##kernel + 3] = "natten_halo_" name "_bias_32", \
+    [NATTEN_CUDA_KERNEL_HALO_##kernel + 4] = "natten_halo_" name "_bias_64", \
+    [NATTEN_CUDA_KERNEL_HALO_##kernel + 5] = "natten_halo_" name_128 "_bias_128"
+
 static const char *const kernel_names[NATTEN_CUDA_KERNELS] = {
     [NATTEN_CUDA_KERNEL_FORWARD_EASY] = "natten_simt_forward",
     [NATTEN_CUDA_KERNEL_GRAD_QUERY_EASY] = "natten_simt_grad_query",
@@ -35,11 +44,15 @@ static const char *const kernel_names[NATTEN_CUDA_KERNELS] = {
     [NATTEN_CUDA_KERNEL_SUM_BIAS] = "natten_simt_sum_bias",
     [NATTEN_CUDA_KERNEL_MERGE] = "natten_simt_merge",
     [NATTEN_CUDA_KERNEL_MERGE_BACKWARD] = "natten_simt_merge_backward",
+    HALO(FORWARD, "forward", "forward"),
+    HALO(GRAD_QUERY, "grad_query", "grad_query"),
+    HALO(GRAD_KEY, "grad_tokens", "grad_key"), /* rows up to 64: both */
+    HALO(GRAD_VALUE, "grad_tokens", "grad_value"),
 };
 
 /* ---- kernels ---- */
 
-static void *libraries[NATTEN_DTYPES][2]; /* for any rows, for easy ones */
+static void *libraries[NATTEN_DTYPES][NATTEN_CUDA_SETS];
 static _Atomic(void *) kernels[NATTEN_DTYPES][NATTEN_CUDA_KERNELS];
 static pthread_mutex_t load_lock = PTHREAD_MUTEX_INITIALIZER;
 
@@ -48,11 +61,14 @@ static natten_status load(const natten_cuda_call *call, natten_cuda_kernel kerne
                           void **found)
 {
     const natten_driver *driver = call->driver;
-    bool easy = kernel < NATTEN_CUDA_KERNELS_EASY;
-    void **library = &libraries[call->dtype][easy];
+    natten_cuda_set set = NATTEN_CUDA_SET_HALO;
+    if (kernel < NATTEN_CUDA_KERNELS_SIMT)
+        set = kernel < NATTEN_CUDA_KERNELS_EASY ? NATTEN_CUDA_SET_SIMT_EASY
+                                                : NATTEN_CUDA_SET_SIMT;
+    void **library = &libraries[call->dtype][set];
     if (*library == NULL)
         NATTEN_TRY_CUDA(driver, library_load, library,
-                        natten_cuda_image(call->dtype, easy), NULL, NULL, 0, NULL, NULL,
+                        natten_cuda_image(call->dtype, set), NULL, NULL, 0, NULL, NULL,
                         0);
     NATTEN_TRY_CUDA(driver, library_kernel, found, *library, kernel_names[kernel]);
     return NATTEN_OK;
@@ -78,6 +94,27 @@ static natten_status find_kernel(const natten_cuda_call *call,
     return natten_driver_check(result, "cuThreadExchangeStreamCaptureMode");
 }
 
+/* Let a kernel have more shared memory than every kernel has; once for a device. */
+static natten_status allow_shared(const natten_cuda_call *call,
+                                  natten_cuda_kernel kernel, void *function,
+                                  int32_t bytes)
+{
+    enum { SHARED_BYTES = 8, SHARED_SHARE = 9 }; /* CUfunction_attribute */
+    static _Atomic(uint64_t) allowed[NATTEN_DTYPES][NATTEN_CUDA_KERNELS][2];
+    bool large = bytes > NATTEN_CUDA_SHARED_BYTES;
+    uint64_t device = UINT64_C(1) << (call->gpu->device % 64);
+    for (int i = large; i < 2; i++) /* more is enough, too */
+        if (atomic_load(&allowed[call->dtype][kernel][i]) & device)
+            return NATTEN_OK;
+    NATTEN_TRY_CUDA(call->driver, kernel_attribute, SHARED_BYTES,
+                    large ? NATTEN_CUDA_SHARED_LARGE : NATTEN_CUDA_SHARED_BYTES,
+                    function, call->gpu->device);
+    NATTEN_TRY_CUDA(call->driver, kernel_attribute, SHARED_SHARE, 100, function,
+                    call->gpu->device);
+    atomic_fetch_or(&allowed[call->dtype][kernel][large], device);
+    return NATTEN_OK;
+}
+
 natten_status natten_cuda_call_launch(const natten_cuda_call *call,
                                       natten_cuda_kernel kernel, int64_t blocks,
                                       int32_t shared_bytes, const void *job)
@@ -86,6 +123,8 @@ natten_status natten_cuda_call_launch(const natten_cuda_call *call,
     if (blocks == 0)
         return NATTEN_OK;
     NATTEN_TRY(find_kernel(call, kernel, &function));
+    if (kernel >= NATTEN_CUDA_KERNELS_SIMT)
+        NATTEN_TRY(allow_shared(call, kernel, function, shared_bytes));
     unsigned grid = blocks < INT32_MAX ? (unsigned)blocks : INT32_MAX;
     void *parameters[] = {(void *)(uintptr_t)job};
     NATTEN_TRY_CUDA(call->driver, launch, function, grid, 1, 1, NATTEN_CUDA_THREADS, 1,

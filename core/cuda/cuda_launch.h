@@ -38,7 +38,8 @@ natten_status natten_cuda_call_enter(natten_cuda_call *call);
 natten_status natten_cuda_call_scratch(natten_cuda_call *call, size_t bytes,
                                        void **scratch);
 
-/* The kernels of simt.cu; those for easy rows first. */
+/* The kernels of simt.cu, those for easy rows first, and of halo.cu: rows of 32, 64 and
+ * 128, then the same with a bias. */
 typedef enum natten_cuda_kernel {
     NATTEN_CUDA_KERNEL_FORWARD_EASY,
     NATTEN_CUDA_KERNEL_GRAD_QUERY_EASY,
@@ -63,7 +64,12 @@ typedef enum natten_cuda_kernel {
     NATTEN_CUDA_KERNEL_SUM_BIAS,
     NATTEN_CUDA_KERNEL_MERGE,
     NATTEN_CUDA_KERNEL_MERGE_BACKWARD,
-    NATTEN_CUDA_KERNELS
+    NATTEN_CUDA_KERNELS_SIMT, /* the first of the others */
+    NATTEN_CUDA_KERNEL_HALO_FORWARD = NATTEN_CUDA_KERNELS_SIMT,
+    NATTEN_CUDA_KERNEL_HALO_GRAD_QUERY = NATTEN_CUDA_KERNEL_HALO_FORWARD + 6,
+    NATTEN_CUDA_KERNEL_HALO_GRAD_KEY = NATTEN_CUDA_KERNEL_HALO_GRAD_QUERY + 6,
+    NATTEN_CUDA_KERNEL_HALO_GRAD_VALUE = NATTEN_CUDA_KERNEL_HALO_GRAD_KEY + 6,
+    NATTEN_CUDA_KERNELS = NATTEN_CUDA_KERNEL_HALO_GRAD_VALUE + 6
 } natten_cuda_kernel;
 
 /* Launch a kernel on `blocks` blocks of NATTEN_CUDA_THREADS; a kernel whose work needs

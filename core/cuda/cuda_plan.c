@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * Planning for level a.  What decides about bits (lanes of a row, chunks of queries)
- * follows from the shape of one batch item alone; the GPU only decides the size of
- * tiles, in which each row is computed the same. */
+ * Planning: the halo kernels where they take a task, else level a.  What decides about
+ * bits (lanes of a row, chunks of queries) follows from the shape of one batch item
+ * alone; the GPU only decides the size of tiles, in which each row is computed the
+ * same. */
 #include "cuda/cuda_plan.h"
 
 #include "base/status.h"
+#include "cuda/cuda_halo.h"
 
 #include <string.h>
 
@@ -227,6 +229,24 @@ static bool is_backward(const natten_task *task)
            task->operation == NATTEN_AV_BACKWARD;
 }
 
+/* Pairs of a batch item and head that are seen. */
+static void choose_halo(natten_choice *choice, const natten_task *task,
+                        const natten_gpu *gpu)
+{
+    natten_task halo_task = natten_cuda_halo_task(task);
+    natten_cuda_halo_fit fit;
+    natten_cuda_halo_pass pass = task->operation == NATTEN_FORWARD
+                                     ? NATTEN_CUDA_HALO_FORWARD
+                                     : NATTEN_CUDA_HALO_GRAD_QUERY;
+    if (!natten_cuda_halo_plan(&halo_task, gpu, pass, &fit))
+        return;
+    choice->kernel = "halo";
+    choice->items = (int64_t)fit.halo.positions * fit.halo.replicas;
+    for (int a = 0; a < 3; a++)
+        choice->tile[a] = fit.halo.sub[a] * fit.halo.warps[a];
+    choice->work = fit.slots / (double)natten_task_pairs(task);
+}
+
 natten_status natten_cuda_plan(const natten_task *task, const natten_gpu *gpu,
                                natten_choice *choice)
 {
@@ -242,11 +262,13 @@ natten_status natten_cuda_plan(const natten_task *task, const natten_gpu *gpu,
     choice->workspace_bytes = (size_t)bytes;
     choice->kernel = "simt";
     choice->processors = gpu->processors;
+    choice->arch = gpu->arch;
     int64_t width = larger(1, widest(task));
     int64_t held = (int64_t)slices_of(width) * NATTEN_CUDA_SLICE;
     if (width <= NATTEN_CUDA_SLICE)
         held = (int64_t)lanes_of(task) * NATTEN_CUDA_STRIP;
     choice->work = (double)held * slices / (double)width;
+    choose_halo(choice, task, gpu);
     return NATTEN_OK;
 }
 
@@ -257,6 +279,7 @@ typedef struct list {
     natten_cuda_pass *passes;
     int count;
     natten_cuda_job job; /* of the next one */
+    const natten_gpu *gpu;
     int32_t processors;
     bool easy; /* rows */
 } list;
@@ -322,18 +345,45 @@ static void add_extras(list *l, bool fused)
         divide_up(rows * (task->dim + task->dim_v), NATTEN_CUDA_THREADS), 0);
 }
 
+/* A pass of the halo kernels; false if they do not take it. */
+static bool add_halo(list *l, natten_cuda_halo_pass pass)
+{
+    natten_cuda_halo_fit fit;
+    natten_task task = natten_cuda_halo_task(&l->job.task);
+    if (!natten_cuda_halo_plan(&task, l->gpu, pass, &fit))
+        return false;
+    natten_task own = l->job.task;
+    l->job.task = task;
+    l->job.halo = fit.halo;
+    int kind =
+        (fit.dims > 64 ? 2 : fit.dims > 32) + (wants(&task, NATTEN_BIAS) ? 3 : 0);
+    int64_t blocks = (int64_t)fit.halo.positions * fit.halo.replicas;
+    static const natten_cuda_kernel first[] = {NATTEN_CUDA_KERNEL_HALO_FORWARD,
+                                               NATTEN_CUDA_KERNEL_HALO_GRAD_QUERY,
+                                               NATTEN_CUDA_KERNEL_HALO_GRAD_KEY};
+    bool is_split = pass == NATTEN_CUDA_HALO_GRAD_TOKENS && fit.dims > 64;
+    if (!is_split || wants(&task, NATTEN_GRAD_KEY))
+        add(l, first[pass] + kind, blocks, fit.shared_bytes);
+    if (is_split && wants(&task, NATTEN_GRAD_VALUE))
+        add(l, NATTEN_CUDA_KERNEL_HALO_GRAD_VALUE + kind, blocks, fit.shared_bytes);
+    l->job.task = own;
+    return true;
+}
+
 /* delta is read by all others. */
 static void add_backward(list *l, bool fused)
 {
     const natten_task *task = &l->job.task;
     if (fused)
         add_tokens(l, NATTEN_CUDA_KERNEL_DELTA, false, 1);
-    if (wants(task, NATTEN_GRAD_QUERY))
+    if (wants(task, NATTEN_GRAD_QUERY) &&
+        !(fused && add_halo(l, NATTEN_CUDA_HALO_GRAD_QUERY)))
         add_tokens(l,
                    fused ? NATTEN_CUDA_KERNEL_GRAD_QUERY
                          : NATTEN_CUDA_KERNEL_GRAD_QUERY_UNFUSED,
                    false, task->dim);
-    if (wants(task, NATTEN_GRAD_KEY) || wants(task, NATTEN_GRAD_VALUE))
+    if ((wants(task, NATTEN_GRAD_KEY) || wants(task, NATTEN_GRAD_VALUE)) &&
+        !(fused && add_halo(l, NATTEN_CUDA_HALO_GRAD_TOKENS)))
         add_tokens(l,
                    fused ? NATTEN_CUDA_KERNEL_GRAD_TOKENS
                          : NATTEN_CUDA_KERNEL_GRAD_TOKENS_UNFUSED,
@@ -348,7 +398,8 @@ int natten_cuda_plan_passes(const natten_plan *plan, void *workspace,
                             natten_cuda_pass passes[NATTEN_CUDA_PASSES])
 {
     const natten_task *task = &plan->task;
-    list l = {.passes = passes, .processors = plan->choice.processors};
+    natten_gpu gpu = {.arch = plan->choice.arch, .processors = plan->choice.processors};
+    list l = {.passes = passes, .gpu = &gpu, .processors = gpu.processors};
     l.job.task = *task;
     l.job.lanes = lanes_of(task);
     l.job.vector = vector_roles(task);
@@ -358,7 +409,8 @@ int natten_cuda_plan_passes(const natten_plan *plan, void *workspace,
     l.job.partial = workspace;
     switch (task->operation) {
     case NATTEN_FORWARD:
-        add_tokens(&l, NATTEN_CUDA_KERNEL_FORWARD, false, task->dim_v);
+        if (!add_halo(&l, NATTEN_CUDA_HALO_FORWARD))
+            add_tokens(&l, NATTEN_CUDA_KERNEL_FORWARD, false, task->dim_v);
         break;
     case NATTEN_AV:
         add_tokens(&l, NATTEN_CUDA_KERNEL_AV, false, task->dim_v);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * How the kernels of level a do a task: tiles, grids, chunks and scratch.  Pure
+ * How the kernels do a task: tiles, grids, chunks and scratch.  Pure
  * arithmetic on the task and a GPU's description, so that it is tested for GPUs that
  * the computer does not have. */
 #ifndef NATTEN_CUDA_CUDA_PLAN_H
@@ -18,7 +18,7 @@ typedef struct natten_cuda_pass {
 } natten_cuda_pass;
 
 /* Most passes of an operation. */
-enum { NATTEN_CUDA_PASSES = 7 };
+enum { NATTEN_CUDA_PASSES = 8 };
 
 natten_status natten_cuda_plan(const natten_task *task, const natten_gpu *gpu,
                                natten_choice *choice);

@@ -133,28 +133,34 @@ __device__ inline void take_keys(Sum<T> (&sum)[strip], const natten_cuda_job &jo
     }
 }
 
+/* One row, or none (`exists`): groups of a warp that have no row go along. */
+template <class T, Weights weights>
+__device__ inline void grad_query_row(const natten_cuda_job &job, const Lane &lane,
+                                      const Place &place, int64_t slice, bool exists)
+{
+    const natten_task &task = job.task;
+    QuerySide<T> side(job, lane, place);
+    Sum<T> sum[strip] = {};
+    Keys<T> keys = grid_keys<T>(job, place), more = extra_keys<T>(job, place);
+    if (side.lse == -INFINITY) /* it saw nothing */
+        keys.box.count[0] = more.box.count[0] = 0;
+    take_keys<T, weights>(sum, job, lane, side, keys, slice);
+    if (task.extras > 0)
+        take_keys<T, weights>(sum, job, lane, side, more, slice);
+    if (exists)
+        store(
+            row_at<T>(task.view[NATTEN_GRAD_QUERY], place.batch, place.head, place.at),
+            reader_of(job, NATTEN_GRAD_QUERY, task.dim), slice + lane.from(), sum);
+}
+
 template <class T, Weights weights>
 __device__ void grad_query(const natten_cuda_job &job)
 {
-    const natten_task &task = job.task;
     Lane lane(job.lanes);
     Tokens<Side::queries> tokens(job, lane);
-    while (tokens.next()) {
-        const Place &place = tokens.place;
-        QuerySide<T> side(job, lane, place);
-        Sum<T> sum[strip] = {};
-        Keys<T> keys = grid_keys<T>(job, place), more = extra_keys<T>(job, place);
-        if (side.lse == -INFINITY) /* it saw nothing */
-            keys.box.count[0] = more.box.count[0] = 0;
-        take_keys<T, weights>(sum, job, lane, side, keys, tokens.slice);
-        if (task.extras > 0)
-            take_keys<T, weights>(sum, job, lane, side, more, tokens.slice);
-        if (tokens.exists)
-            store(row_at<T>(task.view[NATTEN_GRAD_QUERY], place.batch, place.head,
-                            place.at),
-                  reader_of(job, NATTEN_GRAD_QUERY, task.dim),
-                  tokens.slice + lane.from(), sum);
-    }
+    while (tokens.next())
+        grad_query_row<T, weights>(job, lane, tokens.place, tokens.slice,
+                                   tokens.exists);
 }
 
 /* ---- of keys and values ---- */
@@ -343,35 +349,41 @@ template <class T> struct KeySide {
     }
 };
 
+/* One key and value, or none. */
 template <class T, Weights weights>
-__device__ void grad_tokens(const natten_cuda_job &job)
+__device__ inline void grad_tokens_row(const natten_cuda_job &job, const Lane &lane,
+                                       const Place &place, int64_t slice, bool exists)
 {
     const natten_task &task = job.task;
     const natten_role roles[4] = {NATTEN_KEY, NATTEN_VALUE, NATTEN_GRAD_KEY,
                                   NATTEN_GRAD_VALUE};
     int64_t group = task.heads / task.heads_kv;
+    KeySide<T> side(job, lane, slice, Visit::alone);
+    side.open(roles, place);
+    Box box = queries_of(task, place.at);
+    for (int64_t h = place.head * group; h < (place.head + 1) * group; h++)
+        side.template take<weights>(queries_in<T>(job, box, place.batch, h), -1,
+                                    place.at);
+    if (!exists)
+        return;
+    int64_t from = slice + lane.from();
+    if (side.wants_key)
+        store(row_at<T>(task.view[NATTEN_GRAD_KEY], place.batch, place.head, place.at),
+              reader_of(job, NATTEN_GRAD_KEY, task.dim), from, side.grad_key);
+    if (side.wants_value)
+        store(
+            row_at<T>(task.view[NATTEN_GRAD_VALUE], place.batch, place.head, place.at),
+            reader_of(job, NATTEN_GRAD_VALUE, task.dim_v), from, side.grad_value);
+}
+
+template <class T, Weights weights>
+__device__ void grad_tokens(const natten_cuda_job &job)
+{
     Lane lane(job.lanes);
     Tokens<Side::keys> tokens(job, lane);
-    while (tokens.next()) {
-        const Place &place = tokens.place;
-        KeySide<T> side(job, lane, tokens.slice, Visit::alone);
-        side.open(roles, place);
-        Box box = queries_of(task, place.at);
-        for (int64_t h = place.head * group; h < (place.head + 1) * group; h++)
-            side.template take<weights>(queries_in<T>(job, box, place.batch, h), -1,
-                                        place.at);
-        if (!tokens.exists)
-            continue;
-        int64_t from = tokens.slice + lane.from();
-        if (side.wants_key)
-            store(row_at<T>(task.view[NATTEN_GRAD_KEY], place.batch, place.head,
-                            place.at),
-                  reader_of(job, NATTEN_GRAD_KEY, task.dim), from, side.grad_key);
-        if (side.wants_value)
-            store(row_at<T>(task.view[NATTEN_GRAD_VALUE], place.batch, place.head,
-                            place.at),
-                  reader_of(job, NATTEN_GRAD_VALUE, task.dim_v), from, side.grad_value);
-    }
+    while (tokens.next())
+        grad_tokens_row<T, weights>(job, lane, tokens.place, tokens.slice,
+                                    tokens.exists);
 }
 
 } // namespace natten

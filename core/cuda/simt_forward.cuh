@@ -92,34 +92,37 @@ __device__ inline void take_keys(Softmax<T> &softmax, const natten_cuda_job &job
     }
 }
 
-template <class T> __device__ void forward(const natten_cuda_job &job)
+/* One row, or none (`exists`): groups of a warp that have no row go along. */
+template <class T>
+__device__ inline void forward_row(const natten_cuda_job &job, const Lane &lane,
+                                   const Place &place, int64_t slice, bool exists)
 {
     const natten_task &task = job.task;
+    Held<T> query(job, lane, NATTEN_QUERY, place, task.dim);
+    Softmax<T> softmax;
+    take_keys(softmax, job, lane, query, grid_keys<T>(job, place), slice);
+    if (task.extras > 0)
+        take_keys(softmax, job, lane, query, extra_keys<T>(job, place), slice);
+    bool nothing = softmax.saw_nothing();
+    if (!exists)
+        return;
+#pragma unroll
+    for (int e = 0; e < strip; e++)
+        softmax.values[e] = nothing ? Sum<T>(0) : softmax.values[e] / softmax.weights;
+    const natten_view &out = task.view[NATTEN_OUT], &lse = task.view[NATTEN_LSE];
+    store(row_at<T>(out, place.batch, place.head, place.at),
+          reader_of(job, NATTEN_OUT, task.dim_v), slice + lane.from(), softmax.values);
+    if (lse.data != nullptr && lane.within == 0 && slice == 0)
+        *row_at<Sum<T>>(lse, place.batch, place.head, place.at) =
+            nothing ? Sum<T>(-INFINITY) : softmax.largest + log(softmax.weights);
+}
+
+template <class T> __device__ void forward(const natten_cuda_job &job)
+{
     Lane lane(job.lanes);
     Tokens<Side::queries> tokens(job, lane);
-    while (tokens.next()) {
-        const Place &place = tokens.place;
-        Held<T> query(job, lane, NATTEN_QUERY, place, task.dim);
-        Softmax<T> softmax;
-        take_keys(softmax, job, lane, query, grid_keys<T>(job, place), tokens.slice);
-        if (task.extras > 0)
-            take_keys(softmax, job, lane, query, extra_keys<T>(job, place),
-                      tokens.slice);
-        bool nothing = softmax.saw_nothing();
-        if (!tokens.exists)
-            continue;
-#pragma unroll
-        for (int e = 0; e < strip; e++)
-            softmax.values[e] =
-                nothing ? Sum<T>(0) : softmax.values[e] / softmax.weights;
-        const natten_view &out = task.view[NATTEN_OUT], &lse = task.view[NATTEN_LSE];
-        store(row_at<T>(out, place.batch, place.head, place.at),
-              reader_of(job, NATTEN_OUT, task.dim_v), tokens.slice + lane.from(),
-              softmax.values);
-        if (lse.data != nullptr && lane.within == 0 && tokens.slice == 0)
-            *row_at<Sum<T>>(lse, place.batch, place.head, place.at) =
-                nothing ? Sum<T>(-INFINITY) : softmax.largest + log(softmax.weights);
-    }
+    while (tokens.next())
+        forward_row<T>(job, lane, tokens.place, tokens.slice, tokens.exists);
 }
 
 /* sum += weights of attn times values. */

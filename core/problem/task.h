@@ -58,7 +58,9 @@ typedef struct natten_task {
     int32_t device_type;      /* a natten_device_type: where all tensors are */
     int32_t device_id;        /* which of them */
     uint64_t flags;           /* NATTEN_FLAG_... */
-    natten_axis axis[3];      /* depth, height, width */
+    bool
+        by_rows; /* a slab of a call: bits of a row may not depend on those beside it */
+    natten_axis axis[3]; /* depth, height, width */
     int64_t batch, heads, heads_kv, dim, dim_v, extras;
     double scale; /* resolved: 1 for qk unless given */
     natten_view view[NATTEN_ROLES];

@@ -2,7 +2,8 @@
  *
  * The host side of the CUDA backend against the fake driver: core/machine/driver.c,
  * core/machine/gpu.c, core/cuda/cuda.c, core/cuda/cuda_launch.c, core/cuda/cuda_plan.c,
- * and core/cuda/cuda_image.c, which is replaced here by an image that says nothing.
+ * core/cuda/cuda_halo.c and core/cuda/cuda_image.c, which is replaced here by an image
+ * that says nothing.  Length: the scenarios share what makes calls and reads the log.
  *
  *     fake_cuda NAME    run one scenario; check_cuda.sh knows them and their settings
  *
@@ -27,10 +28,11 @@
 
 /* ---- the image ---- */
 
-const void *natten_cuda_image(natten_dtype dtype, bool easy)
+const void *natten_cuda_image(natten_dtype dtype, natten_cuda_set set)
 {
-    static const char *const images[] = {"image for any rows", "image for easy rows"};
-    return dtype < NATTEN_DTYPES ? images[easy] : NULL;
+    static const char *const images[NATTEN_CUDA_SETS] = {
+        "level a for any rows", "level a for easy rows", "small windows"};
+    return dtype < NATTEN_DTYPES ? images[set] : NULL;
 }
 
 const char *natten_cuda_image_archs(void)
@@ -361,6 +363,8 @@ static bool failures(void)
 {
     EXPECT(failures_of(forward));
     EXPECT(failures_of(backward));
+    EXPECT(failures_of("fwd bf16 b1 h2 d40 9x9 w3x3 bias"));
+    EXPECT(failures_of("bwd fp16 b1 h2 d100 9x9 w3x3 bias"));
     EXPECT(failures_of("qkbwd bf16 b1 h2 d4 9 w3 m2 bias"));
     failing_on_host = true;
     EXPECT(failures_of("fwd fp32 b2 h4:2 d8 6x7 w3x3 m2 bias"));
@@ -401,10 +405,10 @@ static bool planning(void)
     EXPECT(!plan_of(forward, 70, &plan) && says("architecture 70"));
     EXPECT(!plan_of(forward, 72, &plan));
     /* More tiles, and more batch items, than a grid's second axis could count. */
-    EXPECT(plan_of("fwd fp16 b1 h1 d1 5000000 w3", 90, &plan));
+    EXPECT(plan_of("fwd fp32 b1 h1 d1 5000000 w3", 90, &plan));
     EXPECT(natten_cuda_plan_passes(&plan, NULL, pass) == 1);
     EXPECT(pass[0].blocks == 5000000 / 64 && pass[0].job.tile[2] == 64);
-    EXPECT(plan_of("fwd fp16 b70000 h1 d1 2 w1", 90, &plan));
+    EXPECT(plan_of("fwd fp32 b70000 h1 d1 2 w1", 90, &plan));
     EXPECT(natten_cuda_plan_passes(&plan, NULL, pass) == 1 && pass[0].blocks == 70000);
     /* Rows longer than a warp holds are cut; the widest side decides the lanes. */
     EXPECT(plan_of("fwd fp32 b1 h1 d8:600 9 w3", 75, &plan));
@@ -418,6 +422,50 @@ static bool planning(void)
     char text[1024];
     natten_plan_print(&plan, text, sizeof text);
     EXPECT(strstr(text, "backend    cuda, device 0, kernel simt") != NULL);
+    return true;
+}
+
+/* What the halo kernels get to do, and what they leave to level a. */
+static bool halo(void)
+{
+    static const char *const taken[] = {
+        "fwd bf16 b64 h4 d32 56x56 w7x7", "fwd fp16 b2 h4:2 d40 17x19 w13x12 s3x2 e1x1",
+        "fwd bf16 b1 h1 d128:5 3x9x11 w3x5x7 causal100 bias", "fwd bf16 b1 h1 d8 5 w5"};
+    static const char *const left[] = {
+        "fwd fp32 b64 h4 d32 56x56 w7x7", "fwd bf16 b1 h1 d32 9x9 w3x3 m1",
+        "fwd bf16 b1 h1 d129 9x9 w3x3", "fwd bf16 b1 h1 d32 99x99 w99x99",
+        "fwd bf16 b1 h1 d32 9x9 w3x3 scale0"};
+    natten_plan plan;
+    natten_cuda_pass pass[NATTEN_CUDA_PASSES];
+    for (int i = 0; i < 4; i++) {
+        EXPECT(plan_of(taken[i], 90, &plan) && strcmp(plan.choice.kernel, "halo") == 0);
+        EXPECT(natten_cuda_plan_passes(&plan, NULL, pass) == 1);
+        const natten_cuda_halo *h = &pass[0].job.halo, first = *h;
+        EXPECT(pass[0].blocks == (int64_t)h->positions * h->replicas);
+        EXPECT(h->sub[0] * h->sub[1] * h->sub[2] == NATTEN_CUDA_SUBTILE);
+        EXPECT(h->units * h->warps[0] * h->warps[1] * h->warps[2] == NATTEN_CUDA_WARPS);
+        EXPECT(pass[0].shared_bytes <= NATTEN_CUDA_SHARED_BYTES || plan.task.dim > 64);
+        EXPECT(plan.choice.work >= 1);
+        /* The boxes are the same on every GPU, so the bits are. */
+        EXPECT(plan_of(taken[i], 86, &plan) && strcmp(plan.choice.kernel, "halo") == 0);
+        plan.choice.processors = 20;
+        EXPECT(natten_cuda_plan_passes(&plan, NULL, pass) == 1);
+        EXPECT(pass[0].shared_bytes <= NATTEN_CUDA_SHARED_BYTES);
+        EXPECT(plan.task.dim > 64 ||
+               (memcmp(first.sub, h->sub, sizeof first.sub) == 0 &&
+                memcmp(first.warps, h->warps, sizeof first.warps) == 0 &&
+                first.rows == h->rows));
+        EXPECT(plan_of(taken[i], 75, &plan) && strcmp(plan.choice.kernel, "simt") == 0);
+    }
+    for (int i = 0; i < 5; i++)
+        EXPECT(plan_of(left[i], 90, &plan) && strcmp(plan.choice.kernel, "simt") == 0);
+    /* Rows of 128 have their gradients of keys and values apart. */
+    EXPECT(plan_of("bwd bf16 b2 h4 d128 64x64 w7x7", 90, &plan));
+    EXPECT(natten_cuda_plan_passes(&plan, NULL, pass) == 4);
+    EXPECT(pass[1].kernel == NATTEN_CUDA_KERNEL_HALO_GRAD_QUERY + 2);
+    EXPECT(pass[2].kernel == NATTEN_CUDA_KERNEL_HALO_GRAD_KEY + 2);
+    EXPECT(pass[3].kernel == NATTEN_CUDA_KERNEL_HALO_GRAD_VALUE + 2);
+    EXPECT(pass[3].shared_bytes <= NATTEN_CUDA_SHARED_LARGE);
     return true;
 }
 
@@ -439,6 +487,7 @@ static const struct {
     {"little_memory", fake_host_little_memory},
     {"host_stopped", fake_host_stopped},
     {"planning", planning},
+    {"halo", halo},
 };
 
 int main(int argc, char **argv)

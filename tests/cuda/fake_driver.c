@@ -28,12 +28,13 @@ EXPORT uintptr_t fake_memory(size_t bytes);
 
 static fake_state state;
 
-enum { ALLOCATIONS = 1024, KERNELS = 64, DEPTH = 16 };
+enum { ALLOCATIONS = 1024, KERNELS = 128, DEPTH = 16 };
 static struct {
     uintptr_t address;
     size_t bytes;
 } memory[ALLOCATIONS];
 static char kernels[KERNELS][48];
+static int shared_of[KERNELS]; /* bytes that a kernel was allowed */
 static int kernel_count;
 static char primary[16]; /* a context is the address of an entry */
 static void *stack[DEPTH];
@@ -343,6 +344,16 @@ int cuThreadExchangeStreamCaptureMode(int *mode)
     return 0;
 }
 
+static int kernel_number(const void *kernel)
+{
+    return (int)(((const char *)kernel - kernels[0]) / (int)sizeof kernels[0]);
+}
+
+static int larger(int a, int b)
+{
+    return a > b ? a : b;
+}
+
 int cuLibraryLoadData LOAD_PARAMETERS
 {
     ENTER();
@@ -365,12 +376,23 @@ int cuLibraryGetKernel(void **kernel, void *library, const char *name)
     return 0;
 }
 
+int cuKernelSetAttribute(int attribute, int value, void *kernel, int device)
+{
+    enum { SHARED_BYTES = 8 };
+    ENTER();
+    if (attribute == SHARED_BYTES)
+        shared_of[kernel_number(kernel)] = value;
+    bool legal = value >= 0 && (attribute != SHARED_BYTES || value <= 163 * 1024);
+    return legal && device == 0 ? 0 : NATTEN_DRIVER_INVALID;
+}
+
 int cuLaunchKernel LAUNCH_PARAMETERS
 {
     ENTER();
+    int allowed = larger(48 * 1024, shared_of[kernel_number(kernel)]);
     bool legal = grid_x >= 1 && grid_x <= INT32_MAX && grid_y == 1 && grid_z == 1 &&
                  block_x >= 32 && block_x <= 1024 && block_y == 1 && block_z == 1 &&
-                 shared_bytes <= 48 * 1024 && extra == NULL && depth > 0;
+                 (int)shared_bytes <= allowed && extra == NULL && depth > 0;
     if (legal && state.on_launch != NULL) {
         state.launches++;
         state.on_launch(kernel, parameters[0]);

@@ -3,15 +3,20 @@
  * The CUDA kernels before the judge, on a real GPU and without Check, which the machine
  * may lack: scripts/gpu-check runs this.  They are core/cuda/simt_forward.cuh,
  * core/cuda/simt_slots.cuh, core/cuda/simt_backward.cuh, core/cuda/simt_sums.cuh and
- * core/cuda/simt_merge.cuh, made of core/cuda/device/element.cuh,
+ * core/cuda/simt_merge.cuh, core/cuda/halo_forward.cuh and core/cuda/halo_backward.cuh,
+ * made of core/cuda/device/halo_tile.cuh, core/cuda/device/halo_rows.cuh,
+ * core/cuda/device/tensor_core.cuh, core/cuda/device/element.cuh,
  * core/cuda/device/lane.cuh, core/cuda/device/walk.cuh and core/cuda/device/keys.cuh.
  *
  *     gpu_judge judge TYPE FIRST COUNT   random problems within their bounds, twice
- * with the same bits gpu_judge merge TYPE COUNT         the same for merging gpu_judge
- * median TYPE              16-bit types against a plain computation gpu_judge repeat
- * COUNT             the same bits COUNT times
+ * with the same bits gpu_judge halo TYPE FIRST COUNT    the same with problems for the
+ * halo kernels gpu_judge merge TYPE COUNT         the same for merging gpu_judge median
+ * TYPE              16-bit types against a plain computation gpu_judge repeat COUNT the
+ * same bits COUNT times
  *
  * Prints TAP; exits 77 where there is no GPU. */
+#include "cuda/cuda.h"
+#include "problem/problem.h"
 #include "support/device.h"
 #include "support/judge.h"
 #include "support/judge_merge.h"
@@ -22,7 +27,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int number, failures;
+static int number, failures, on_tensor_cores;
 
 static void report(bool passed, const char *what)
 {
@@ -94,11 +99,31 @@ static bool run_again(trial *t)
     return same;
 }
 
+/* Does the library take tensor cores for it? */
+static bool takes_halo(trial *t)
+{
+    natten_plan plan;
+    natten_problem problem = {.operation = t->spec.operation, .params = &t->params};
+    natten_machine machine = {.threads = 1, .gpu = natten_gpu_get(0)};
+    bool known = true;
+    for (natten_role role = 0; role < NATTEN_ROLES; role++) {
+        t->array[role].tensor.device_type = NATTEN_CUDA;
+        problem.tensor[role] = trial_tensor(t, role);
+    }
+    known = natten_problem_check(&problem, &plan.task) == NATTEN_OK &&
+            natten_cuda_backend.choose(&plan.task, &machine, &plan.choice) == NATTEN_OK;
+    for (natten_role role = 0; role < NATTEN_ROLES; role++)
+        t->array[role].tensor.device_type = NATTEN_CPU;
+    return known && strcmp(plan.choice.kernel, "halo") == 0;
+}
+
 static bool run_trial(const trial_wish *wish, uint64_t seed)
 {
     static trial t;
     judgement j;
     trial_make(&t, wish, seed);
+    t.rounds_weights = takes_halo(&t);
+    on_tensor_cores += t.rounds_weights;
     judge_evaluate(&t, &j);
     bool right = false;
     if (trial_run(&t, NATTEN_BACKEND_CUDA) != NATTEN_OK)
@@ -110,7 +135,7 @@ static bool run_trial(const trial_wish *wish, uint64_t seed)
     return right;
 }
 
-static void judge(int dtype, int first, int count)
+static void judge(int dtype, int first, int count, bool small_windows)
 {
     int wrong = 0;
     for (int n = first; n < first + count; n++) {
@@ -118,6 +143,10 @@ static void judge(int dtype, int first, int count)
         wish.dtype = dtype;
         wish.profile = n % PROFILES;
         wish.operation = n / PROFILES % TRIAL_OPERATIONS;
+        if (small_windows) { /* what the halo kernels take */
+            wish.operation = n / PROFILES % 2 ? NATTEN_BACKWARD : NATTEN_FORWARD;
+            wish.extras = 0;
+        }
         if (n % 12 == 11)
             wish.pairs = 60000;
         wrong += !run_trial(&wish, (uint64_t)(dtype * 1000000 + n));
@@ -127,9 +156,11 @@ static void judge(int dtype, int first, int count)
             printf("# %s %s: largest error %.3f of its bound\n",
                    natten_dtype_name((natten_dtype)dtype), role_name(role),
                    largest[role]);
-    char what[96];
-    snprintf(what, sizeof what, "%s: %d of %d random problems from %d are wrong",
-             natten_dtype_name((natten_dtype)dtype), wrong, count, first);
+    char what[128];
+    snprintf(what, sizeof what,
+             "%s: %d of %d random problems from %d are wrong, %d on tensor cores",
+             natten_dtype_name((natten_dtype)dtype), wrong, count, first,
+             on_tensor_cores);
     report(wrong == 0, what);
 }
 
@@ -348,7 +379,9 @@ int main(int argc, char **argv)
         return 77;
     }
     if (strcmp(mode, "judge") == 0 && argc == 5) {
-        judge(type_named(argv[2]), atoi(argv[3]), atoi(argv[4]));
+        judge(type_named(argv[2]), atoi(argv[3]), atoi(argv[4]), false);
+    } else if (strcmp(mode, "halo") == 0 && argc == 5) {
+        judge(type_named(argv[2]), atoi(argv[3]), atoi(argv[4]), true);
     } else if (strcmp(mode, "merge") == 0 && argc == 4) {
         merge(type_named(argv[2]), atoi(argv[3]));
     } else if (strcmp(mode, "median") == 0 && argc == 3) {
@@ -360,8 +393,9 @@ int main(int argc, char **argv)
     } else if (strcmp(mode, "repeat") == 0 && argc == 3) {
         repeat(atoi(argv[2]));
     } else {
-        fprintf(stderr, "usage: gpu_judge judge TYPE FIRST COUNT | merge TYPE COUNT | "
-                        "median TYPE | repeat COUNT\n");
+        fprintf(stderr,
+                "usage: gpu_judge judge|halo TYPE FIRST COUNT | merge TYPE COUNT | "
+                "median TYPE | repeat COUNT\n");
         return 2;
     }
     printf("1..%d\n", number);

@@ -38,7 +38,8 @@ typedef struct court {
     int64_t rows;        /* queries times heads, of the whole batch */
     int64_t slots;
     double scale;
-    double u, eta, flush;     /* of the accumulator: roundoff, smallest, exp's zero */
+    double u, eta, flush; /* of the accumulator: roundoff, smallest, exp's zero */
+    double u_p, eta_p; /* of the type that P and dS are rounded to; 0: they are not */
     double *in[NATTEN_ROLES]; /* compact inputs; NULL: not given */
     cell *sum[NATTEN_ROLES];  /* compact results that are sums; NULL: not wanted */
     seen_key *keys;           /* of the present query */

@@ -100,7 +100,8 @@ static void forward_row(court *c, judgement *j, int64_t row, logit *l)
     for (int64_t n = 0; n < c->key_count; n++) {
         const double *value = court_vector(c, &c->keys[n], NATTEN_VALUE,
                                            NATTEN_ADDITIONAL_VALUES, t->spec.dim_v);
-        double error = (double)l[n].p * relative(c, &l[n], all) + c->eta + c->flush;
+        double error = (double)l[n].p * (relative(c, &l[n], all) + c->u_p) + c->eta +
+                       c->eta_p + c->flush;
         court_add(out, l[n].p, error, value, t->spec.dim_v);
     }
 }
@@ -171,7 +172,8 @@ static void backward_row(court *c, int64_t row, logit *l)
         double ds_error = (double)fabsl(ds) * (r + 2 * u) +
                           p * (dp_error + delta_error + u * parts) + p_flush * parts +
                           4 * c->eta;
-        double scaled_error = fabs(c->scale) * ds_error;
+        double rounded_error = ds_error + c->u_p * (double)fabsl(ds) + c->eta_p;
+        double scaled_error = fabs(c->scale) * rounded_error;
         court_add(c->sum[NATTEN_GRAD_QUERY] + row * t->spec.dim, c->scale * ds,
                   scaled_error, k, t->spec.dim);
         court_add(court_cells(c, key, NATTEN_GRAD_KEY, NATTEN_GRAD_ADDITIONAL_KEYS,
@@ -179,7 +181,7 @@ static void backward_row(court *c, int64_t row, logit *l)
                   c->scale * ds, scaled_error, q, t->spec.dim);
         court_add(court_cells(c, key, NATTEN_GRAD_VALUE, NATTEN_GRAD_ADDITIONAL_VALUES,
                               t->spec.dim_v),
-                  l[n].p, p * r + p_flush, grad, t->spec.dim_v);
+                  l[n].p, p * (r + c->u_p) + p_flush + c->eta_p, grad, t->spec.dim_v);
         static const double one = 1;
         if (c->sum[NATTEN_GRAD_BIAS] != NULL && !key->extra)
             court_add(c->sum[NATTEN_GRAD_BIAS] + key->bias, ds, ds_error, &one, 1);

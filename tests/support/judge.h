@@ -5,9 +5,10 @@
  * element types with the library and nothing else: it walks from queries to keys only
  * and scatters gradients, where the backends gather them.
  *
- * P and dS are taken to stay in the accumulator type (u_p = 0).  Section 12 leaves
- * three things to the reader.  The gradients' bounds carry the same terms for underflow
- * as out's: a flushed P is off by at most 2^-126 (2^-1022 in fp64), a product by the
+ * P and dS are taken to stay in the accumulator type (u_p = 0), unless the trial says
+ * that whoever does it rounds them to the tensors' type.  Section 12 leaves three
+ * things to the reader.  The gradients' bounds carry the same terms for underflow as
+ * out's: a flushed P is off by at most 2^-126 (2^-1022 in fp64), a product by the
  * smallest subnormal.  Backward's out is an input like any other, so it has no error of
  * its own.  And E_i is a sum over all keys that lse was made of; where some are not in
  * the part, what it stands for in backward, the error of s - lse, is added directly. */

@@ -168,6 +168,7 @@ static void draw_once(natten_problem_spec *s, const trial_wish *wish, randoms *r
         random_once_in(r, 2) || is_qk(s->operation) ? s->dim : pick(r, dims, DIMS);
     s->dim = is_av(s->operation) ? s->dim_v : s->dim;
     s->extras = random_once_in(r, 2) ? 0 : pick(r, extras, 7);
+    s->extras = wish->extras == 0 ? 0 : s->extras;
     s->has_bias = random_once_in(r, 2) && !is_av(s->operation);
     s->has_grad_lse = random_once_in(r, 2) && s->operation == NATTEN_BACKWARD;
     int which = (int)random_int(r, 0, 7);

@@ -30,6 +30,7 @@ typedef struct trial {
     natten_problem_spec spec; /* what is asked; its seed plays no part */
     natten_params params;
     profile profile;
+    bool rounds_weights; /* who does it may round P and dS to the tensors' type */
     uint64_t seed;
     bool given[NATTEN_ROLES]; /* the tensor is part of the call */
     array array[NATTEN_ROLES];
@@ -41,10 +42,11 @@ typedef struct trial_wish {
     int operation, dtype, rank, profile;
     int part;      /* 1: a part of a grid; 0: the whole */
     int layout;    /* 1: any strides; 0: compact */
+    int extras;    /* 0: no extra tokens */
     int64_t pairs; /* at most so many (query, key) pairs; -1: a few thousand */
 } trial_wish;
 
-static const trial_wish TRIAL_ANY = {-1, -1, -1, -1, -1, -1, -1};
+static const trial_wish TRIAL_ANY = {-1, -1, -1, -1, -1, -1, -1, -1};
 
 /* Params and sizes alone. */
 void trial_draw(trial *t, const trial_wish *wish, uint64_t seed);

@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What the halo kernels do with the 16 rows of a subtile: products with groups of
+ * partners, their biases, writing results, and finding what level a has to do again. */
+#ifndef NATTEN_CUDA_DEVICE_HALO_ROWS_CUH
+#define NATTEN_CUDA_DEVICE_HALO_ROWS_CUH
+
+#include "cuda/device/halo_tile.cuh"
+#include "cuda/device/keys.cuh"
+
+namespace natten {
+
+constexpr float log2_e = 1.4426950408889634f, log_2 = 0.6931471805599453f;
+
+/* Rows of a subtile as A of products with K or with others as wide. */
+template <int dims> struct Rows {
+    uint32_t a[dims / 16][4];
+
+    template <class Tile> __device__ void load(const Tile &tile, int n)
+    {
+        uint32_t from = tile.own_rows(n);
+        int row = tile.lane % 16, half = tile.lane / 16;
+#pragma unroll
+        for (int k = 0; k < dims / 16; k++)
+            load_matrices(a[k], from + tile.permute(row, 2 * k + half));
+    }
+};
+
+/* c += rows times the transposed partners of a group, whose rows begin at `partner`. */
+template <class T, int dims>
+__device__ inline void dot(float (&c)[4], const Rows<dims> &rows, uint32_t partner)
+{
+#pragma unroll
+    for (int k = 0; k < dims / 32; k++) {
+        uint32_t b[4];
+        load_matrices(b, partner ^ (k * 64));
+        multiply<T>(c, rows.a[2 * k], b[0], b[1]);
+        multiply<T>(c, rows.a[2 * k + 1], b[2], b[3]);
+    }
+}
+
+/* sum += weights of a pair's 16 partners times their rows. */
+template <class T, int dims>
+__device__ inline void accumulate(float (&sum)[dims / 8][4],
+                                  const uint32_t (&weights)[4], uint32_t left,
+                                  uint32_t right)
+{
+#pragma unroll
+    for (int k = 0; k < dims / 32; k++) {
+        uint32_t l[4], r[4];
+        load_transposed(l, left ^ (k * 64));
+        load_transposed(r, right ^ (k * 64));
+#pragma unroll
+        for (int j = 0; j < 4; j++)
+            multiply<T>(sum[4 * k + j], weights, l[j], r[j]);
+    }
+}
+
+/* The halves of a word of the table. */
+__device__ inline uint32_t place_of(uint32_t word, int group)
+{
+    return group == 0 ? word & 0xfff0u : word >> 16 & 0xfff0u;
+}
+__device__ inline bool sees(uint32_t word, int group, int i)
+{
+    return (word >> (16 * group + i) & 1) != 0;
+}
+
+/* Write `sum` times a factor to the warp's rows of `role`.  Lane t of a quad gets
+ * columns 8t.. 8t + 7 of every 32.  True in some lane if not all that is written is
+ * finite. */
+template <class T, int dims, class Tile>
+__device__ inline bool store_rows(const Tile &tile, natten_role role,
+                                  const float (&sum)[dims / 8][4],
+                                  const float (&factor)[2], int32_t batch, int32_t head)
+{
+    constexpr uint32_t one = is_bfloat16<T> ? 0x00800080u : 0x04000400u;
+    const natten_cuda_job &now = fresh(tile.job);
+    const natten_view &view = now.task.view[role];
+    Source<T> shape(now, role);
+    uint32_t not_finite = 0;
+#pragma unroll
+    for (int i = 0; i < 2; i++) {
+        int r = tile.lane / 4 + 8 * i;
+        bool exists = (tile.info()->exists >> r & 1) != 0;
+        T *row = row_at<T>(view, batch, head, tile.info()->row[r].at);
+#pragma unroll
+        for (int k = 0; k < dims / 32; k++) {
+            uint32_t word[4];
+#pragma unroll
+            for (int j = 0; j < 4; j++) {
+                word[j] = pack<T>(sum[4 * k + j][2 * i] * factor[i],
+                                  sum[4 * k + j][2 * i + 1] * factor[i]);
+                /* An exponent of all ones, and one more, reaches the sign. */
+                if (exists)
+                    not_finite |= ((word[j] & 0x7fff7fffu) + one) & 0x80008000u;
+            }
+            quad_transpose(word);
+            int32_t from = 32 * k + tile.lane % 4 * 8;
+            if (!exists || from >= shape.count)
+                continue;
+            if (shape.vector) {
+                *reinterpret_cast<uint4 *>(row + from) = {word[0], word[1], word[2],
+                                                          word[3]};
+                continue;
+            }
+            const uint16_t *element = reinterpret_cast<const uint16_t *>(word);
+#pragma unroll
+            for (int e = 0; e < 8; e++)
+                if (from + e < shape.count)
+                    reinterpret_cast<uint16_t *>(row)[(from + e) * view.item] =
+                        element[e];
+        }
+    }
+    return not_finite != 0;
+}
+
+/* Is an element of the row not finite?  The same answer in all lanes of a group. */
+template <class T>
+__device__ inline bool is_in_trouble(const natten_cuda_job &job, const Lane &lane,
+                                     natten_role role, const Place &place)
+{
+    const natten_view &view = job.task.view[role];
+    Source<T> shape(job, role);
+    Sum<T> zero = 0;
+    if (view.data == nullptr)
+        return false;
+    const T *row = row_at<const T>(view, place.batch, place.head, place.at);
+    for (int64_t e = lane.from(); e < lane.from() + strip; e++)
+        if (e < shape.count) /* written by this kernel: not from a read-only cache */
+            zero = fma(widen(__ldcg(row + e * view.item)), Sum<T>(0), zero);
+    return lane.sum(zero) != 0;
+}
+
+/* Compute the rows of the warp that hold anything not finite anew, in all its units:
+ * `again(job, lane, place, wanted)` is level a's way for a row of `role`. */
+template <class T, class Tile, class Again>
+__device__ inline void redo(const Tile &tile, natten_role role, natten_role other,
+                            const Again &again)
+{
+    const natten_cuda_job &job = tile.job;
+    const natten_cuda_halo_warp *w = tile.info();
+    Lane lane(job.lanes);
+    int32_t each =
+        Tile::of_queries ? (int32_t)job.task.heads / (int32_t)job.task.heads_kv : 1;
+    HaloStep step = tile.first_step();
+    for (; step.first_unit + tile.unit < tile.all_units();
+         step.first_unit = tile.next_units(step)) {
+        int32_t unit = step.first_unit + tile.unit, batch = unit / tile.row_heads();
+        int32_t head = unit - batch * tile.row_heads();
+        for (int r = lane.group; r < subtile; r += lane.groups) {
+            const int32_t *at = w->row[r].at;
+            Place place = {batch, head, head / each, {at[0], at[1], at[2]}};
+            bool wanted = is_in_trouble<T>(job, lane, role, place);
+            wanted = is_in_trouble<T>(job, lane, other, place) || wanted;
+            wanted = wanted && (w->exists >> r & 1) != 0;
+            if (__any_sync(all_lanes, wanted))
+                again(job, lane, place, wanted);
+        }
+    }
+}
+
+/* Entries of bias of a pair of groups, in the stage's copy of them. */
+template <bool biased> struct Biases {
+    const float *row[2]; /* of rows r and r + 8: entry of the box's first partner */
+    int32_t column[4];
+
+    template <class Tile>
+    __device__ Biases(const Tile &tile, int stage, const HaloStep &step, int32_t pair)
+    {
+        if (!biased)
+            return;
+        const natten_cuda_halo_warp *w = tile.info();
+        const natten_axis *axis = tile.job.task.axis;
+        int32_t plane = (2 * axis[1].window - 1) * (2 * axis[2].window - 1);
+        int32_t sign = Tile::of_queries ? 1 : -1;
+        const float *all = reinterpret_cast<const float *>(__cvta_shared_to_generic(
+                               tile.stage(stage) + (uint32_t)tile.job.halo.bias_at)) +
+                           sign * (step.plane - w->plane_begin) * plane;
+        row[0] = all + w->row[tile.lane / 4].bias;
+        row[1] = all + w->row[tile.lane / 4 + 8].bias;
+        ushort4 c = tile.columns(0)[pair * 4];
+        column[0] = sign * c.x, column[1] = sign * c.y;
+        column[2] = sign * c.z, column[3] = sign * c.w;
+    }
+    /* Element e of group g. Of a row that does not see the partner it may be any entry,
+     * or a word beside them. */
+    __device__ float at(int g, int e) const
+    {
+        return row[e / 2][column[2 * g + e % 2]];
+    }
+};
+
+} // namespace natten
+
+#endif

@@ -1,0 +1,620 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Tiles of tokens with a halo of partners, for products of matrices.
+ *
+ *     row, partner   a query and the keys it sees, or (grad_tokens) a key and the
+ *                    queries that see it
+ *     subtile        16 rows next to each other, such as 4 x 4: one warp
+ *     tile           the subtiles of a block, such as 8 x 16, times `units` heads or
+ *                    batch items
+ *     halo           the partners of a tile, a box; it passes through shared memory
+ *                    plane by plane, a plane in slices of `rows` rows, two slices at a
+ *                    time: one arrives while the other is worked on
+ *     box            the partners of a subtile, part of the halo
+ *     group, pair    8 partners of a box, and 16 of them: the columns of a product.
+ *                    ldmatrix takes an address for each partner, so any 8 can be a
+ * group and none outside of the box is touched
+ *
+ * A block keeps its place in the grid and goes through batch and heads.  So what its
+ * window is, who sees whom and where everything lies in a slice is worked out once, in
+ * integers, with the rule of geometry/axis.h, and kept as a table: a word for each pair
+ * and lane, two halves of
+ *
+ *     bits 15..4   address in the slice, a multiple of 16, of this lane's row of
+ *                  ldmatrix: partner lane % 8 of the group, chunk lane / 8 of its row
+ *     bits  3..0   does this lane's row r see columns 2t, 2t + 1 (bits 0, 1); does row
+ *                  r + 8 (bits 2, 3); r = lane / 4, t = lane % 4
+ *
+ * Chunks of 16 bytes lie permuted within rows, so that 8 partners in a row of a slice
+ * are in different banks. */
+#ifndef NATTEN_CUDA_DEVICE_HALO_TILE_CUH
+#define NATTEN_CUDA_DEVICE_HALO_TILE_CUH
+
+#include "cuda/device/tensor_core.cuh"
+#include "cuda/device/walk.cuh"
+
+namespace natten {
+
+/* Rows of a slice begin at multiples of their length. */
+extern __shared__ __align__(1024) char halo_shared[];
+
+constexpr int subtile = NATTEN_CUDA_SUBTILE;
+
+/* The same job, of which the compiler can't tell that.  Addresses and sizes of copies
+ * and results are worked out from it where they are needed; otherwise they would all be
+ * worked out ahead of the loop and crowd the sums out of the registers. */
+__device__ inline const natten_cuda_job &fresh(const natten_cuda_job &job)
+{
+    int zero;
+    asm volatile("mov.u32 %0, 0;" : "=r"(zero));
+    return *reinterpret_cast<const natten_cuda_job *>(
+        reinterpret_cast<const char *>(&job) + zero);
+}
+
+/* k / divisor for k < 2^16, without dividing. */
+struct Divider {
+    uint32_t divisor, inverse;
+
+    __device__ explicit Divider(int32_t by)
+        : divisor((uint32_t)by), inverse(0xffffffffu / (uint32_t)by + 1)
+    {
+    }
+    __device__ int32_t operator()(int32_t k) const
+    {
+        return divisor == 1 ? k : (int32_t)__umulhi((uint32_t)k, inverse);
+    }
+};
+
+/* One axis of a block's tile, in positions of its class. */
+template <Side side> struct HaloAxis {
+    natten_class c;
+    int32_t first, end;  /* rows of the tile: first .. end - 1 exist */
+    int32_t begin, stop; /* the halo */
+
+    __device__ HaloAxis(const natten_axis *axis, int32_t residue, int32_t tile,
+                        int32_t tokens)
+        : c(natten_axis_class(axis, residue))
+    {
+        natten_span all = side == Side::queries ? c.queries : c.keys;
+        first = natten_min(all.begin + tile * tokens, all.end);
+        end = natten_min(first + tokens, all.end);
+        begin = stop = 0;
+        if (first < end) {
+            begin = partners(first).begin;
+            stop = partners(end - 1).end;
+        }
+    }
+    __device__ natten_span partners(int32_t g) const
+    {
+        return side == Side::queries ? natten_class_keys(&c, g)
+                                     : natten_class_queries(&c, g);
+    }
+    /* Where a position lies along the axis of its tensor. */
+    __device__ int32_t row_at(int32_t g, int32_t dilation) const
+    {
+        return side == Side::queries ? c.query_index + (g - c.queries.begin) * dilation
+                                     : c.key_index + (g - c.keys.begin) * dilation;
+    }
+    __device__ int32_t partner_at(int32_t g, int32_t dilation) const
+    {
+        return side == Side::queries ? c.key_index + (g - c.keys.begin) * dilation
+                                     : c.query_index + (g - c.queries.begin) * dilation;
+    }
+};
+
+/* A tensor whose rows are copied into shared memory. */
+template <class T> struct Source {
+    const natten_view *view;
+    int32_t count; /* elements of a row */
+    bool vector;   /* its rows can be read 16 bytes at a time */
+
+    __device__ Source(const natten_cuda_job &job, natten_role role)
+        : view(&job.task.view[role]),
+          count((int32_t)(is_of_values(role) ? job.task.dim_v : job.task.dim)),
+          vector((job.vector >> role & 1) != 0)
+    {
+    }
+    __device__ static constexpr bool is_of_values(natten_role role)
+    {
+        return role == NATTEN_VALUE || role == NATTEN_OUT || role == NATTEN_GRAD_OUT ||
+               role == NATTEN_GRAD_VALUE;
+    }
+
+    /* Begin to copy chunk `chunk` of a row; zeros past its end. */
+    __device__ void copy(uint32_t to, const T *row, int chunk) const
+    {
+        int32_t from = chunk * strip;
+        if (vector) {
+            bool there = from < count;
+            copy16(to, there ? row + from : row, there);
+            return;
+        }
+        uint4 word = {0, 0, 0, 0};
+        T *element = reinterpret_cast<T *>(&word);
+#pragma unroll 1
+        for (int e = 0; e < strip && from + e < count; e++)
+            element[e] = __ldg(row + (from + e) * view->item);
+        *reinterpret_cast<uint4 *>(__cvta_shared_to_generic(to)) = word;
+    }
+};
+
+/* Step of a block: a slice of a plane of the halo, of `units` units. */
+struct HaloStep {
+    int32_t first_unit; /* batch item times heads, plus head */
+    int32_t head;       /* of the group that shares the rows' head */
+    int32_t plane, slice;
+};
+
+/* A block's tile.  `dims` is the width of rows in shared memory. */
+template <class T, int dims, Side side> class HaloTile {
+  public:
+    static constexpr int row_bytes = dims * (int)sizeof(T);
+    static constexpr int chunks = row_bytes / 16;
+    static constexpr bool of_queries = side == Side::queries; /* the rows */
+
+    const natten_cuda_job &job;
+    int32_t lane, warp;
+    int32_t unit; /* of the warp, in the block */
+
+    __device__ explicit HaloTile(const natten_cuda_job &job_)
+        : job(job_), lane(threadIdx.x % NATTEN_CUDA_WARP),
+          warp(threadIdx.x / NATTEN_CUDA_WARP)
+    {
+    }
+
+    __device__ static uint32_t permute(int32_t token, int chunk)
+    {
+        int low = chunks == 4 ? token >> 1 & 3 : token & 7;
+        return (uint32_t)(token * row_bytes + ((chunk ^ low) << 4));
+    }
+
+    __device__ natten_cuda_halo_box *halo() const
+    {
+        return reinterpret_cast<natten_cuda_halo_box *>(halo_shared + job.halo.info_at);
+    }
+    __device__ natten_cuda_halo_warp *info() const
+    {
+        return reinterpret_cast<natten_cuda_halo_warp *>(halo() + 1) + warp;
+    }
+    /* The warp's rows of tensor `n`. */
+    __device__ uint32_t own_rows(int n) const
+    {
+        return shared_address(halo_shared) +
+               (uint32_t)(job.halo.rows_at + warp * job.halo.row_bytes +
+                          n * subtile * row_bytes);
+    }
+    __device__ uint32_t *table() const
+    {
+        return reinterpret_cast<uint32_t *>(halo_shared + job.halo.tables_at) +
+               warp * job.halo.pairs * NATTEN_CUDA_WARP + lane;
+    }
+    /* 4 columns 2t, 2t + 1 of both groups of a pair: entries of bias, counted from the
+     * box's first; 4 of their tokens in the slice. */
+    __device__ ushort4 *columns(int which) const
+    {
+        return reinterpret_cast<ushort4 *>(halo_shared + job.halo.columns_at) +
+               ((which * NATTEN_CUDA_WARPS + warp) * job.halo.pairs) * 4 + lane % 4;
+    }
+    /* The warp's part of a stage. */
+    __device__ uint32_t stage(int n) const
+    {
+        return shared_address(halo_shared) +
+               (uint32_t)((n * job.halo.units + unit) * job.halo.unit_bytes);
+    }
+
+    /* At most 2^30. */
+    __device__ int32_t all_units() const
+    {
+        return (int32_t)job.task.batch * row_heads();
+    }
+    __device__ int32_t row_heads() const
+    {
+        return (int32_t)(side == Side::queries ? job.task.heads : job.task.heads_kv);
+    }
+    __device__ int32_t group() const
+    {
+        return side == Side::queries
+                   ? 1
+                   : (int32_t)job.task.heads / (int32_t)job.task.heads_kv;
+    }
+
+    /* Find the block's place; false if no row of its tile exists. */
+    __device__ bool open();
+
+    /* ---- steps ---- */
+
+    __device__ HaloStep first_step() const
+    {
+        int32_t replica = (int32_t)(blockIdx.x / (uint32_t)job.halo.positions);
+        return {replica * job.halo.units, 0, 0, 0};
+    }
+    __device__ bool is_last_of_unit(const HaloStep &s) const
+    {
+        return s.slice + 1 >= halo()->slices && s.plane + 1 >= halo()->count[0] &&
+               s.head + 1 >= group();
+    }
+    __device__ static bool is_first_of_unit(const HaloStep &s)
+    {
+        return s.slice == 0 && s.plane == 0 && s.head == 0;
+    }
+    __device__ int32_t next_units(const HaloStep &s) const
+    {
+        return s.first_unit + job.halo.replicas * job.halo.units;
+    }
+    __device__ void advance(HaloStep &s) const
+    {
+        if (++s.slice < halo()->slices)
+            return;
+        s.slice = 0;
+        if (++s.plane < halo()->count[0])
+            return;
+        s.plane = 0;
+        if (++s.head < group())
+            return;
+        s.head = 0;
+        s.first_unit = next_units(s);
+    }
+
+    /* ---- copies ---- */
+
+    /* Begin to copy the warp's rows of tensor `n`. */
+    __device__ void copy_rows(int n, natten_role role, int32_t unit_) const
+    {
+        const natten_cuda_job &now = fresh(job);
+        Source<T> source(now, role);
+        int32_t u = natten_min(unit_, all_units() - 1);
+        int32_t batch = u / row_heads(), head = u - batch * row_heads();
+        const natten_cuda_halo_warp *w = info();
+        for (int i = lane; i < subtile * chunks; i += NATTEN_CUDA_WARP) {
+            int r = i / chunks, chunk = i % chunks;
+            const T *row = row_at<const T>(*source.view, batch, head, w->row[r].at);
+            source.copy(own_rows(n) + permute(r, chunk), row, chunk);
+        }
+    }
+
+    /* Begin to copy a slice of two tensors into stage `n`, by all threads. */
+    __device__ void copy_slice(int n, const HaloStep &s, natten_role left_role,
+                               natten_role right_role) const;
+
+    /* For partners that are queries: lse and delta, interleaved. */
+    __device__ void copy_stats(int n, const HaloStep &s) const;
+    /* All entries of bias of the slice's head. */
+    __device__ void copy_bias(int n, const HaloStep &s) const;
+
+    /* Batch item and head of partners of unit `i` of a step. */
+    __device__ void unit_of(const HaloStep &s, int i, int32_t &batch,
+                            int32_t &head) const
+    {
+        int32_t u = natten_min(s.first_unit + i, all_units() - 1);
+        int32_t each = (int32_t)job.task.heads / (int32_t)job.task.heads_kv;
+        batch = u / row_heads();
+        head = u - batch * row_heads();
+        if (each > 1)
+            head = side == Side::queries ? head / each : head * each + s.head;
+    }
+
+  private:
+    __device__ int32_t slice_rows(int32_t slice) const
+    {
+        return natten_min(job.halo.rows, halo()->count[1] - slice * job.halo.rows);
+    }
+    __device__ void slice_at(const HaloStep &s, int32_t (&at)[3]) const
+    {
+        const natten_cuda_halo &h = job.halo;
+        const int32_t step[3] = {s.plane, s.slice * h.rows, 0};
+        for (int a = 0; a < 3; a++)
+            at[a] = halo()->partner[a] + step[a] * job.task.axis[a].dilation;
+    }
+    /* For each partner of the slice and each of `each` things of it. */
+    template <class Do>
+    __device__ void for_each(const HaloStep &s, int each, const Do &act) const
+    {
+        int32_t width = halo()->count[2], all = slice_rows(s.slice) * width * each;
+        Divider by(width);
+        for (int32_t i = threadIdx.x; i < all; i += NATTEN_CUDA_THREADS) {
+            int32_t token = i / each, y = by(token), x = token - y * width;
+            act(y, x, i % each);
+        }
+    }
+    __device__ void open_warp(const HaloAxis<side> (&axis)[3]);
+    __device__ void make_table(const HaloAxis<side> (&axis)[3],
+                               const natten_span (&box)[3], natten_span row_seen,
+                               natten_span column_seen);
+};
+
+template <class T, int dims, Side side>
+__device__ inline void HaloTile<T, dims, side>::copy_slice(int n, const HaloStep &s,
+                                                           natten_role left_role,
+                                                           natten_role right_role) const
+{
+    const natten_cuda_job &now = fresh(job);
+    const natten_cuda_halo &h = now.halo;
+    const natten_axis *rows = &now.task.axis[1];
+    const natten_axis *columns_ = &now.task.axis[2];
+    Source<T> left(now, left_role), right(now, right_role);
+    int64_t left_y = left.view->axis[1] * rows->dilation;
+    int64_t left_x = left.view->axis[2] * columns_->dilation;
+    int64_t right_y = right.view->axis[1] * rows->dilation;
+    int64_t right_x = right.view->axis[2] * columns_->dilation;
+    int32_t at[3];
+    slice_at(s, at);
+    for (int i = 0; i < h.units; i++) {
+        int32_t batch, head;
+        unit_of(s, i, batch, head);
+        const T *l = row_at<const T>(*left.view, batch, head, at);
+        const T *r = row_at<const T>(*right.view, batch, head, at);
+        uint32_t to =
+            shared_address(halo_shared) + (uint32_t)((n * h.units + i) * h.unit_bytes);
+        for_each(s, chunks, [&](int32_t y, int32_t x, int chunk) {
+            uint32_t place = to + permute(y * h.pitch + x, chunk);
+            left.copy(place, l + (y * left_y + x * left_x), chunk);
+            right.copy(place + (uint32_t)h.box_bytes, r + (y * right_y + x * right_x),
+                       chunk);
+        });
+    }
+}
+
+template <class T, int dims, Side side>
+__device__ inline void HaloTile<T, dims, side>::copy_stats(int n,
+                                                           const HaloStep &s) const
+{
+    const natten_cuda_job &now = fresh(job);
+    const natten_cuda_halo &h = now.halo;
+    const natten_task &task = now.task;
+    const natten_view &lse = task.view[NATTEN_LSE];
+    int32_t at[3], dilation[3];
+    slice_at(s, at);
+    for (int i = 0; i < 3; i++)
+        dilation[i] = task.axis[i].dilation;
+    for (int i = 0; i < h.units; i++) {
+        int32_t batch, head;
+        unit_of(s, i, batch, head);
+        uint32_t to = shared_address(halo_shared) +
+                      (uint32_t)((n * h.units + i) * h.unit_bytes + h.stats_at);
+        for_each(s, 1, [&](int32_t y, int32_t x, int) {
+            int32_t query[3] = {at[0], at[1] + y * dilation[1],
+                                at[2] + x * dilation[2]};
+            uint32_t place = to + (uint32_t)(y * h.pitch + x) * 8;
+            copy4(place, row_at<float>(lse, batch, head, query));
+            copy4(place + 4, static_cast<const float *>(now.delta) +
+                                 query_number(task, batch, head, query));
+        });
+    }
+}
+
+template <class T, int dims, Side side>
+__device__ inline void HaloTile<T, dims, side>::copy_bias(int n,
+                                                          const HaloStep &s) const
+{
+    const natten_cuda_job &now = fresh(job);
+    const natten_cuda_halo &h = now.halo;
+    const natten_task &task = now.task;
+    const natten_view &bias = task.view[NATTEN_BIAS];
+    for (int i = 0; i < h.units; i++) {
+        int32_t batch, head;
+        unit_of(s, i, batch, head);
+        if (side == Side::queries) /* the query's own head, not that of its key */
+            head = natten_min(s.first_unit + i, all_units() - 1) - batch * row_heads();
+        uint32_t to = shared_address(halo_shared) +
+                      (uint32_t)((n * h.units + i) * h.unit_bytes + h.bias_at);
+        for (int32_t e = threadIdx.x; e < (int32_t)now.entries;
+             e += NATTEN_CUDA_THREADS) {
+            int32_t at[3], rest = e;
+            for (int j = 2; j >= 0; j--) {
+                int32_t size = 2 * task.axis[j].window - 1;
+                at[j] = rest % size;
+                rest /= size;
+            }
+            copy4(to + (uint32_t)e * 4, row_at<float>(bias, 0, head, at));
+        }
+    }
+}
+
+template <class T, int dims, Side side>
+__device__ inline bool HaloTile<T, dims, side>::open()
+{
+    const natten_cuda_halo &h = job.halo;
+    int32_t position = (int32_t)(blockIdx.x % (uint32_t)h.positions);
+    int32_t residue[3], tile[3];
+    for (int i = 2; i >= 0; i--) {
+        tile[i] = position % h.tiles[i], position /= h.tiles[i];
+        int32_t d = job.task.axis[i].dilation;
+        residue[i] = position % d, position /= d;
+    }
+    HaloAxis<side> axis[3] = {
+        {&job.task.axis[0], residue[0], tile[0], h.sub[0] * h.warps[0]},
+        {&job.task.axis[1], residue[1], tile[1], h.sub[1] * h.warps[1]},
+        {&job.task.axis[2], residue[2], tile[2], h.sub[2] * h.warps[2]}};
+    bool exists = true, meets = true;
+    natten_cuda_halo_box box;
+    for (int i = 0; i < 3; i++) {
+        box.count[i] = axis[i].stop - axis[i].begin;
+        box.partner[i] = axis[i].partner_at(axis[i].begin, job.task.axis[i].dilation);
+        exists = exists && axis[i].first < axis[i].end;
+        meets = meets && box.count[i] > 0;
+    }
+    /* A part may have no partner for a tile: then there is one step with nothing in
+     * it, in which every row finds that out. */
+    for (int i = 0; i < 3 && !meets; i++)
+        box.count[i] = 0;
+    box.slices = natten_max(1, (box.count[1] + h.rows - 1) / h.rows);
+    if (threadIdx.x == 0)
+        *halo() = box;
+    __syncthreads();
+    if (exists)
+        open_warp(axis);
+    return exists;
+}
+
+/* What the warp's subtile is and sees. */
+template <class T, int dims, Side side>
+__device__ inline void
+HaloTile<T, dims, side>::open_warp(const HaloAxis<side> (&axis)[3])
+{
+    const natten_cuda_halo &h = job.halo;
+    int32_t rest = warp, subtiles = h.warps[0] * h.warps[1] * h.warps[2];
+    unit = rest / subtiles, rest %= subtiles;
+    int32_t corner[3], inside = lane % subtile;
+    for (int i = 2; i >= 0; i--) {
+        corner[i] = axis[i].first + rest % h.warps[i] * h.sub[i];
+        rest /= h.warps[i];
+    }
+    natten_cuda_halo_warp *w = info();
+    natten_cuda_halo_row own = {};
+    natten_span box[3], seen[3];
+    bool exists = true;
+    int32_t entries = 1;
+    for (int i = 2; i >= 0; i--) {
+        const natten_axis *a = &job.task.axis[i];
+        int32_t g = corner[i] + inside % h.sub[i];
+        inside /= h.sub[i];
+        exists = exists && g < axis[i].end;
+        box[i] = {axis[i].begin, axis[i].begin};
+        if (corner[i] < axis[i].end) {
+            int32_t last = natten_min(corner[i] + h.sub[i], axis[i].end) - 1;
+            box[i].begin = axis[i].partners(corner[i]).begin;
+            box[i].end = axis[i].partners(last).end;
+        }
+        g = natten_min(g, axis[i].end - 1);
+        seen[i] = axis[i].partners(g);
+        own.at[i] = axis[i].row_at(g, a->dilation);
+        int32_t distance = side == Side::queries ? box[i].begin - g : g - box[i].begin;
+        own.bias += (distance + a->window - 1) * entries;
+        entries *= 2 * a->window - 1;
+    }
+    if (!exists)
+        for (int i = 0; i < 3; i++)
+            seen[i] = {0, 0};
+    own.plane_begin = seen[0].begin - axis[0].begin;
+    own.plane_end = seen[0].end - axis[0].begin;
+    uint32_t all = __ballot_sync(all_lanes, exists) & 0xffff;
+    if (lane < subtile)
+        w->row[lane] = own;
+    if (lane == 0) {
+        w->exists = all;
+        w->plane_begin = box[0].begin - axis[0].begin;
+        w->plane_end = all == 0 ? w->plane_begin : box[0].end - axis[0].begin;
+    }
+    make_table(axis, box, seen[1], seen[2]);
+    __syncwarp();
+}
+
+template <class T, int dims, Side side>
+__device__ inline void
+HaloTile<T, dims, side>::make_table(const HaloAxis<side> (&axis)[3],
+                                    const natten_span (&box)[3], natten_span row_seen,
+                                    natten_span column_seen)
+{
+    const natten_cuda_halo &h = job.halo;
+    int r = lane / 4;
+    natten_span rows[2], cols[2]; /* that rows r and r + 8 see */
+    for (int i = 0; i < 2; i++) {
+        rows[i].begin = __shfl_sync(all_lanes, row_seen.begin, r + 8 * i);
+        rows[i].end = __shfl_sync(all_lanes, row_seen.end, r + 8 * i);
+        cols[i].begin = __shfl_sync(all_lanes, column_seen.begin, r + 8 * i);
+        cols[i].end = __shfl_sync(all_lanes, column_seen.end, r + 8 * i);
+    }
+    int32_t width = natten_max(box[2].end - box[2].begin, 1);
+    int32_t entries = 2 * job.task.axis[2].window - 1;
+    Divider by(width);
+    int32_t pair = 0;
+    for (int32_t slice = 0; slice < halo()->slices; slice++) {
+        int32_t top = axis[1].begin + slice * h.rows;
+        int32_t begin = natten_max(box[1].begin, top);
+        int32_t end = natten_min(box[1].end, top + h.rows);
+        int32_t total = end > begin ? (end - begin) * (box[2].end - box[2].begin) : 0;
+        if (lane == 0)
+            info()->first_pair[slice] = pair;
+        for (int32_t first = 0; first < total; first += 16, pair++) {
+            uint32_t word = 0;
+            uint16_t entry[4], token[4];
+#pragma unroll
+            for (int g = 0; g < 2; g++) {
+                int32_t k = natten_min(first + 8 * g + lane % 8, total - 1), y = by(k);
+                int32_t x = k - y * width + box[2].begin - axis[2].begin;
+                y += begin;
+                uint32_t half = permute((y - top) * h.pitch + x, lane / 8);
+#pragma unroll
+                for (int e = 0; e < 2; e++) {
+                    k = first + 8 * g + lane % 4 * 2 + e;
+                    bool there = k < total;
+                    k = natten_min(k, total - 1);
+                    y = by(k), x = k - y * width + box[2].begin, y += begin;
+                    for (int i = 0; i < 2; i++)
+                        if (there && y >= rows[i].begin && y < rows[i].end &&
+                            x >= cols[i].begin && x < cols[i].end)
+                            half |= 1u << (2 * i + e);
+                    entry[2 * g + e] =
+                        (uint16_t)((y - box[1].begin) * entries + x - box[2].begin);
+                    token[2 * g + e] =
+                        (uint16_t)((y - top) * h.pitch + x - axis[2].begin);
+                }
+                word |= half << (16 * g);
+            }
+            table()[pair * NATTEN_CUDA_WARP] = word;
+            if (lane < 4) {
+                columns(0)[pair * 4] = {entry[0], entry[1], entry[2], entry[3]};
+                if (side == Side::keys)
+                    columns(1)[pair * 4] = {token[0], token[1], token[2], token[3]};
+            }
+        }
+    }
+    if (lane == 0)
+        info()->first_pair[halo()->slices] = pair;
+}
+
+/* What a pass over subtiles does with the pairs of a step, and when a unit begins and
+ * ends, is up to Pass; this is the order of things.
+ *
+ *     copies    slice 0 | slice 1 | slice 2 | ...      into two stages in turn
+ *     products          | slice 0 | slice 1 | ...
+ *     rows of the next unit are on their way while a unit is worked on      */
+template <class Pass> __device__ inline void walk_halo(Pass &pass)
+{
+    auto &tile = pass.tile;
+    if (!tile.open())
+        return;
+    HaloStep step = tile.first_step();
+    int32_t all = tile.all_units();
+    if (step.first_unit >= all)
+        return;
+    const natten_cuda_halo_warp *w = tile.info();
+    pass.copy_rows(step.first_unit + tile.unit);
+    pass.copy_step(0, step);
+    for (int stage = 0; step.first_unit < all; stage ^= 1) {
+        wait_for_copies();
+        __syncthreads();
+        {
+            HaloStep next = step;
+            tile.advance(next);
+            if (next.first_unit < all)
+                pass.copy_step(stage ^ 1, next);
+        }
+        if (tile.is_first_of_unit(step)) {
+            pass.begin();
+            __syncwarp();
+            if (tile.next_units(step) < all)
+                pass.copy_rows(tile.next_units(step) + tile.unit);
+        }
+        if (step.plane >= w->plane_begin && step.plane < w->plane_end) {
+            int r = tile.lane / 4;
+            const natten_cuda_halo_row &a = w->row[r], &b = w->row[r + 8];
+            uint32_t keep = 0xfff0fff0u;
+            if (step.plane >= a.plane_begin && step.plane < a.plane_end)
+                keep |= 0x00030003u;
+            if (step.plane >= b.plane_begin && step.plane < b.plane_end)
+                keep |= 0x000c000cu;
+            int32_t first = w->first_pair[step.slice];
+            pass.take(stage, step, first, w->first_pair[step.slice + 1] - first, keep);
+        }
+        if (tile.is_last_of_unit(step) && step.first_unit + tile.unit < all)
+            pass.end(step.first_unit + tile.unit);
+        tile.advance(step);
+    }
+    __syncwarp();
+    pass.again();
+}
+
+} // namespace natten
+
+#endif
