@@ -180,8 +180,8 @@ def qk_backward(params, *arguments):
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _av(params, *inputs):
-    attn, value, _ = inputs
-    _checked(params, capi.NATTEN_AV, attn, value)
+    attn, value, extras = inputs
+    _checked(params, capi.NATTEN_AV, attn, value, None, extras)
     results = [_struct((*attn.shape[:-1], value.shape[-1]), attn.dtype)]
     return _call(params, capi.NATTEN_AV, results, inputs)[0]
 
@@ -200,7 +200,8 @@ def av(params, *inputs):
 
 def av_backward(params, *arguments):
     """attn, value, additional_values, grad_out -> three gradients."""
-    _checked(params, capi.NATTEN_AV_BACKWARD, *arguments[:2])
+    attn, value, extras, _ = arguments
+    _checked(params, capi.NATTEN_AV_BACKWARD, attn, value, None, extras)
     return _av_gradient(params, arguments[:3], arguments[3])
 
 

@@ -196,10 +196,15 @@ class _NeighborhoodAttention(nn.Module):
         # Windows longer than the grid: zeros to the right, before the projection, which
         # makes real tokens of them, as the first releases had it.
         missing = [
-            0 if self.strict else max(0, k * d - length)
+            max(0, k * d - length)
             for k, d, length in zip(self.kernel_size, self.dilation, lengths)
         ]
         if any(missing):
+            if self.strict:
+                raise ValueError(
+                    f"kernel_size {self.kernel_size} with dilation {self.dilation} is "
+                    f"longer than the grid, {tuple(lengths)}, and strict is set"
+                )
             pads = [p for m in reversed(missing) for p in (0, m)]
             x = F.pad(x, (0, 0, *pads))
         qkv = self.qkv(x).unflatten(-1, (3, self.num_heads, self.head_dim))
