@@ -19,3 +19,10 @@ example_cppflags = -I$(top_srcdir)/core/include
 
 COMMAND_TESTS += %D%/examples.sh
 EXTRA_DIST += %D%/examples.sh
+
+# In Python; bindings/python/tests/test_examples.py runs them, docs/examples.md shows them.
+dist_doc_DATA += docs/examples.md
+EXTRA_DIST += docs/pictures/digits.png docs/pictures/photograph.png \
+	docs/pictures/plots.png docs/pictures/sequence.png docs/pictures/video.png
+EXTRA_DIST += %D%/digits.py %D%/nonlocal_means.py %D%/photograph.py %D%/plots.py \
+	%D%/sequence.py %D%/video.py
