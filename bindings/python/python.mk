@@ -25,7 +25,7 @@ py_tests = %D%/tests/run.py %D%/tests/conftest.py %D%/tests/oracle.py \
 	%D%/tests/test_device.py \
 	%D%/tests/test_errors.py \
 	%D%/tests/test_lifetime.py %D%/tests/test_surface.py %D%/tests/test_threads.py \
-	%D%/tests/%D%/tests/test_jax.py %D%/tests/test_functional.py \
+	%D%/tests/test_examples.py %D%/tests/test_jax.py %D%/tests/test_functional.py \
 	%D%/tests/test_features.py %D%/tests/test_modules.py \
 	%D%/tests/test_torch.py %D%/tests/test_torch_autograd.py
 
