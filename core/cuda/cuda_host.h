@@ -10,7 +10,8 @@
 
 /* Do a checked forward or backward whose tensors are host memory on `gpu`, and wait for
  * the results; `threads` of the host copy. Slabs of about `slab_bytes`, 0 for the usual
- * size. The bits are those of the same call on tensors of the GPU. */
+ * size. The bits do not depend on the slabs: rows are
+ * computed one by one, not in tiles. */
 natten_status natten_cuda_host_run(const natten_task *task, const natten_gpu *gpu,
                                    int threads, int64_t slab_bytes);
 
