@@ -229,7 +229,7 @@ static bool is_backward(const natten_task *task)
            task->operation == NATTEN_AV_BACKWARD;
 }
 
-/* Pairs of a batch item and head that are seen. */
+/* Tell of the halo kernels, where they take the first pass. */
 static void choose_halo(natten_choice *choice, const natten_task *task,
                         const natten_gpu *gpu)
 {
