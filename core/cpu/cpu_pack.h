@@ -98,17 +98,12 @@ static void store_some(natten_dtype dtype, int64_t item, char *p, int64_t d, vec
         store_element(dtype, p, (d + i) * item, f[i]);
 }
 
-INLINE void store_first(real *to, vec a, int n)
+static inline void store_first(real *to, const real f[LANES], int n)
 {
-    if (n == LANES) {
-        v_store(to, a);
-        return;
-    }
-    real f[LANES];
-    v_store(f, a);
-    for (int i = 0; i < LANES; i++)
-        if (i < n)
-            to[i] = f[i];
+    if (n == LANES)
+        v_store(to, v_load(f));
+    else
+        memcpy(to, f, (size_t)n * sizeof(real));
 }
 
 typedef natten_cpu_tokens tokens;
@@ -135,19 +130,13 @@ INLINE void load_block(const enum format format, const bool full, const tokens *
 {
     UNROLL
     for (int i = 0; i < LANES; i++) {
-        const char *token = b.from + i * t->step;
-        if (full)
-            r[i] = load_lanes(format, token, b.d);
-        else if (i >= b.lanes)
-            r[i] = v_zero();
-        else if (format != ANYHOW && b.size == LANES)
-            r[i] = load_lanes(format, token, b.d);
-        else
-            r[i] = load_some(t->dtype, t->item, token, b.d, b.size);
+        int token = full ? i : natten_min(i, b.lanes - 1);
+        r[i] = load_lanes(format, b.from + token * t->step, b.d);
     }
 }
 
-/* LANES tokens by LANES elements; `full`: all of them are there, and side by side. */
+/* Up to LANES tokens, LANES of them if `full`, by LANES elements that are side by
+ * side. */
 INLINE void pack_block(const enum format format, const bool full, const tokens *t,
                        const block b, vec factor)
 {
@@ -155,10 +144,12 @@ INLINE void pack_block(const enum format format, const bool full, const tokens *
     bool by_halves = V_LOAD_TURNED && full && format == DIRECT;
     if (b.rows || !by_halves)
         load_block(format, full, t, b, r);
-    UNROLL
-    for (int i = 0; i < LANES; i++)
-        if (b.rows && i < b.lanes)
-            store_first(b.rows + i * t->dim, r[i], full ? LANES : b.size);
+    if (b.rows) {
+        UNROLL
+        for (int i = 0; i < LANES; i++)
+            if (full || i < b.lanes)
+                v_store(b.rows + i * t->dim, r[i]);
+    }
     if (!b.columns)
         return;
     if (by_halves)
@@ -167,8 +158,33 @@ INLINE void pack_block(const enum format format, const bool full, const tokens *
         v_turn(r);
     UNROLL
     for (int i = 0; i < LANES; i++)
-        if (full || i < b.size)
-            v_store(b.columns + i * b.pitch, v_mul(r[i], factor));
+        v_store(b.columns + i * b.pitch, v_mul(r[i], factor));
+}
+
+/* The same for elements that are fewer, or not side by side. A function of its own, not
+ * unrolled: unrolled it would be most of the library's code. */
+static __attribute__((noinline)) void pack_edge(const tokens *t, const block *b,
+                                                real factor)
+{
+    real f[LANES][LANES];
+    for (int i = 0; i < LANES; i++) {
+        const char *token = b->from + natten_min(i, b->lanes - 1) * t->step;
+        v_store(f[i], load_some(t->dtype, t->item, token, b->d, b->size));
+    }
+    for (int i = 0; b->rows && i < b->lanes; i++)
+        store_first(b->rows + i * t->dim, f[i], b->size);
+    if (!b->columns)
+        return;
+    vec r[LANES];
+    UNROLL
+    for (int i = 0; i < LANES; i++)
+        r[i] = v_load(f[i]);
+    v_turn(r);
+    UNROLL
+    for (int i = 0; i < LANES; i++)
+        v_store(f[i], v_mul(r[i], v_all(factor)));
+    for (int i = 0; i < b->size; i++)
+        v_store(b->columns + i * b->pitch, v_load(f[i]));
 }
 
 enum { CACHE_LINE = 64 };
@@ -183,45 +199,52 @@ static void prefetch(const tokens *t, const char *from, int n)
             __builtin_prefetch(from + b);
 }
 
+/* Where the head dim is LANES or more, the last vector begins early enough to be whole,
+ * and some elements are made twice. */
 INLINE void pack_as(const enum format format, real *columns, ptrdiff_t pitch,
-                    real *rows, const tokens *t, vec factor)
+                    real *rows, const tokens *t, real factor)
 {
+    bool whole = format != ANYHOW && t->dim >= LANES;
     for (int x = 0; x < t->n; x += LANES) {
-        block b = {.from = t->data + x * t->step, .lanes = natten_min(LANES, t->n - x)};
+        block b = {.from = t->data + x * t->step,
+                   .lanes = natten_min(LANES, t->n - x),
+                   .pitch = pitch};
         prefetch(t, b.from + 2 * LANES * t->step, LANES);
-        b.pitch = pitch;
-        for (; b.d < t->dim; b.d += LANES) {
+        for (int64_t d = 0; d < t->dim; d += LANES) {
+            b.d = whole && t->dim - d < LANES ? t->dim - LANES : d;
             b.columns = columns ? columns + b.d * pitch + x : NULL;
             b.rows = rows ? rows + x * t->dim + b.d : NULL;
             b.size = (int)(t->dim - b.d < LANES ? t->dim - b.d : LANES);
-            if (format != ANYHOW && b.size == LANES && b.lanes == LANES)
-                pack_block(format, true, t, b, factor);
+            if (!whole)
+                pack_edge(t, &b, factor);
+            else if (b.lanes == LANES)
+                pack_block(format, true, t, b, v_all(factor));
             else
-                pack_block(format, false, t, b, factor);
+                pack_block(format, false, t, b, v_all(factor));
         }
     }
 }
 
 /* Token x, element d goes to columns[d * pitch + x], times factor, and as it is to
- * rows[x * dim + d]; either may be NULL. Lanes of columns after the last token, up
- * to a multiple of LANES, become 0. */
+ * rows[x * dim + d]; either may be NULL. Lanes of columns after the last token, up to a
+ * multiple of LANES, do what it does. */
 static void pack(real *columns, ptrdiff_t pitch, real *rows, const tokens *t,
                  real factor)
 {
     switch (format_of(t->dtype, t->item)) {
     case DIRECT:
-        pack_as(DIRECT, columns, pitch, rows, t, v_all(factor));
+        pack_as(DIRECT, columns, pitch, rows, t, factor);
         break;
 #if NATTEN_REAL == 32
     case BF16:
-        pack_as(BF16, columns, pitch, rows, t, v_all(factor));
+        pack_as(BF16, columns, pitch, rows, t, factor);
         break;
     case FP16:
-        pack_as(FP16, columns, pitch, rows, t, v_all(factor));
+        pack_as(FP16, columns, pitch, rows, t, factor);
         break;
 #endif
     default:
-        pack_as(ANYHOW, columns, pitch, rows, t, v_all(factor));
+        pack_as(ANYHOW, columns, pitch, rows, t, factor);
     }
 }
 
@@ -229,15 +252,17 @@ INLINE void unpack_as(const enum format format, const tokens *t, char *to,
                       const real *from, const real *factor)
 {
     int64_t padded = natten_cpu_padded(t->dim, LANES);
+    bool whole = format != ANYHOW && t->dim >= LANES;
     for (int i = 0; i < t->n; i++, to += t->step, from += padded) {
         vec f = v_all(factor[i]);
         for (int64_t d = 0; d < t->dim; d += LANES) {
-            vec r = v_add(v_mul(f, v_load(from + d)), v_zero());
-            if (format != ANYHOW && t->dim - d >= LANES)
-                store_lanes(format, to, d, r);
+            int64_t at = whole && t->dim - d < LANES ? t->dim - LANES : d;
+            vec r = v_add(v_mul(f, v_load(from + at)), v_zero());
+            if (whole)
+                store_lanes(format, to, at, r);
             else
-                store_some(t->dtype, t->item, to, d, r,
-                           (int)(t->dim - d < LANES ? t->dim - d : LANES));
+                store_some(t->dtype, t->item, to, at, r,
+                           (int)(t->dim - at < LANES ? t->dim - at : LANES));
         }
     }
 }

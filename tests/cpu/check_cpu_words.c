@@ -244,8 +244,8 @@ static void check_pack(const page *p, natten_dtype dtype, randoms *r)
     int padded = (t.n + p->k->lanes - 1) / p->k->lanes * p->k->lanes;
     for (int x = 0; x < padded; x++)
         for (int64_t d = 0; d < t.dim; d++) {
-            double want =
-                x < t.n ? natten_dtype_load(dtype, from + x * t.step, d * t.item) : 0;
+            int token = x < t.n ? x : t.n - 1;
+            double want = natten_dtype_load(dtype, from + token * t.step, d * t.item);
             double got = natten_dtype_load(p->real, to, d * PITCH + x);
             ck_assert_msg(
                 same(got, want), "%s %s: token %d of %d, %d of %d: %g, not %g", p->name,
