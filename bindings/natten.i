@@ -6,7 +6,7 @@
  * tree and wants the C types as they are), what Python and R share, Python, R, and at the
  * end the header itself, which the typemaps above it shape.  The C code behind the typemaps
  * lives in files of its own, so that it can be read and compiled as C:
- * python/arrays.h, python/params.h and python/xla.h for Python.
+ * python/stable.h, python/arrays.h, python/params.h and python/xla.h for Python.
  *
  * A trap: locals of %typemap(in) A, B (T tmp) belong to the last pattern only, so each
  * pattern gets a typemap of its own. */
@@ -113,25 +113,25 @@
 /* Results beside the status. */
 %typemap(in, numinputs=0) size_t *bytes (size_t bytes) "$1 = &bytes;"
 %typemap(argout) size_t *bytes {
-    $result = SWIG_Python_AppendOutput($result, PyLong_FromSize_t(*$1));
+    $result = and_result($result, PyLong_FromSize_t(*$1));
 }
 %typemap(in, numinputs=0) int64_t *slots (int64_t slots) "$1 = &slots;"
 %typemap(argout) int64_t *slots {
-    $result = SWIG_Python_AppendOutput($result, PyLong_FromLongLong(*$1));
+    $result = and_result($result, PyLong_FromLongLong(*$1));
 }
 %typemap(in, numinputs=0) (char *text, size_t bytes) (char text[8192]) {
     $1 = text;
     $2 = sizeof text;
 }
 %typemap(argout) (char *text, size_t bytes) {
-    $result = SWIG_Python_AppendOutput($result, PyUnicode_FromString($1));
+    $result = and_result($result, PyUnicode_FromString($1));
 }
 
 %typemap(in, numinputs=0) (int32_t *device_type, int32_t *device_id)
     (int32_t type, int32_t id) "$1 = &type; $2 = &id;"
 %typemap(argout) (int32_t *device_type, int32_t *device_id) {
-    $result = SWIG_Python_AppendOutput($result, PyLong_FromLong(*$1));
-    $result = SWIG_Python_AppendOutput($result, PyLong_FromLong(*$2));
+    $result = and_result($result, PyLong_FromLong(*$1));
+    $result = and_result($result, PyLong_FromLong(*$2));
 }
 
 /* A status is an exception or nothing. */

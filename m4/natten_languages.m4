@@ -66,6 +66,20 @@ for d in sys.path:
         print('\${prefix}' + d.replace(sys.argv@<:@1@:>@, '', 1))
         break" "$natten_p")
   AS_IF([test -z "$natten_pydir"],[natten_pydir='${pyexecdir}'])])
+# A module for Python 3.9 and all that follow takes a wrapper by SWIG 4.2 or newer: older
+# ones reach into Python's structures.
+AC_ARG_ENABLE([python-abi3],[AS_HELP_STRING([--enable-python-abi3],
+  [a module for Python 3.9 and newer, not for PYTHON alone; takes SWIG 4.2 or newer])],
+  [],[enable_python_abi3=no])
+AS_IF([test "$enable_python_abi3" != no],[
+  natten_wrap=$srcdir/bindings/python/capi_wrap.c natten_wrap_by=$natten_swig_version
+  AS_IF([test -f "$natten_wrap"],
+    [natten_wrap_by=$($SED -n '1,5s/^.*Version //p' "$natten_wrap")])
+  AS_CASE([$natten_wrap_by],
+    [''|3.*|4.0*|4.1*],[AC_MSG_ERROR([--enable-python-abi3 takes a wrapper by SWIG 4.2 or newer;
+      this one is by: ${natten_wrap_by:-no SWIG}.  With SWIG= a newer one, remove
+      $natten_wrap, so that it is made again])])
+  PYTHON_CPPFLAGS="$PYTHON_CPPFLAGS -DPy_LIMITED_API=0x03090000"])
 AC_SUBST([natten_pydir])
 AC_SUBST([PYTHON_CPPFLAGS])
 AC_SUBST([PYTHON_EXT])

@@ -12,10 +12,12 @@
 #ifndef NATTEN_PYTHON_ARRAYS_H
 #define NATTEN_PYTHON_ARRAYS_H
 
-#include <Python.h>
+#include "stable.h"
 
 #include <natten.h>
 
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* Two more axes than any tensor of the library has, so that the library words most
@@ -286,9 +288,11 @@ static int array_acquire(PyObject *object, const char *name, int writable,
     if (status <= 0)
         return status;
     if (!PyObject_HasAttrString(object, "__dlpack__")) {
+        PyObject *type = type_of(object);
         PyErr_Format(PyExc_TypeError,
-                     "%s: %.200s has neither the buffer protocol nor DLPack", name,
-                     Py_TYPE(object)->tp_name);
+                     "%s: %V has neither the buffer protocol nor DLPack", name, type,
+                     "it");
+        Py_XDECREF(type);
         return -1;
     }
     PyObject *capsule = dlpack_capsule(object);
@@ -317,8 +321,8 @@ static void arrays_release(py_arrays *arrays)
 {
     for (Py_ssize_t i = 0; i < arrays->count; i++)
         array_release(&arrays->lent[i]);
-    PyMem_Free(arrays->tensors);
-    PyMem_Free(arrays->lent);
+    free(arrays->tensors);
+    free(arrays->lent);
     memset(arrays, 0, sizeof *arrays);
 }
 
@@ -329,8 +333,7 @@ static int arrays_acquire(PyObject *sequence, const char *name, int writable,
     Py_ssize_t n = PySequence_Check(sequence) ? PySequence_Size(sequence) : -1;
     if (n < 0) {
         PyErr_Clear();
-        PyErr_Format(PyExc_TypeError, "%s: a sequence of arrays is wanted, not %.200s",
-                     name, Py_TYPE(sequence)->tp_name);
+        refuse_object(sequence, name, "a sequence of arrays is wanted");
         return -1;
     }
     if (wanted >= 0 && n != wanted) {
@@ -339,8 +342,8 @@ static int arrays_acquire(PyObject *sequence, const char *name, int writable,
         return -1;
     }
     /* One more than needed, so that an empty sequence is still an address. */
-    arrays->tensors = PyMem_Calloc((size_t)n + 1, sizeof *arrays->tensors);
-    arrays->lent = PyMem_Calloc((size_t)n + 1, sizeof *arrays->lent);
+    arrays->tensors = calloc((size_t)n + 1, sizeof *arrays->tensors);
+    arrays->lent = calloc((size_t)n + 1, sizeof *arrays->lent);
     if (!arrays->tensors || !arrays->lent) {
         PyErr_NoMemory();
         return -1;
@@ -395,7 +398,7 @@ static PyObject *array_describe(PyObject *object, const char *name)
             refuse_type(object, name, "?");
     }
     for (int i = 0; shape && i < array.tensor.ndim; i++)
-        PyTuple_SET_ITEM(shape, i, PyLong_FromLongLong(array.tensor.shape[i]));
+        PyTuple_SetItem(shape, i, PyLong_FromLongLong(array.tensor.shape[i]));
     if (shape)
         answer = Py_BuildValue("(Ns)", shape, type_name(&array.tensor));
     array_release(&array);

@@ -6,7 +6,7 @@
 #ifndef NATTEN_PYTHON_PARAMS_H
 #define NATTEN_PYTHON_PARAMS_H
 
-#include <Python.h>
+#include "stable.h"
 
 #include <natten.h>
 
@@ -16,18 +16,27 @@
 
 /* ---- params ------------------------------------------------------------------- */
 
+/* NumPy's bool, "bool_" in older NumPys. */
+static bool is_numpy_bool(PyObject *object)
+{
+    PyObject *type = type_of(object);
+    bool answer = type && (!PyUnicode_CompareWithASCIIString(type, "bool") ||
+                           !PyUnicode_CompareWithASCIIString(type, "bool_"));
+    Py_XDECREF(type);
+    return answer;
+}
+
 /* One integer.  NumPy's bool is none in the language's eyes, but a good is_causal. */
 static int integer_of(PyObject *object, const char *name, int64_t *value)
 {
-    if (!strncmp(Py_TYPE(object)->tp_name, "numpy.bool", 10)) {
-        *value = PyObject_IsTrue(object);
-        return 0;
-    }
     PyObject *number = PyNumber_Index(object);
     if (!number) {
         PyErr_Clear();
-        PyErr_Format(PyExc_TypeError, "%s: an integer is wanted, not %.200s", name,
-                     Py_TYPE(object)->tp_name);
+        if (is_numpy_bool(object)) {
+            *value = PyObject_IsTrue(object);
+            return 0;
+        }
+        refuse_object(object, name, "an integer is wanted");
         return -1;
     }
     int overflow;
@@ -74,8 +83,12 @@ static int backend_of(PyObject *object, int32_t *backend)
 {
     if (object == Py_None)
         return 0;
-    const char *name = PyUnicode_Check(object) ? PyUnicode_AsUTF8(object) : NULL;
-    if (name && natten_backend_from_name(name, backend) == NATTEN_OK)
+    PyObject *text = PyUnicode_Check(object) ? PyUnicode_AsUTF8String(object) : NULL;
+    const char *name = text ? PyBytes_AsString(text) : NULL;
+    natten_status status =
+        name ? natten_backend_from_name(name, backend) : NATTEN_ERR_ARGUMENT;
+    Py_XDECREF(text);
+    if (status == NATTEN_OK)
         return 0;
     PyErr_Clear(); /* a string that is not UTF-8 is no name either */
     PyErr_Format(PyExc_ValueError,
@@ -112,9 +125,8 @@ static int params_of(PyObject *object, natten_params *params)
             return -1;
         }
         if (PyErr_Occurred()) {
-            PyErr_Format(PyExc_TypeError,
-                         "scale: a number or None is wanted, not %.200s",
-                         Py_TYPE(scale)->tp_name);
+            PyErr_Clear();
+            refuse_object(scale, "scale", "a number or None is wanted");
             return -1;
         }
     }
@@ -174,6 +186,24 @@ static void raise_status(natten_status status)
         break;
     }
     PyErr_SetString(type, natten_last_error());
+}
+
+/* ---- results beside the status ------------------------------------------------- */
+
+/* A function's result so far and one more, both given away: None and x are x, x and y
+ * are (x, y). */
+static PyObject *and_result(PyObject *result, PyObject *more)
+{
+    if (!result || !more) {
+        Py_XDECREF(result);
+        Py_XDECREF(more);
+        return NULL;
+    }
+    if (result == Py_None) {
+        Py_DECREF(result);
+        return more;
+    }
+    return Py_BuildValue("(NN)", result, more);
 }
 
 /* ---- Ctrl-C ------------------------------------------------------------------- */

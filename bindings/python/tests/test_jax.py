@@ -253,8 +253,8 @@ CONSTANTS = {
 def test_the_call_frame_is_that_of_the_jax_at_hand(tmp_path):
     source = Path(__file__).resolve().parents[3]
     python = sysconfig.get_path("include")
-    compiler = shutil.which(os.environ.get("CC", "cc").split()[0])
-    if compiler is None or not (Path(python) / "Python.h").exists():
+    compiler = os.environ.get("CC", "cc").split()
+    if not shutil.which(compiler[0]) or not (Path(python) / "Python.h").exists():
         pytest.skip("no C compiler, or no headers of Python")
     lines = ["#include <xla/ffi/api/c_api.h>", '#include "xla.h"']
     for ours, (theirs, fields) in STRUCTS.items():
@@ -270,7 +270,7 @@ def test_the_call_frame_is_that_of_the_jax_at_hand(tmp_path):
     folders = [jax.ffi.include_dir(), python, source / "bindings" / "python",
                source / "core" / "include"]
     result = subprocess.run(
-        [compiler, "-std=gnu11", "-fsyntax-only", *(f"-I{x}" for x in folders),
+        [*compiler, "-std=gnu11", "-fsyntax-only", *(f"-I{x}" for x in folders),
          str(tmp_path / "abi.c")],
         capture_output=True, text=True,
     )
