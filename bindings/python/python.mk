@@ -13,11 +13,11 @@ py_generated = $(py_wrap) $(py_capi)
 py_glue = %D%/stable.h %D%/arrays.h %D%/params.h %D%/xla.h
 py_modules = %D%/natten/__init__.py %D%/natten/_arrays.py %D%/natten/_functional.py \
 	%D%/natten/_functional.pyi %D%/natten/_runtime.py \
-	%D%/natten/_gradcheck.py %D%/natten/_jax.py %D%/natten/_jax.pyi \
+	%D%/natten/_gradcheck.py %D%/natten/_jax.py \
 	%D%/natten/functional.py %D%/natten/gradcheck1d.py %D%/natten/gradcheck2d.py \
-	%D%/natten/modules.py %D%/natten/modules.pyi \
-	%D%/natten/torch.py %D%/natten/torch.pyi \
-	%D%/natten/_torch.py %D%/natten/_torch.pyi %D%/natten/_upstream.py \
+	%D%/natten/modules.py \
+	%D%/natten/torch.py \
+	%D%/natten/_torch.py %D%/natten/_upstream.py \
 	%D%/natten/capi.pyi %D%/natten/py.typed
 py_tests = %D%/tests/run.py %D%/tests/conftest.py %D%/tests/oracle.py \
 	%D%/tests/test_abi3.py \

@@ -13,7 +13,7 @@ import contextlib
 import operator
 import re
 import sys
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -48,15 +48,15 @@ class Params(NamedTuple):
     """
 
     rank: int
-    kernel_size: object
-    stride: object = None
-    dilation: object = None
-    is_causal: object = None
-    scale: object = None
-    grid_length: object = None
-    query_begin: object = None
-    key_begin: object = None
-    backend: object = None
+    kernel_size: Any
+    stride: Any = None
+    dilation: Any = None
+    is_causal: Any = None
+    scale: Any = None
+    grid_length: Any = None
+    query_begin: Any = None
+    key_begin: Any = None
+    backend: Any = None
     flags: int = 0
 
 

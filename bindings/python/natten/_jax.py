@@ -9,9 +9,10 @@ is there.
 
 import math
 from functools import partial
+from typing import Any, Iterable, List, Optional, Sequence, Tuple
 
-import jax
-import jax.numpy as jnp
+import jax  # type: ignore[import-not-found, unused-ignore]
+import jax.numpy as jnp  # type: ignore[import-not-found, unused-ignore]
 import numpy as np
 
 from . import _functional as arrays
@@ -25,6 +26,10 @@ __all__ = [
 if not hasattr(jax, "ffi"):
     raise ImportError(f"natten needs JAX 0.5 or newer, and has found {jax.__version__}")
 
+# Arrays of JAX, or its stand-ins for them while it traces; None where none is given.
+_Array = Any
+_Gradients = Tuple[_Array, ...]
+
 _TARGET = "natten"
 jax.ffi.register_ffi_target(_TARGET, capi.xla_target(False), platform="cpu")
 jax.ffi.register_ffi_target(_TARGET, capi.xla_target(True), platform="CUDA")
@@ -33,18 +38,21 @@ jax.ffi.register_ffi_target(_TARGET, capi.xla_target(True), platform="CUDA")
 _MERGE, _MERGE_BACKWARD = 16, 17
 
 
-def _accumulator(dtype):
+def _accumulator(dtype: Any) -> Any:
     return jnp.float64 if dtype == jnp.float64 else jnp.float32
 
 
-def _hashable(params):
+def _hashable(params: arrays.Params) -> arrays.Params:
     """JAX keeps static arguments in dictionaries."""
-    return arrays.Params(
-        *[tuple(v) or None if isinstance(v, list) else v for v in arrays.listed(params)]
+    return arrays.Params._make(
+        tuple(v) or None if isinstance(v, list) else v for v in arrays.listed(params)
     )
 
 
-def _checked(params, operation, query, key, value=None, additional_keys=None):
+def _checked(
+    params: arrays.Params, operation: int, query: _Array, key: _Array,
+    value: _Array = None, additional_keys: _Array = None,
+) -> None:
     """What is not legal is refused here, as ValueError, before it is in a program that
     is compiled and run elsewhere.  Arrays of one element that is repeated stand in."""
     stand_ins = [
@@ -54,16 +62,20 @@ def _checked(params, operation, query, key, value=None, additional_keys=None):
     capi.natten_supported(params, operation, *stand_ins)
 
 
-def _struct(shape, dtype):
-    return jax.ShapeDtypeStruct(tuple(shape), dtype)
+def _struct(shape: Iterable[int], dtype: Any) -> Any:
+    make: Any = jax.ShapeDtypeStruct
+    return make(tuple(shape), dtype)
 
 
-def _structs(inputs):
+def _structs(inputs: Any) -> Any:
     """Gradients are as their inputs; None is nothing to JAX, as it is here."""
     return jax.tree.map(lambda x: _struct(x.shape, x.dtype), inputs)
 
 
-def _target(params, operation, given, results, inputs):
+def _target(
+    params: Optional[arrays.Params], operation: int, given: int,
+    results: Iterable[Any], inputs: Iterable[_Array],
+) -> Tuple[_Array, ...]:
     """The library's results, a tuple, now or when the compiled program gets there."""
     if params is None:
         params = arrays.Params(1, 1)
@@ -77,29 +89,40 @@ def _target(params, operation, given, results, inputs):
     )
 
 
-def _call(params, operation, results, arguments):
+def _call(
+    params: arrays.Params, operation: int, results: Iterable[Any],
+    arguments: Sequence[_Array],
+) -> Tuple[_Array, ...]:
     """The same for arguments in natten.h's order, None where one is not given."""
     given = sum(1 << i for i, x in enumerate(arguments) if x is not None)
     present = [jnp.asarray(x) for x in arguments if x is not None]
     return _target(params, operation, given, results, present)
 
 
-def _gradients(params, operation, inputs, others):
+def _gradients(
+    params: arrays.Params, operation: int, inputs: Sequence[_Array],
+    others: Sequence[_Array],
+) -> _Gradients:
     """A gradient for each input; None for None."""
     if inputs[0].shape[0] == 0:
         # A batch of nothing: sums over the batch are not written.
-        return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), tuple(inputs))
+        zeros: _Gradients = jax.tree.map(
+            lambda x: jnp.zeros(x.shape, x.dtype), tuple(inputs)
+        )
+        return zeros
     wanted = [_struct(x.shape, x.dtype) for x in inputs if x is not None]
     found = iter(_call(params, operation, wanted, (*inputs, *others)))
     return tuple(None if x is None else next(found) for x in inputs)
 
 
-def full_like(example, shape, value, lse=False):
+def full_like(
+    example: _Array, shape: Sequence[int], value: float, lse: bool = False
+) -> _Array:
     dtype = _accumulator(example.dtype) if lse else example.dtype
     return jnp.full(shape, value, dtype)
 
 
-def joined(pieces):
+def joined(pieces: Sequence[_Array]) -> _Array:
     return jnp.concatenate(pieces, axis=1)
 
 
@@ -107,7 +130,7 @@ def joined(pieces):
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _forward(params, *inputs):
+def _forward(params: arrays.Params, *inputs: _Array) -> Tuple[_Array, ...]:
     q, k, v, _, ak, _ = inputs
     _checked(params, capi.NATTEN_FORWARD, q, k, v, ak)
     results = (
@@ -117,12 +140,12 @@ def _forward(params, *inputs):
     return _call(params, capi.NATTEN_FORWARD, results, inputs)
 
 
-def _forward_save(params, *inputs):
+def _forward_save(params: arrays.Params, *inputs: _Array) -> Any:
     results = _forward(params, *inputs)
     return results, (inputs, results)
 
 
-def _forward_gradient(params, saved, gradients):
+def _forward_gradient(params: arrays.Params, saved: Any, gradients: Any) -> _Gradients:
     inputs, results = saved
     return _gradients(params, capi.NATTEN_BACKWARD, inputs, (*results, *gradients))
 
@@ -130,17 +153,18 @@ def _forward_gradient(params, saved, gradients):
 _forward.defvjp(_forward_save, _forward_gradient)
 
 
-def forward(params, *inputs):
+def forward(params: arrays.Params, *inputs: _Array) -> Tuple[_Array, ...]:
     """(out, lse)."""
-    return _forward(_hashable(params), *inputs)
+    results: Tuple[_Array, ...] = _forward(_hashable(params), *inputs)
+    return results
 
 
-def plain_forward(params, *inputs_and_want):
+def plain_forward(params: arrays.Params, *inputs_and_want: Any) -> Tuple[_Array, ...]:
     """The same, for a gradient that is asked for by name."""
     return forward(params, *inputs_and_want[:-1])
 
 
-def backward(params, *arguments):
+def backward(params: arrays.Params, *arguments: _Array) -> _Gradients:
     """query to additional_values, out, lse, grad_out, grad_lse -> six gradients."""
     q, k, v, _, ak, _ = arguments[:6]
     _checked(params, capi.NATTEN_BACKWARD, q, k, v, ak)
@@ -151,7 +175,7 @@ def backward(params, *arguments):
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _qk(params, *inputs):
+def _qk(params: arrays.Params, *inputs: _Array) -> _Array:
     q, k, _, extras = inputs
     _checked(params, capi.NATTEN_QK, q, k, None, extras)
     slots = math.prod(params.kernel_size) + (0 if extras is None else extras.shape[1])
@@ -159,19 +183,19 @@ def _qk(params, *inputs):
     return _call(params, capi.NATTEN_QK, results, inputs)[0]
 
 
-def _qk_gradient(params, inputs, grad_attn):
+def _qk_gradient(params: arrays.Params, inputs: Any, grad_attn: _Array) -> _Gradients:
     return _gradients(params, capi.NATTEN_QK_BACKWARD, inputs, (grad_attn,))
 
 
 _qk.defvjp(lambda params, *inputs: (_qk(params, *inputs), inputs), _qk_gradient)
 
 
-def qk(params, *inputs):
+def qk(params: arrays.Params, *inputs: _Array) -> _Array:
     """attn."""
     return _qk(_hashable(params), *inputs)
 
 
-def qk_backward(params, *arguments):
+def qk_backward(params: arrays.Params, *arguments: _Array) -> _Gradients:
     """query, key, bias, additional_keys, grad_attn -> four gradients."""
     q, k, _, ak, _ = arguments
     _checked(params, capi.NATTEN_QK_BACKWARD, q, k, None, ak)
@@ -179,26 +203,26 @@ def qk_backward(params, *arguments):
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _av(params, *inputs):
+def _av(params: arrays.Params, *inputs: _Array) -> _Array:
     attn, value, extras = inputs
     _checked(params, capi.NATTEN_AV, attn, value, None, extras)
     results = [_struct((*attn.shape[:-1], value.shape[-1]), attn.dtype)]
     return _call(params, capi.NATTEN_AV, results, inputs)[0]
 
 
-def _av_gradient(params, inputs, grad_out):
+def _av_gradient(params: arrays.Params, inputs: Any, grad_out: _Array) -> _Gradients:
     return _gradients(params, capi.NATTEN_AV_BACKWARD, inputs, (grad_out,))
 
 
 _av.defvjp(lambda params, *inputs: (_av(params, *inputs), inputs), _av_gradient)
 
 
-def av(params, *inputs):
+def av(params: arrays.Params, *inputs: _Array) -> _Array:
     """out."""
     return _av(_hashable(params), *inputs)
 
 
-def av_backward(params, *arguments):
+def av_backward(params: arrays.Params, *arguments: _Array) -> _Gradients:
     """attn, value, additional_values, grad_out -> three gradients."""
     attn, value, extras, _ = arguments
     _checked(params, capi.NATTEN_AV_BACKWARD, attn, value, None, extras)
@@ -208,18 +232,20 @@ def av_backward(params, *arguments):
 # ---- merging -------------------------------------------------------------------------
 
 
-@jax.custom_vjp
-def _merge(outputs, lses):
+@partial(jax.custom_vjp, nondiff_argnums=())
+def _merge(
+    outputs: Tuple[_Array, ...], lses: Tuple[_Array, ...]
+) -> Tuple[_Array, ...]:
     results = _structs((outputs[0], lses[0]))
     return _target(None, _MERGE, len(outputs), results, (*outputs, *lses))
 
 
-def _merge_save(outputs, lses):
+def _merge_save(outputs: Tuple[_Array, ...], lses: Tuple[_Array, ...]) -> Any:
     results = _merge(outputs, lses)
     return results, ((outputs, lses), results)
 
 
-def _merge_gradient(saved, gradients):
+def _merge_gradient(saved: Any, gradients: Any) -> Tuple[Any, Any]:
     (outputs, lses), results = saved
     count, inputs = len(outputs), (*outputs, *lses)
     everything = map(jnp.asarray, (*inputs, *results, *gradients))
@@ -230,18 +256,24 @@ def _merge_gradient(saved, gradients):
 _merge.defvjp(_merge_save, _merge_gradient)
 
 
-def merge(outputs, lse_tensors):
+def merge(
+    outputs: Iterable[_Array], lse_tensors: Iterable[_Array]
+) -> Tuple[_Array, ...]:
     """(out, lse)."""
     outputs, lses = tuple(outputs), tuple(lse_tensors)
     if len(outputs) != len(lses):
         raise ValueError(f"lse_tensors: {len(lses)} arrays for {len(outputs)} outputs")
-    return _merge(outputs, lses)
+    results: Tuple[_Array, ...] = _merge(outputs, lses)
+    return results
 
 
-def merge_backward(outputs, lse_tensors, out, lse, grad_out, grad_lse):
+def merge_backward(
+    outputs: Iterable[_Array], lse_tensors: Iterable[_Array], out: _Array,
+    lse: _Array, grad_out: _Array, grad_lse: _Array,
+) -> Tuple[List[_Array], List[_Array]]:
     """A list of gradients for the outputs, and one for their lses."""
     if grad_lse is None:
         grad_lse = jnp.zeros(lse.shape, lse.dtype)
     inputs = tuple(outputs), tuple(lse_tensors)
-    grads = _merge_gradient((inputs, (out, lse)), (grad_out, grad_lse))
-    return tuple(map(list, grads))
+    grads, grad_lses = _merge_gradient((inputs, (out, lse)), (grad_out, grad_lse))
+    return list(grads), list(grad_lses)

@@ -10,9 +10,13 @@ qkv.bias, proj.weight, proj.bias, and rpb [heads, 2 kernel_size - 1 per axis] wh
 there is a relative position bias.
 """
 
-import torch
-from torch import nn
-from torch.nn import functional as F
+from typing import Any, Dict, List, Optional, Sequence, Tuple
+
+import torch  # type: ignore[import-not-found, unused-ignore]
+from torch import Tensor, nn  # type: ignore[import-not-found, unused-ignore]
+from torch.nn import (  # type: ignore[import-not-found, unused-ignore]
+    functional as F,
+)
 
 from ._functional import _integers, na1d, na2d, na3d, na_av, na_qk
 
@@ -27,31 +31,34 @@ __all__ = [
 ]
 
 # What follows the first three positions, era by era.
-_ORIGINAL = "qkv_bias", "qk_scale", "attn_drop", "proj_drop", "dilation"
-_MIDDLE = (
+_Names = Tuple[str, ...]
+_ORIGINAL: _Names = "qkv_bias", "qk_scale", "attn_drop", "proj_drop", "dilation"
+_MIDDLE: _Names = (
     "dilation", "is_causal", "rel_pos_bias", "qkv_bias", "qk_scale", "attn_drop",
     "proj_drop",
 )
-_TODAY = "stride", "dilation", "is_causal", "qkv_bias", "qk_scale", "proj_drop"
+_TODAY: _Names = (
+    "stride", "dilation", "is_causal", "qkv_bias", "qk_scale", "proj_drop",
+)
 _KEYWORDS = {
     "dim", "embed_dim", "num_heads", "kernel_size", "bias", "strict", *_ORIGINAL,
     *_MIDDLE, *_TODAY,
 }
 
 
-def _is_flag(value):
+def _is_flag(value: Any) -> bool:
     if isinstance(value, (tuple, list)):
         return all(isinstance(v, bool) for v in value)
     return isinstance(value, bool)
 
 
-def _heads_come_second(dim, second, third):
+def _heads_come_second(dim: int, second: Any, third: Any) -> bool:
     """Whether (dim, second, third) is (dim, num_heads, kernel_size).
 
     Decided by what can't be a number of heads: a tuple, or what does not divide dim.
     Two equal numbers are told apart too, because the first releases had a bias there.
     """
-    def heads(value):
+    def heads(value: Any) -> bool:
         return isinstance(value, int) and value > 0 and dim % value == 0
 
     if heads(second) != heads(third):
@@ -65,19 +72,19 @@ def _heads_come_second(dim, second, third):
     )
 
 
-def _arguments(args, given):
+def _arguments(positions: Sequence[Any], names: Dict[str, Any]) -> Dict[str, Any]:
     """The arguments of any era by name, `bias` saying whether there is an rpb."""
-    given = dict(given)
+    given = dict(names)
     for name in given:
         if name not in _KEYWORDS:
             raise TypeError(f"unexpected keyword argument {name!r}")
 
-    def put(name, value):
+    def put(name: str, value: Any) -> None:
         if name in given:
             raise TypeError(f"{name} is given twice")
         given[name] = value
 
-    args = list(args)
+    args = list(positions)
     original = "dim" in given
     if "dim" in given:
         put("embed_dim", given.pop("dim"))
@@ -101,7 +108,8 @@ def _arguments(args, given):
         rest_names = _TODAY
         either = second == third and {"bias", "rel_pos_bias"} & set(given)
         if either or _heads_come_second(given["embed_dim"], second, third):
-            put("num_heads", second), put("kernel_size", third)
+            put("num_heads", second)
+            put("kernel_size", third)
             if len(rest) == 1:
                 raise TypeError(
                     f"{rest[0]} after kernel_size may be stride, as today, or "
@@ -110,7 +118,8 @@ def _arguments(args, given):
             if len(rest) > 1 and _is_flag(rest[1]):
                 rest_names = _MIDDLE
         else:
-            put("kernel_size", second), put("num_heads", third)
+            put("kernel_size", second)
+            put("num_heads", third)
             rest_names, original = _ORIGINAL, True
         if len(rest) > len(rest_names):
             raise TypeError("too many arguments")
@@ -126,42 +135,45 @@ def _arguments(args, given):
     return given
 
 
-def _per_axis(value, rank, name):
+def _per_axis(value: Any, rank: int, name: str) -> Tuple[int, ...]:
     values = _integers(value, rank, name)
     if len(values) != rank:
         raise ValueError(f"{name}: {value} is not one value, nor {rank}")
     return tuple(values)
 
 
-class _NeighborhoodAttention(nn.Module):
+class _NeighborhoodAttention(nn.Module):  # type: ignore[misc, unused-ignore]
     """qkv projection, neighborhood attention, output projection."""
 
     rank: int
+    kernel_size: Tuple[int, ...]
+    stride: Tuple[int, ...]
+    dilation: Tuple[int, ...]
+    is_causal: Tuple[bool, ...]
+    rpb: Optional[nn.Parameter]
 
-    def __init__(self, *args, **kwargs):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__()
         self._construct(**_arguments(args, kwargs))
 
     def _construct(
-        self, embed_dim, num_heads, kernel_size, bias, stride=1, dilation=1,
-        is_causal=False, qkv_bias=True, qk_scale=None, attn_drop=0.0, proj_drop=0.0,
-        strict=False,
-    ):
+        self, embed_dim: int, num_heads: int, kernel_size: Any, bias: bool,
+        stride: Any = 1, dilation: Any = 1, is_causal: Any = False,
+        qkv_bias: bool = True, qk_scale: Optional[float] = None,
+        attn_drop: float = 0.0, proj_drop: float = 0.0, strict: bool = False,
+    ) -> None:
         if num_heads < 1 or embed_dim % num_heads:
             raise ValueError(f"num_heads {num_heads} does not divide dim {embed_dim}")
         self.embed_dim = self.dim = embed_dim
         self.num_heads = num_heads
         self.head_dim = embed_dim // num_heads
         self.scale = self.head_dim**-0.5 if qk_scale is None else qk_scale
-        axes = {
-            "kernel_size": kernel_size,
-            "stride": stride,
-            "dilation": 1 if dilation is None else dilation,
-            "is_causal": is_causal,
-        }
-        for name, value in axes.items():
-            setattr(self, name, _per_axis(value, self.rank, name))
-        self.is_causal = tuple(map(bool, self.is_causal))
+        rank = self.rank
+        self.kernel_size = _per_axis(kernel_size, rank, "kernel_size")
+        self.stride = _per_axis(stride, rank, "stride")
+        self.dilation = _per_axis(1 if dilation is None else dilation, rank, "dilation")
+        causal = _per_axis(is_causal, rank, "is_causal")
+        self.is_causal = tuple(map(bool, causal))
         self.strict = strict
         self.qkv = nn.Linear(embed_dim, 3 * embed_dim, bias=qkv_bias)
         if bias:
@@ -173,11 +185,13 @@ class _NeighborhoodAttention(nn.Module):
         self.proj = nn.Linear(embed_dim, embed_dim)
         self.proj_drop = nn.Dropout(proj_drop)
 
-    def _new_rpb(self):
+    def _new_rpb(self) -> nn.Parameter:
         sizes = [2 * k - 1 for k in self.kernel_size]
         return nn.Parameter(self.qkv.weight.new_zeros(self.num_heads, *sizes))
 
-    def _load_from_state_dict(self, state_dict, prefix, *rest):
+    def _load_from_state_dict(
+        self, state_dict: Dict[str, Any], prefix: str, *rest: Any
+    ) -> None:
         # A checkpoint decides whether there is a bias: models of all eras load as they
         # are.  Optimizers have to be made after loading.
         given = state_dict.get(prefix + "rpb")
@@ -187,7 +201,7 @@ class _NeighborhoodAttention(nn.Module):
             self.rpb = None
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         if x.dim() != self.rank + 2:
             raise ValueError(
                 f"input {tuple(x.shape)}: [batch, {self.rank} axes, dim] is wanted"
@@ -213,24 +227,30 @@ class _NeighborhoodAttention(nn.Module):
         if any(missing):
             for axis, length in enumerate(lengths, 1):
                 x = x.narrow(axis, 0, length)
-        return self.proj_drop(self.proj(x))
+        result: Tensor = self.proj_drop(self.proj(x))
+        return result
 
-    def _bias(self, query):
+    def _bias(self, query: Tensor) -> Optional[Tensor]:
         """rpb in the type that the operations take it in."""
         if self.rpb is None:
             return None
         wide = torch.float64 if query.dtype == torch.float64 else torch.float32
         return self.rpb.to(wide)
 
-    def _attend(self, q, k, v, bias):
+    def _attend(
+        self, q: Tensor, k: Tensor, v: Tensor, bias: Optional[Tensor]
+    ) -> Tensor:
         window = (self.kernel_size, self.stride, self.dilation, self.is_causal)
         if self.training and self.attn_drop.p > 0:
             attn = na_qk(q, k, *window, scale=self.scale, bias=bias)
-            return na_av(self.attn_drop(attn.softmax(-1).to(q.dtype)), v, *window)
-        na = (na1d, na2d, na3d)[self.rank - 1]
-        return na(q, k, v, *window, scale=self.scale, bias=bias)
+            weights = self.attn_drop(attn.softmax(-1).to(q.dtype))
+            out: Tensor = na_av(weights, v, *window)
+            return out
+        na: Any = (na1d, na2d, na3d)[self.rank - 1]
+        out = na(q, k, v, *window, scale=self.scale, bias=bias)
+        return out
 
-    def extra_repr(self):
+    def extra_repr(self) -> str:
         return (
             f"head_dim={self.head_dim}, num_heads={self.num_heads}, "
             f"kernel_size={self.kernel_size}, stride={self.stride}, "
@@ -290,12 +310,14 @@ class NeighborhoodAttention3D(_NeighborhoodAttention):
 class _Legacy(_NeighborhoodAttention):
     """The same in operations of torch alone: every window is copied out."""
 
-    def _construct(self, *args, **kwargs):
+    def _construct(self, *args: Any, **kwargs: Any) -> None:
         super()._construct(*args, **kwargs)
         if set(self.stride) != {1} or any(self.is_causal):
             raise ValueError("Legacy modules know neither stride nor causal axes")
 
-    def _starts(self, axis, length, device):
+    def _starts(
+        self, axis: int, length: int, device: torch.device
+    ) -> Tuple[Tensor, Tensor]:
         """First token of each query's window, and its bias index."""
         k, d = self.kernel_size[axis], self.dilation[axis]
         tokens = torch.arange(length, device=device)
@@ -304,7 +326,7 @@ class _Legacy(_NeighborhoodAttention):
         begin = torch.minimum((position - k // 2).clamp(min=0), longest - k)
         return residue + begin * d, begin - position + k - 1
 
-    def _windows(self, x, starts):
+    def _windows(self, x: Tensor, starts: List[Tensor]) -> Tensor:
         """[batch, axes..., heads, head_dim, kernel_size...]."""
         for axis, start in enumerate(starts):
             k, d = self.kernel_size[axis], self.dilation[axis]
@@ -313,7 +335,9 @@ class _Legacy(_NeighborhoodAttention):
             x = full.index_select(axis + 1, start)
         return x
 
-    def _attend(self, q, k, v, bias):
+    def _attend(
+        self, q: Tensor, k: Tensor, v: Tensor, bias: Optional[Tensor]
+    ) -> Tensor:
         lengths = q.shape[1:-2]
         found = [self._starts(a, n, q.device) for a, n in enumerate(lengths)]
         starts = [start for start, _ in found]
@@ -324,9 +348,9 @@ class _Legacy(_NeighborhoodAttention):
         attn = self.attn_drop(logits.softmax(-1).to(values.dtype))
         return torch.einsum("...t,...dt->...d", attn, values)
 
-    def _bias_of(self, bias, first):
+    def _bias_of(self, bias: Tensor, first: List[Tensor]) -> Tensor:
         """The bias of each query's window, [axes..., heads, slots]."""
-        index = []
+        index: List[Any] = [slice(None)]
         for axis, begin in enumerate(first):
             own = begin[:, None] + torch.arange(
                 self.kernel_size[axis], device=begin.device
@@ -334,7 +358,7 @@ class _Legacy(_NeighborhoodAttention):
             shape = [1] * (2 * self.rank)
             shape[axis], shape[axis + self.rank] = own.shape
             index.append(own.view(shape))
-        picked = bias[(slice(None), *index)]
+        picked = bias[tuple(index)]
         return picked.flatten(-self.rank).movedim(0, -2)
 
 
