@@ -177,24 +177,31 @@ int call_explain(call *c, const natten_params *params, const call_plan *plan)
     return status;
 }
 
+int call_write(const call *c, output *out, npy_array *array)
+{
+    /* Bits in, bits out. */
+    if (c->bits && array->kind == ELEMENT_BF16)
+        array->kind = ELEMENT_UINT16;
+    FILE *file = output_stream(out);
+    if (!file || !npy_write(file, array))
+        return command_fail(EXIT_IO, "%s: %s", out->path, strerror(errno));
+    return EXIT_FINE;
+}
+
 int call_finish(call *c, const char *operation, double seconds)
 {
     progress_clear();
+    int status = EXIT_FINE;
     /* Outputs were added in the order of their roles' first mention; find each by path.
      */
-    for (int i = 0; i < c->outputs.count; i++) {
-        output *out = &c->outputs.list[i];
-        npy_array *array = NULL;
-        for (role which = 0; which < ROLES; which++)
+    for (int i = 0; i < c->outputs.count && !status; i++) {
+        output *out = c->outputs.list[i];
+        for (role which = 0; which < ROLES && !status; which++)
             if (c->path[which] == out->path)
-                array = &c->array[which];
-        /* Bits in, bits out. */
-        if (c->bits && array->kind == ELEMENT_BF16)
-            array->kind = ELEMENT_UINT16;
-        FILE *file = output_stream(out);
-        if (!file || !npy_write(file, array))
-            return command_fail(EXIT_IO, "%s: %s", out->path, strerror(errno));
+                status = call_write(c, out, &c->array[which]);
     }
+    if (status)
+        return status;
     report *facts = report_create(c->json);
     if (!facts)
         return EXIT_IO;
@@ -204,7 +211,7 @@ int call_finish(call *c, const char *operation, double seconds)
             report_text(facts, role_name(which), c->path[which]);
     report_integer(facts, "threads", natten_get_num_threads());
     report_real(facts, "seconds", seconds, 3);
-    int status = output_commit(&c->outputs);
+    status = output_commit(&c->outputs);
     if (status)
         report_discard(facts);
     else

@@ -46,13 +46,26 @@ static bool open_beside(output *out)
     return out->file != NULL;
 }
 
+/* A new output at the end of the set; NULL when memory is out. */
+static output *append(output_set *set)
+{
+    output **list = realloc(set->list, (size_t)(set->count + 1) * sizeof *list);
+    if (!list)
+        return NULL;
+    set->list = list;
+    output *out = calloc(1, sizeof *out);
+    if (out)
+        list[set->count++] = out;
+    return out;
+}
+
 int output_add(output_set *set, const char *option, const char *path, output **added)
 {
-    output *out = &set->list[set->count];
+    output *out = append(set);
     *added = out;
-    memset(out, 0, sizeof *out);
+    if (!out)
+        return command_fail(EXIT_IO, "out of memory");
     out->path = path;
-    set->count++;
     struct stat status;
     bool exists = stat(path, &status) == 0;
     out->place = exists ? realpath(path, NULL) : strdup(path);
@@ -63,7 +76,7 @@ int output_add(output_set *set, const char *option, const char *path, output **a
     if (exists && !S_ISREG(status.st_mode))
         return EXIT_FINE;
     for (int i = 0; i < set->count - 1; i++)
-        if (strcmp(set->list[i].place, out->place) == 0)
+        if (strcmp(set->list[i]->place, out->place) == 0)
             return command_fail(EXIT_USAGE, "%s %s: another output goes there", option,
                                 path);
     /* Replacing needs a writable directory only; a file that is write-protected shall
@@ -83,15 +96,16 @@ FILE *output_stream(output *out)
 int output_commit(output_set *set)
 {
     for (int i = 0; i < set->count; i++) {
-        FILE *file = set->list[i].file;
-        set->list[i].file = NULL;
+        output *out = set->list[i];
+        FILE *file = out->file;
+        out->file = NULL;
         if (file && fclose(file) != 0)
-            return command_fail(EXIT_IO, "%s: %s", set->list[i].path, strerror(errno));
+            return command_fail(EXIT_IO, "%s: %s", out->path, strerror(errno));
     }
     if (command_interrupted())
         return command_fail(EXIT_IO, "interrupted");
     for (int i = 0; i < set->count; i++) {
-        output *out = &set->list[i];
+        output *out = set->list[i];
         if (out->temporary && rename(out->temporary, out->place) != 0)
             return command_fail(EXIT_IO, "%s: %s", out->path, strerror(errno));
         free(out->temporary);
@@ -103,13 +117,15 @@ int output_commit(output_set *set)
 void output_discard(output_set *set)
 {
     for (int i = 0; i < set->count; i++) {
-        output *out = &set->list[i];
+        output *out = set->list[i];
         if (out->file)
             fclose(out->file);
         if (out->temporary)
             unlink(out->temporary);
         free(out->temporary);
         free(out->place);
+        free(out);
     }
+    free(set->list);
     memset(set, 0, sizeof *set);
 }

@@ -19,13 +19,13 @@ typedef struct output {
 
 /* All zeros is one with nothing in it. */
 typedef struct output_set {
-    output list[16];
+    output **list;
     int count;
 } output_set;
 
 /* Prepare to write `path`, early, so that a place that can't be written to is told
  * before the work. Prints what is wrong and returns an exit status. Sets *added to the
- * output. */
+ * output, which stays where it is. */
 int output_add(output_set *set, const char *option, const char *path, output **added);
 /* The stream to write an output's bytes to; NULL with errno set. */
 FILE *output_stream(output *out);

@@ -167,7 +167,8 @@ typedef struct natten_params {
     int64_t grid_length[3]; /**< length of the whole grid; default 0: that of query and
                                key */
     int64_t query_begin[3]; /**< token of the grid that query starts at; default 0 */
-    int64_t key_begin[3];   /**< the same of key and value */
+    int64_t key_begin[3];   /**< token of the grid that key and value start at; default
+                               0 */
     int64_t reserved[8];    /**< 0 */
 } natten_params;
 

@@ -106,6 +106,31 @@ END
 }
 check 'parts of the keys merge to the whole' split_keys
 
+# The gradients of the parts that split_keys() left, by section 9's formulas.
+merged_gradients()
+{
+    exits 0 merge p1.npy l1.npy p2.npy l2.npy --grad-out g.npy --grad-lse gl.npy \
+        --dtype fp32 --lse ml2.npy --grad-outputs do1.npy --grad-outputs do2.npy \
+        --grad-lses dl1.npy --grad-lses dl2.npy && same ml.npy ml2.npy || return
+    exits 0 merge p1.npy l1.npy p2.npy l2.npy --grad-out g.npy --grad-lse gl.npy \
+        --dtype fp32 --grad-lses only1.npy --grad-lses only2.npy &&
+        same only1.npy dl1.npy && same only2.npy dl2.npy || return
+    has_python || return 0
+    "$PYTHON" - << 'END'
+import numpy as np
+g, gl, out, lse = (np.load(f + ".npy").astype(float) for f in ("g", "gl", "mo", "ml"))
+for part in "12":
+    o, l = (np.load(f + part + ".npy").astype(float) for f in "pl")
+    p = np.exp(l - lse)
+    wanted = {"do": p[..., None] * g, "dl": p * (gl + (g * (o - out)).sum(-1))}
+    for name, gradient in wanted.items():
+        np.testing.assert_allclose(
+            np.load(name + part + ".npy"), gradient, rtol=3e-6, atol=3e-6
+        )
+END
+}
+check "merge gives the parts' gradients" merged_gradients
+
 pair()
 {
     exits 0 qk q.npy k.npy --kernel-size 3 --attn a.npy &&

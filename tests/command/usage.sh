@@ -109,6 +109,12 @@ table()
         --grad-out g.npy --grad-value x.npy
     wrong 2 'each part is two' merge q.npy $o
     wrong 2 '0 files' merge $o
+    wrong 2 '--out is missing' merge q.npy v.npy
+    wrong 2 '--grad-out is missing' merge q.npy v.npy $o --grad-lse g.npy
+    wrong 2 '--grad-out is missing' merge q.npy v.npy $o --grad-lses precious.npy
+    wrong 2 '--grad-out: no gradient' merge q.npy v.npy $o --grad-out g.npy
+    wrong 2 '--grad-lses: 1 files for 2 parts' merge q.npy v.npy q.npy v.npy \
+        --grad-out g.npy --grad-lses precious.npy
     wrong 2 'there is nothing to name' info q.npy
     wrong 2 'expected h and the heads' gradcheck 'fwd fp64 b1'
     wrong 2 'at "w3,3": expected w' gradcheck 'bwd fp64 b1 h1 d3 5x5 w3,3'

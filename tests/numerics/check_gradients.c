@@ -13,6 +13,10 @@
 /* Combinations of options; coordinates tried of each tensor; the step. */
 enum { COMBINATIONS = 220, COORDINATES = 3, FEW_PAIRS = 400 };
 static const double STEP = 1e-5;
+/* Central differences in double err by STEP^2 |f'''| / 6, about 2e-11 |f'''|, and by
+ * the loss's rounding over STEP: a sum of up to some thousand terms of order 1 whose
+ * errors add up to 1e-13 or so, hence 1e-8.  Wide logits make f''' thousands. */
+static const double TOLERANCE = 1e-6;
 
 typedef struct input {
     natten_role input, grad;
@@ -86,7 +90,7 @@ static void check_input(trial *t, const input *in, const performer *p, randoms *
             analytic += direction[i] * array_get(&t->array[in->grad], i);
         }
         double numeric = slope(t, a, at, direction);
-        ck_assert_msg(fabs(numeric - analytic) <= 1e-6 + 1e-6 * fabs(numeric),
+        ck_assert_msg(fabs(numeric - analytic) <= TOLERANCE * (1 + fabs(numeric)),
                       "%s: %s along %lld: %.12g, differences say %.12g: %s", p->name,
                       role_name(in->grad), (long long)only, analytic, numeric,
                       trial_text(t));
