@@ -23,6 +23,7 @@ py_tests = %D%/tests/run.py %D%/tests/conftest.py %D%/tests/oracle.py \
 	%D%/tests/test_abi3.py \
 	%D%/tests/problem.py %D%/tests/test_arrays.py \
 	%D%/tests/test_attention.py %D%/tests/test_cases.py %D%/tests/test_cuda.py \
+	%D%/tests/test_cupy.py \
 	%D%/tests/test_device.py \
 	%D%/tests/test_errors.py \
 	%D%/tests/test_lifetime.py %D%/tests/test_surface.py %D%/tests/test_threads.py \
@@ -30,7 +31,9 @@ py_tests = %D%/tests/run.py %D%/tests/conftest.py %D%/tests/oracle.py \
 	%D%/tests/test_features.py %D%/tests/test_modules.py \
 	%D%/tests/test_torch.py %D%/tests/test_torch_autograd.py
 
-dist_doc_DATA += docs/python.md docs/coming-from-natten.md
+dist_doc_DATA += docs/python.md docs/python-functional.md docs/python-gradcheck.md \
+	docs/python-jax.md docs/python-modules.md docs/python-torch.md \
+	docs/coming-from-natten.md
 EXTRA_DIST += pyproject.toml CITATION.cff %D%/pip/natten_build.py
 EXTRA_DIST += $(py_glue) $(py_modules) $(py_tests) $(py_generated)
 MAINTAINERCLEANFILES += $(py_generated)

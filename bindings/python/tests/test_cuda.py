@@ -46,9 +46,12 @@ def test_nothing_is_copied_or_changed(tensors):
     q, k, v, _ = tensors
     before = [t.clone() for t in tensors]
     torch.cuda.synchronize()
+    torch.cuda.reset_peak_memory_stats()
     held = torch.cuda.memory_allocated()
-    out = natten.na2d(q, k, v, 3)
-    assert torch.cuda.memory_allocated() - held == out.numel() * out.element_size()
+    out, lse = natten.na2d(q, k, v, 3, return_lse=True)
+    results = out.nbytes + lse.nbytes
+    slack = 2 * 512  # torch's allocator rounds each up
+    assert torch.cuda.max_memory_allocated() - held < results + slack
     torch.cuda.synchronize()
     assert all((a == b).all() for a, b in zip(tensors, before))
 
@@ -114,3 +117,42 @@ def test_arrays_of_the_host_have_the_bits_of_the_tensors(tensors):
     found = natten.na_backward(*here, 7, out=host_out, lse=host_lse, device="cuda")
     for x, y in zip(found, expected):
         assert (x is None and y is None) or (x == y.cpu().numpy()).all()
+
+
+def two_layers():
+    first = natten.NeighborhoodAttention2D(dim=64, num_heads=2, kernel_size=7)
+    second = natten.NeighborhoodAttention2D(
+        embed_dim=64, num_heads=2, kernel_size=5, dilation=2, stride=2
+    )
+    return torch.nn.Sequential(first, torch.nn.LayerNorm(64), second)
+
+
+@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
+def test_modules_train_a_step_in_bf16_under_autocast(compiled):
+    torch.manual_seed(2)
+    here = two_layers()
+    there = two_layers()
+    there.load_state_dict(here.state_dict())
+    there = there.cuda()
+    x = torch.randn(2, 28, 20, 64)
+    target = torch.randn(2, 28, 20, 64)
+    run = torch.compile(there, fullgraph=True) if compiled else there
+    before = {name: p.detach().clone() for name, p in there.named_parameters()}
+    optimizer = torch.optim.SGD(there.parameters(), lr=0.01)
+    with torch.autocast("cuda", torch.bfloat16):
+        out = run(x.cuda())
+        assert out.dtype == torch.bfloat16
+        loss = (out.float() - target.cuda()).square().sum()
+    loss.backward()
+    expected = (here(x) - target).square().sum()
+    expected.backward()
+    assert abs(loss.item() - expected.item()) < 0.02 * expected.item()
+    found, wanted = (
+        torch.cat([p.grad.flatten().cpu() for p in model.parameters()])
+        for model in (there, here)
+    )
+    assert (found - wanted).norm().item() < 0.05 * wanted.norm().item()
+    optimizer.step()
+    for name, p in there.named_parameters():
+        assert p.isfinite().all()
+        assert not torch.equal(p, before[name]), name

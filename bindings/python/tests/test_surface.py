@@ -111,13 +111,36 @@ def test_the_table_of_axes_is_in_the_package_and_in_the_page():
             assert row in text
 
 
-def test_the_examples_of_the_page_run():
-    page = (SOURCE / "docs" / "python.md").read_text()
-    blocks = re.findall(r"```python\n(.*?)```", page, re.S)
+WITH_TORCH = "coming-from-natten.md", "python-gradcheck.md", "python-modules.md"
+PAGES = sorted(
+    page.name
+    for pattern in ("python*.md", "coming-from-natten.md")
+    for page in (SOURCE / "docs").glob(pattern)
+)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_examples_of_a_page_run(page):
+    text = (SOURCE / "docs" / page).read_text()
+    blocks = re.findall(r"```python\n(.*?)```", text, re.S)
     assert blocks
+    for framework in ("torch", "jax"):
+        if framework in page or (framework == "torch" and page in WITH_TORCH):
+            pytest.importorskip(framework)
     names = {}
     for block in blocks:
-        exec(compile(block, "docs/python.md", "exec"), names)
+        exec(compile(block, f"docs/{page}", "exec"), names)
+
+
+def test_every_module_has_a_page():
+    pages = {page[len("python-") : -len(".md")] for page in PAGES if "-" in page}
+    modules = {p.stem for p in PACKAGE.glob("*.py") if not p.stem.startswith("_")}
+    modules = {"gradcheck" if m.startswith("gradcheck") else m for m in modules}
+    assert modules - {"capi"} <= pages | {"from-natten"}
+    for page in ("python-functional.md", "python-modules.md", "python-torch.md"):
+        text = (SOURCE / "docs" / page).read_text()
+        for part in ("[batch, ", "rror", "Source", "definition.md"):
+            assert part in text, (page, part)
 
 
 def test_the_example_of_the_package_runs():
