@@ -4,10 +4,11 @@
  * with every option, forward, backward and unfused, for every backend and variant:
  *
  *   queries split   each half with exactly the keys that it sees: what belongs to a
- * query is bit for bit that of the whole call; what belongs to keys adds up to it keys
- * split      then merged: out and lse within bounds; backward of each half with the
- *                   merged out and lse: its share of the whole's gradients, within
- * bounds */
+ *                   query is bit for bit that of the whole call, and is judged by the
+ *                   same bounds; what belongs to keys adds up to it
+ *   keys split      then merged: out and lse within bounds; backward of each half with
+ *                   the merged out and lse: its share of the whole's gradients, within
+ *                   bounds */
 #include "support/judge_merge.h"
 #include "support/performers.h"
 #include "support/tap.h"
@@ -235,6 +236,24 @@ static void check_within(trial *t, const judgement *j, const performer *p)
     }
 }
 
+/* A query that has all its keys is allowed the errors that it is allowed in the whole,
+ * and no more: the judge's bounds are the same bits. */
+static void compare_bounds(trial *part, const judgement *of_part, const trial *whole,
+                           const judgement *of_whole, const piece *cut)
+{
+    for (natten_role role = 0; role < NATTEN_ROLES; role++) {
+        const verdict *v = &of_part->of[role], *w = &of_whole->of[role];
+        for (int64_t i = 0; along_of(role) == QUERIES && i < v->count; i++) {
+            int64_t at = in_whole(&part->array[role], &whole->array[role], cut,
+                                  begin_of(cut, role), i);
+            ck_assert_msg(v->bound[i] == w->bound[at],
+                          "%s[%lld] is allowed %.17g in a part, %.17g in the whole: %s",
+                          role_name(role), (long long)i, v->bound[i], w->bound[at],
+                          trial_text(part));
+        }
+    }
+}
+
 static void split_queries(trial *whole, const judgement *j, const performer *p, int a,
                           int64_t middle)
 {
@@ -252,6 +271,7 @@ static void split_queries(trial *whole, const judgement *j, const performer *p, 
         run(&part, p);
         compare_bits(&part, whole, &halves[h], p);
         judge_evaluate(&part, &of_part);
+        compare_bounds(&part, &of_part, whole, j, &halves[h]);
         check_within(&part, &of_part, p);
         shares_add(shares, &part, &of_part, whole, &halves[h]);
         judge_free(&of_part);

@@ -128,18 +128,18 @@ static long double dot(const double *a, const double *b, int64_t count, double *
 
 /* What E_i lacks where keys that lse was made of are not in the part.
  *
- * Backward takes lse as given and computes exp(s - lse).  Whoever rounds the difference
- * errs by u |s - lse| <= u |s| + u |lse|, and once more when lse is one of the terms
- * that s is summed from.  The shares of |s| are in e_ij.  Those of |lse| are in E_i
- * when the row is whole: a key with p_ij >= 1 / n_i has |lse| <= |s_ij| + ln n_i, and 6
- * u |s_ij| of it is in E_i, and ln n_i in g(n_i).  In a part all p_ij may be tiny, E_i
- * with them, and 2 u |lse| is left over. */
-static double missing_errors(const court *c, double lse)
+ * Backward takes lse as given and computes exp(s_j - lse).  Beyond what e_ij has for
+ * s_j, rounding lse log2 e and the subtraction err by u |lse| each.  Let P = sum p_j
+ * and H = sum -p_j ln p_j.  As s_j = lse + ln p_j, sum p_j s_j = P lse - H, so
+ * P |lse| <= sum p_j |s_j| + H.  The first is in E_i six times; the second, at most
+ * ln n_i + 1, is in g(n_i).  The share (1 - P) |lse| of the keys that aren't there is
+ * in neither.  In a row that has all its keys P is 1 and nothing is lacking. */
+static double missing_errors(const court *c, const logit *l, long double lse)
 {
-    bool whole = true;
-    for (int a = 0; a < 3; a++)
-        whole = whole && c->axis[a].key_count == c->axis[a].length;
-    return whole ? 0 : 2 * c->u * fabs(lse);
+    long double missing = 1;
+    for (int64_t n = 0; n < c->key_count; n++)
+        missing -= l[n].p;
+    return missing > 0 ? 2 * c->u * (double)(missing * fabsl(lse)) : 0;
 }
 
 static void backward_row(court *c, int64_t row, logit *l)
@@ -150,7 +150,8 @@ static void backward_row(court *c, int64_t row, logit *l)
         return; /* the row saw nothing: zero gradients */
     court_see(c, row);
     weigh_logits(c, row, l);
-    double u = c->u, size, all = weigh_errors(c, l, lse) + missing_errors(c, lse);
+    double u = c->u, size, all = weigh_errors(c, l, lse);
+    all += missing_errors(c, l, lse);
     const double *q = c->in[NATTEN_QUERY] + row * t->spec.dim;
     const double *grad = c->in[NATTEN_GRAD_OUT] + row * t->spec.dim_v;
     long double delta =

@@ -11,7 +11,8 @@
  * out's: a flushed P is off by at most 2^-126 (2^-1022 in fp64), a product by the
  * smallest subnormal.  Backward's out is an input like any other, so it has no error of
  * its own.  And E_i is a sum over all keys that lse was made of; where some are not in
- * the part, what it stands for in backward, the error of s - lse, is added directly. */
+ * the part, backward's has 2 u |lse| max(0, 1 - sum p_ij) in their stead: the error of
+ * s - lse in proportion to what is missing (court_fused.c derives it). */
 #ifndef NATTEN_TESTS_SUPPORT_JUDGE_H
 #define NATTEN_TESTS_SUPPORT_JUDGE_H
 
