@@ -68,12 +68,14 @@ int output_add(output_set *set, const char *option, const char *path, output **a
     out->path = path;
     struct stat status;
     bool exists = stat(path, &status) == 0;
-    out->place = exists ? realpath(path, NULL) : strdup(path);
+    bool in_place = exists && !S_ISREG(status.st_mode);
+    /* A pipe that is reached by a link, as /dev/stdout is, has no real path. */
+    out->place = exists && !in_place ? realpath(path, NULL) : strdup(path);
     if (!out->place)
         return command_fail(EXIT_IO, "%s %s: %s", option, path, strerror(errno));
     if (exists && S_ISDIR(status.st_mode))
         return command_fail(EXIT_IO, "%s %s: it is a directory", option, path);
-    if (exists && !S_ISREG(status.st_mode))
+    if (in_place)
         return EXIT_FINE;
     for (int i = 0; i < set->count - 1; i++)
         if (strcmp(set->list[i]->place, out->place) == 0)

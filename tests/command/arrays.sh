@@ -187,11 +187,26 @@ explained()
 }
 check '--explain tells the plan on standard error' explained
 
+to_stdout()
+{
+    run forward "$files" --out /dev/stdout && same out out.npy
+}
+check 'an array can go to standard output that is a file' to_stdout
+
+# shellcheck disable=SC2086  # lists of options
 to_pipe()
 {
-    run forward "$files" --out /dev/stdout > piped && same out out.npy
+    "$natten" forward $files $more --out /dev/stdout | cat > piped
+    same piped out.npy
 }
 check 'an array can go to a pipe' to_pipe
+
+to_named_pipe()
+{
+    mkfifo fifo && { cat fifo > piped & } &&
+        run forward "$files" --out fifo && wait && same piped out.npy
+}
+check 'an array can go to a named pipe' to_named_pipe
 
 in_place()
 {
