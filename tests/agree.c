@@ -159,10 +159,11 @@ static bool chosen(const options *o, const performer *p)
 }
 
 /* False if the call failed, wrote where it may not, or is out of bounds. */
-static bool perform(trial *t, const judgement *j, const performer *p, int column,
+static bool perform(trial *t, judgement *j, const performer *p, int column,
                     table errors)
 {
     bool right = true;
+    judge_turn_to(t, p->backend, j);
     performer_enter(p);
     if (trial_run(t, p->backend) != NATTEN_OK) {
         printf("%s fails: %s: %s\n", p->name, natten_last_error(), trial_text(t));

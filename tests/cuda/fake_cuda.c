@@ -17,7 +17,8 @@
 #include "cuda/fake_scene.h"
 #include "plan/plan.h"
 #include "problem/problem.h"
-#include "support/trial.h"
+#include "support/device.h"
+#include "support/judge.h"
 
 #include <dlfcn.h>
 #include <stdio.h>
@@ -381,6 +382,35 @@ static natten_machine machine_with(int32_t arch)
     return machine;
 }
 
+/* Do tests know that the plan of the driver's GPU rounds weights? */
+static bool is_judged_as_rounding(const char *text)
+{
+    static trial t;
+    make(&t, text, NATTEN_CUDA);
+    return device_rounds_weights(&t);
+}
+
+/* A judgement is wider for a GPU that rounds weights, and narrow again for the CPU. */
+static bool judgement_turns(const char *text)
+{
+    static trial t;
+    judgement j;
+    randoms r = {1};
+    EXPECT(natten_problem_text_parse(text, &t.spec) == NATTEN_OK);
+    t.params = natten_problem_spec_params(&t.spec, NATTEN_BACKEND_AUTO);
+    trial_allocate(&t, ARRAY_COMPACT, &r);
+    trial_fill(&t, &r);
+    judge_evaluate(&t, &j);
+    double narrow = j.of[NATTEN_OUT].bound[0];
+    judge_turn_to(&t, NATTEN_BACKEND_CUDA, &j);
+    EXPECT(t.rounds_weights && j.of[NATTEN_OUT].bound[0] > narrow);
+    judge_turn_to(&t, NATTEN_BACKEND_CPU, &j);
+    EXPECT(!t.rounds_weights && j.of[NATTEN_OUT].bound[0] == narrow);
+    judge_free(&j);
+    trial_free(&t);
+    return true;
+}
+
 static bool plan_of(const char *text, int32_t arch, natten_plan *plan)
 {
     static trial t;
@@ -439,6 +469,7 @@ static bool halo(void)
     natten_cuda_pass pass[NATTEN_CUDA_PASSES];
     for (int i = 0; i < 4; i++) {
         EXPECT(plan_of(taken[i], 90, &plan) && strcmp(plan.choice.kernel, "halo") == 0);
+        EXPECT(is_judged_as_rounding(taken[i]));
         EXPECT(natten_cuda_plan_passes(&plan, NULL, pass) == 1);
         const natten_cuda_halo *h = &pass[0].job.halo, first = *h;
         EXPECT(pass[0].blocks == (int64_t)h->positions * h->replicas);
@@ -457,8 +488,11 @@ static bool halo(void)
                 first.rows == h->rows));
         EXPECT(plan_of(taken[i], 75, &plan) && strcmp(plan.choice.kernel, "simt") == 0);
     }
-    for (int i = 0; i < 5; i++)
+    for (int i = 0; i < 5; i++) {
         EXPECT(plan_of(left[i], 90, &plan) && strcmp(plan.choice.kernel, "simt") == 0);
+        EXPECT(!is_judged_as_rounding(left[i]));
+    }
+    EXPECT(judgement_turns("fwd bf16 b1 h1 d8 9x9 w3x3"));
     /* Rows of 128 have their gradients of keys and values apart. */
     EXPECT(plan_of("bwd bf16 b2 h4 d128 64x64 w7x7", 90, &plan));
     EXPECT(natten_cuda_plan_passes(&plan, NULL, pass) == 4);

@@ -15,8 +15,6 @@
  * same bits COUNT times
  *
  * Prints TAP; exits 77 where there is no GPU. */
-#include "cuda/cuda.h"
-#include "problem/problem.h"
 #include "support/device.h"
 #include "support/judge.h"
 #include "support/judge_merge.h"
@@ -99,32 +97,13 @@ static bool run_again(trial *t)
     return same;
 }
 
-/* Does the library take tensor cores for it? */
-static bool takes_halo(trial *t)
-{
-    natten_plan plan;
-    natten_problem problem = {.operation = t->spec.operation, .params = &t->params};
-    natten_machine machine = {.threads = 1, .gpu = natten_gpu_get(0)};
-    bool known = true;
-    for (natten_role role = 0; role < NATTEN_ROLES; role++) {
-        t->array[role].tensor.device_type = NATTEN_CUDA;
-        problem.tensor[role] = trial_tensor(t, role);
-    }
-    known = natten_problem_check(&problem, &plan.task) == NATTEN_OK &&
-            natten_cuda_backend.choose(&plan.task, &machine, &plan.choice) == NATTEN_OK;
-    for (natten_role role = 0; role < NATTEN_ROLES; role++)
-        t->array[role].tensor.device_type = NATTEN_CPU;
-    return known && strcmp(plan.choice.kernel, "halo") == 0;
-}
-
 static bool run_trial(const trial_wish *wish, uint64_t seed)
 {
     static trial t;
     judgement j;
     trial_make(&t, wish, seed);
-    t.rounds_weights = takes_halo(&t);
+    judge_for(&t, NATTEN_BACKEND_CUDA, &j);
     on_tensor_cores += t.rounds_weights;
-    judge_evaluate(&t, &j);
     bool right = false;
     if (trial_run(&t, NATTEN_BACKEND_CUDA) != NATTEN_OK)
         printf("# %s: %s\n", natten_last_error(), trial_text(&t));

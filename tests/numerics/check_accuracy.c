@@ -28,8 +28,9 @@ static performer performers[MOST_PERFORMERS];
 static int performer_count;
 
 /* Fail unless the performer does the trial within the judgement. */
-static void perform(trial *t, const judgement *j, const performer *p)
+static void perform(trial *t, judgement *j, const performer *p)
 {
+    judge_turn_to(t, p->backend, j);
     performer_enter(p);
     natten_status status = trial_run(t, p->backend);
     ck_assert_msg(status == NATTEN_OK, "%s: %s: %s", p->name, natten_last_error(),

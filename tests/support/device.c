@@ -4,6 +4,8 @@
 #include "support/device.h"
 
 #include "base/status.h"
+#include "cuda/cuda.h"
+#include "problem/problem.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -62,6 +64,26 @@ void device_array_free(device_array *d)
     if (d->address != 0)
         device_must(device_driver()->free(d->address), "cuMemFree");
     memset(d, 0, sizeof *d);
+}
+
+bool device_rounds_weights(const trial *t)
+{
+    natten_tensor there[NATTEN_ROLES];
+    natten_params params = t->params;
+    natten_problem problem = {.operation = t->spec.operation, .params = &params};
+    natten_machine machine = {.threads = 1, .gpu = natten_gpu_get(0)};
+    natten_plan plan;
+    params.backend = NATTEN_BACKEND_CUDA;
+    for (natten_role role = 0; role < NATTEN_ROLES; role++) {
+        there[role] = t->array[role].tensor;
+        there[role].device_type = NATTEN_CUDA;
+        problem.tensor[role] = t->given[role] ? &there[role] : NULL;
+    }
+    return natten_problem_check(&problem, &plan.task) == NATTEN_OK &&
+           plan.task.batch > 0 &&
+           natten_cuda_backend.choose(&plan.task, &machine, &plan.choice) ==
+               NATTEN_OK &&
+           strcmp(plan.choice.kernel, "halo") == 0;
 }
 
 /* Every other trial brings a workspace of exactly the size asked for, full of NaN. */

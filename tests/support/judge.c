@@ -4,6 +4,7 @@
 #include "support/judge.h"
 
 #include "support/court.h"
+#include "support/device.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -51,6 +52,25 @@ void judge_evaluate(const trial *t, judgement *j)
         if (c.sum[role] != NULL)
             court_conclude(&c, c.sum[role], &j->of[role]);
     court_close(&c);
+}
+
+static bool rounds_weights(const trial *t, natten_backend backend)
+{
+    return backend == NATTEN_BACKEND_CUDA && device_rounds_weights(t);
+}
+
+void judge_for(trial *t, natten_backend backend, judgement *j)
+{
+    t->rounds_weights = rounds_weights(t, backend);
+    judge_evaluate(t, j);
+}
+
+void judge_turn_to(trial *t, natten_backend backend, judgement *j)
+{
+    if (rounds_weights(t, backend) == t->rounds_weights)
+        return;
+    judge_free(j);
+    judge_for(t, backend, j);
 }
 
 /* The smallest number that rounds to infinity. */
