@@ -5,7 +5,10 @@
  * error over its bound (docs/definition.md, section 12) of each result.  scripts/agree
  * runs it.
  *
- * Exit status: 0, 1 if anything is above 1 or fails, 2 for wrong usage. */
+ * Exit status: 0, 1 if anything is above 1 or fails, 2 for wrong usage, 3 if a backend
+ * is asked for that isn't here. */
+#include "base/status.h"
+#include "cuda/cuda.h"
 #include "support/judge.h"
 #include "support/performers.h"
 
@@ -13,6 +16,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+/* What --backend takes. */
+#define BACKENDS "{reference, cpu, cuda}"
 
 static const char usage[] =
     "Usage: agree [OPTION VALUE]...\n"
@@ -25,14 +31,15 @@ static const char usage[] =
     "the same\n"
     "  --dtype T      fp64, fp32, bf16 or fp16 (default: all)\n"
     "  --rank R       1, 2 or 3 (default: all)\n"
-    "  --backend B    reference or cpu (default: both)\n"
+    "  --backend B    of " BACKENDS " (default: all that this machine has)\n"
     "  --variant V    of the cpu backend (default: all that this machine has)\n"
     "  --help\n";
 
 typedef struct options {
     long problems, seed;
     int dtype, rank; /* -1: all */
-    const char *backend, *variant;
+    int32_t backend; /* auto: all */
+    const char *variant;
 } options;
 
 static int complain(const char *option, const char *value, const char *range)
@@ -65,12 +72,10 @@ static int read_dtype(const char *text, int *to)
     return 0;
 }
 
-static int read_backend(const char *text, const char **to)
+static int read_backend(const char *text, int32_t *to)
 {
-    if (strcmp(text, "reference") != 0 && strcmp(text, "cpu") != 0 &&
-        strcmp(text, "cuda") != 0)
-        return complain("--backend", text, "{reference, cpu, cuda}");
-    *to = text;
+    if (natten_backend_from_name(text, to) != NATTEN_OK || *to == NATTEN_BACKEND_AUTO)
+        return complain("--backend", text, BACKENDS);
     return 0;
 }
 
@@ -112,6 +117,22 @@ static int read_option(const char *option, const char *value, options *o)
     return 2;
 }
 
+/* The same for the one backend that a machine or a build may lack. */
+static int find_gpu(void)
+{
+    if (natten_device_count() > 0)
+        return -1;
+    natten_gpu gpu = natten_gpu_get(0);
+    natten_status_enter("agree");
+    natten_status status = natten_cuda_is_built()
+                               ? natten_gpu_check(&gpu)
+                               : natten_status_fail(NATTEN_ERR_UNSUPPORTED,
+                                                    "no CUDA kernels in this build");
+    fprintf(stderr, "%s (--backend=cuda)\n",
+            status != NATTEN_OK ? natten_last_error() : "agree: no GPU");
+    return 3;
+}
+
 /* -1 to go on, else the exit status. */
 static int read_options(int argc, char **argv, options *o)
 {
@@ -137,12 +158,13 @@ static int read_options(int argc, char **argv, options *o)
             return status;
         n += equals == NULL;
     }
-    if (o->variant != NULL && o->backend != NULL && strcmp(o->backend, "cpu") != 0) {
+    if (o->variant != NULL && o->backend != NATTEN_BACKEND_AUTO &&
+        o->backend != NATTEN_BACKEND_CPU) {
         fprintf(stderr, "agree: --variant=%s goes with --backend=cpu only\n",
                 o->variant);
         return 2;
     }
-    return -1;
+    return o->backend == NATTEN_BACKEND_CUDA ? find_gpu() : -1;
 }
 
 /* ---- the table ---- */
@@ -152,8 +174,7 @@ typedef double table[TRIAL_OPERATIONS][NATTEN_ROLES][MOST_PERFORMERS];
 
 static bool chosen(const options *o, const performer *p)
 {
-    if (o->backend != NULL &&
-        (strcmp(o->backend, "cpu") == 0) != (p->backend == NATTEN_BACKEND_CPU))
+    if (o->backend != NATTEN_BACKEND_AUTO && o->backend != (int32_t)p->backend)
         return false;
     return o->variant == NULL || strcmp(o->variant, p->variant) == 0;
 }
@@ -211,6 +232,7 @@ static void print_table(table errors, const performer *list, int count)
 int main(int argc, char **argv)
 {
     options o = {.problems = 300, .seed = 1, .dtype = -1, .rank = -1};
+    o.backend = NATTEN_BACKEND_AUTO;
     int status = read_options(argc, argv, &o);
     if (status >= 0)
         return status;

@@ -41,3 +41,4 @@ CLEANFILES += $(fake_driver)
 
 TESTS += %D%/check_cuda.sh
 %D%/check_cuda.log: $(fake_driver) %D%/fake_cuda
+tests/check_agree.log: $(fake_driver)
