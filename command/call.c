@@ -209,6 +209,9 @@ int call_finish(call *c, const char *operation, double seconds)
     for (role which = 0; which < ROLES; which++)
         if (c->path[which])
             report_text(facts, role_name(which), c->path[which]);
+    for (const path_list *list = c->lists; list && list->name; list++)
+        if (list->paths > 0)
+            report_texts(facts, list->name, list->path, list->paths);
     report_integer(facts, "threads", natten_get_num_threads());
     report_real(facts, "seconds", seconds, 3);
     status = output_commit(&c->outputs);

@@ -12,6 +12,8 @@
 /* Arrays of each part. */
 typedef enum member { OUTPUTS, LSES, GRAD_OUTPUTS, GRAD_LSES, MEMBERS } member;
 
+static const char *const member_name[MEMBERS] = {"outputs", "lses", "grad_outputs",
+                                                 "grad_lses"};
 static const char *const member_option[MEMBERS] = {
     [GRAD_OUTPUTS] = "--grad-outputs", [GRAD_LSES] = "--grad-lses"};
 
@@ -28,6 +30,7 @@ typedef struct merging {
     call c; /* first, so that the shared parsers find it */
     int parts;
     members of[MEMBERS];
+    path_list lists[MEMBERS + 1]; /* their paths, for the report */
 } merging;
 
 enum { KEY_GRAD_OUTPUTS = KEY_OWN, KEY_GRAD_LSES };
@@ -106,11 +109,13 @@ static error_t parse(int key, char *argument, struct argp_state *state)
     }
 }
 
-static const struct argp_child children[] = {{&options_run, 0, NULL, 0}, {0}};
+/* Merging has one way for each device, and nothing to plan. */
+static const struct argp_child children[] = {{&options_run_unplanned, 0, NULL, 0}, {0}};
 static const struct argp argp = {
     table,
     parse,
-    "O1.npy L1.npy [O2.npy L2.npy ...] --out O.npy",
+    "O1.npy L1.npy [O2.npy L2.npy ...] --out O.npy\n"
+    "O1.npy L1.npy [O2.npy L2.npy ...] --grad-out G.npy",
     "Merge attentions of the same queries over disjoint sets of keys: out and lse of "
     "each part in, out and lse of the whole out.\v"
     "Given the gradient of the merged out, the gradients of the parts are computed "
@@ -227,12 +232,17 @@ static int merge(merging *m)
             m->parts, of[OUTPUTS].tensor, of[LSES].tensor, out, lse,
             call_tensor(c, ROLE_GRAD_OUT), call_tensor(c, ROLE_GRAD_LSE),
             of[GRAD_OUTPUTS].tensor, of[GRAD_LSES].tensor, NULL));
-        if (!status)
-            status = write_gradients(m);
     }
-    return status ? status
-                  : call_finish(c, is_backward(m) ? "merge_backward" : "merge",
-                                call_clock() - begin);
+    double seconds = call_clock() - begin;
+    if (!status)
+        status = write_gradients(m);
+    for (member which = OUTPUTS; which < MEMBERS; which++)
+        m->lists[which] =
+            (path_list){member_name[which], of[which].path, of[which].paths};
+    c->lists = m->lists;
+    return status
+               ? status
+               : call_finish(c, is_backward(m) ? "merge_backward" : "merge", seconds);
 }
 
 int command_merge(int argc, char **argv)

@@ -156,17 +156,24 @@ static error_t parse_window(int key, char *argument, struct argp_state *state)
 const struct argp options_window = {window_table, parse_window, NULL, NULL,
                                     NULL,         NULL,         NULL};
 
-static const struct argp_option run_table[] = {
-    {NULL, 0, NULL, 0, "How to run:", 5},
+/* Options in one group are listed together, whichever table they are in. */
+enum { GROUP_RUN = 5 };
+
+static const struct argp_option unplanned_table[] = {
+    {NULL, 0, NULL, 0, "How to run:", GROUP_RUN},
     {"dtype", KEY_DTYPE, "TYPE", 0,
      "fp64, fp32, bf16 or fp16: convert the arrays when reading them (bias and lse to "
      "their own type); uint16 are taken as bits of bf16 [the files' type]",
      0},
     {"device", KEY_DEVICE, "cpu|cuda|cuda:N", 0, "where to compute [cpu]", 0},
-    {"backend", KEY_BACKEND, "NAME", 0, "auto, reference, cpu or cuda [auto]", 0},
     {"threads", KEY_THREADS, "N", 0, "threads [as many as CPUs]", 0},
-    {"explain", KEY_EXPLAIN, NULL, 0, "print the plan on standard error", 0},
     {"json", KEY_JSON, NULL, 0, "print a report as JSON", 0},
+    {0}};
+
+static const struct argp_option plan_table[] = {
+    {"backend", KEY_BACKEND, "NAME", 0, "auto, reference, cpu or cuda [auto]",
+     GROUP_RUN},
+    {"explain", KEY_EXPLAIN, NULL, 0, "print the plan on standard error", 0},
     {0}};
 
 static void parse_device(struct argp_state *state, const char *name, call *c)
@@ -186,7 +193,7 @@ static int32_t parse_backend(struct argp_state *state, const char *name)
     return backend;
 }
 
-static error_t parse_run(int key, char *argument, struct argp_state *state)
+static error_t parse_unplanned(int key, char *argument, struct argp_state *state)
 {
     call *c = state->input;
     switch (key) {
@@ -199,15 +206,9 @@ static error_t parse_run(int key, char *argument, struct argp_state *state)
     case KEY_DEVICE:
         parse_device(state, argument, c);
         return 0;
-    case KEY_BACKEND:
-        c->backend = parse_backend(state, argument);
-        return 0;
     case KEY_THREADS:
         natten_set_num_threads(
             (int32_t)options_integer(state, "--threads", argument, 1, 4096));
-        return 0;
-    case KEY_EXPLAIN:
-        c->explain = true;
         return 0;
     case KEY_JSON:
         c->json = true;
@@ -217,7 +218,31 @@ static error_t parse_run(int key, char *argument, struct argp_state *state)
     }
 }
 
-const struct argp options_run = {run_table, parse_run, NULL, NULL, NULL, NULL, NULL};
+const struct argp options_run_unplanned = {
+    unplanned_table, parse_unplanned, NULL, NULL, NULL, NULL, NULL};
+
+static error_t parse_plan(int key, char *argument, struct argp_state *state)
+{
+    call *c = state->input;
+    switch (key) {
+    case ARGP_KEY_INIT:
+        state->child_inputs[0] = c;
+        return 0;
+    case KEY_BACKEND:
+        c->backend = parse_backend(state, argument);
+        return 0;
+    case KEY_EXPLAIN:
+        c->explain = true;
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static const struct argp_child run_children[] = {{&options_run_unplanned, 0, NULL, 0},
+                                                 {0}};
+const struct argp options_run = {plan_table,   parse_plan, NULL, NULL,
+                                 run_children, NULL,       NULL};
 
 error_t options_parse(int key, char *argument, struct argp_state *state)
 {

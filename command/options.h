@@ -38,6 +38,13 @@ typedef struct axis_values {
     int64_t value[NATTEN_MAX_RANK];
 } axis_values;
 
+/* Files that have no role of their own, for the report. */
+typedef struct path_list {
+    const char *name; /* NULL: the end of the lists */
+    const char *const *path;
+    int paths;
+} path_list;
+
 /* A call being made.  All zeros, then options_defaults(). */
 typedef struct call {
     const role
@@ -56,6 +63,7 @@ typedef struct call {
     int32_t gpu;
     bool bits; /* bf16 came, and goes, as uint16 */
     output_set outputs;
+    const path_list *lists; /* NULL: none */
 } call;
 
 /* Keys of options: roles first, then these. */
@@ -78,9 +86,9 @@ enum {
     KEY_OWN /* the first that a subcommand may use for itself */
 };
 
-/* Option tables of argp, for a subcommand's own: what the window looks like, and how to
- * run.  The input of both is the struct call. */
-extern const struct argp options_window, options_run;
+/* Option tables of argp, for a subcommand's own: what the window looks like; how to
+ * run; how to run what has no plan.  The input of all is the struct call. */
+extern const struct argp options_window, options_run, options_run_unplanned;
 /* Parse positional arguments and options of roles; to be called by a subcommand's
  * parser. */
 error_t options_parse(int key, char *argument, struct argp_state *state);

@@ -80,6 +80,18 @@ void report_text(report *facts, const char *name, const char *text)
     ADD_JSON(facts, name, json_string(text));
 }
 
+void report_texts(report *facts, const char *name, const char *const *texts, int count)
+{
+    for (int i = 0; i < count; i++)
+        add_line(facts, i == 0 ? name : "", texts[i]);
+#ifdef NATTEN_HAVE_JANSSON
+    json_t *array = facts->object ? json_array() : NULL;
+    for (int i = 0; array && i < count; i++)
+        json_array_append_new(array, json_string(texts[i]));
+#endif
+    ADD_JSON(facts, name, array);
+}
+
 void report_integer(report *facts, const char *name, int64_t value)
 {
     char text[24];

@@ -15,6 +15,8 @@ typedef struct report report;
 report *report_create(bool json);
 /* Add a fact.  `name` is written like a JSON key: "psnr_before". */
 void report_text(report *facts, const char *name, const char *text);
+/* Several texts; a JSON array. */
+void report_texts(report *facts, const char *name, const char *const *texts, int count);
 void report_integer(report *facts, const char *name, int64_t value);
 /* `digits` after the point in the table; JSON has all of it, and null for NaN, inf. */
 void report_real(report *facts, const char *name, double value, int digits);

@@ -251,7 +251,28 @@ if "$natten" info --json > /dev/null 2>&1; then
             grep -q '"operation": "forward"' out && grep -q '"seconds": ' out
     }
     check '--json reports on standard output' json
+    merge_json()
+    {
+        exits 0 merge p1.npy l1.npy p2.npy l2.npy --grad-out g.npy --dtype fp32 \
+            --grad-outputs do1.npy --grad-outputs do2.npy --grad-lses dl1.npy \
+            --grad-lses dl2.npy --json && tr -d ' \n' < out > flat &&
+            grep -q '"grad_out":"g.npy","outputs":\["p1.npy","p2.npy"\]' flat &&
+            grep -q '"lses":\["l1.npy","l2.npy"\]' flat &&
+            grep -q '"grad_outputs":\["do1.npy","do2.npy"\]' flat &&
+            grep -q '"grad_lses":\["dl1.npy","dl2.npy"\]' flat
+    }
+    check '--json of merge names the files of all parts' merge_json
+    # Whoever reads the gradient makes the writer wait.
+    merge_seconds()
+    {
+        mkfifo slow && { (sleep 2 && cat slow) > /dev/null & } &&
+            exits 0 merge p1.npy l1.npy --grad-out g.npy --dtype fp32 \
+                --grad-lses slow --json && wait && grep -q '"seconds": [01]\.' out
+    }
+    check 'seconds of merge are those of the computation' merge_seconds
 else
     skip '--json reports on standard output' 'built without jansson'
+    skip '--json of merge names the files of all parts' 'built without jansson'
+    skip 'seconds of merge are those of the computation' 'built without jansson'
 fi
 finish

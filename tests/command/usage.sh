@@ -113,6 +113,9 @@ table()
     wrong 2 '--grad-out is missing' merge q.npy v.npy $o --grad-lse g.npy
     wrong 2 '--grad-out is missing' merge q.npy v.npy $o --grad-lses precious.npy
     wrong 2 '--grad-out: no gradient' merge q.npy v.npy $o --grad-out g.npy
+    wrong 2 "'--explain'" merge q.npy v.npy $o --explain
+    wrong 2 "'--backend=cuda'" merge q.npy v.npy $o --backend=cuda
+    wrong 3 'natten merge computes on the CPU' merge q.npy v.npy $o --device cuda
     wrong 2 '--grad-lses: 1 files for 2 parts' merge q.npy v.npy q.npy v.npy \
         --grad-out g.npy --grad-lses precious.npy
     wrong 2 'there is nothing to name' info q.npy
@@ -164,6 +167,13 @@ help()
 for name in forward backward qk av merge denoise gradcheck info; do
     check "natten $name --help tells the usage" help $name
 done
+merge_usage()
+{
+    exits 0 merge --help && grep -q -e '--out O.npy$' out &&
+        grep -q -e '--grad-out G.npy$' out && exits 0 --help &&
+        grep -q '^  merge .*gradients$' out
+}
+check 'natten merge --help tells that it takes gradients' merge_usage
 version()
 {
     exits 0 --version && grep -q 'libnatten' out && cp out whole &&
