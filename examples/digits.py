@@ -140,6 +140,7 @@ def main(arguments=None):
     parser.add_argument("--out", type=Path, default=Path("."))
     parser.add_argument("--epochs", type=int, default=30)
     options = parser.parse_args(arguments)
+    options.out.mkdir(parents=True, exist_ok=True)
 
     from sklearn.datasets import load_digits
 

@@ -20,6 +20,7 @@ def main(arguments=None):
     parser.add_argument("--sigma", type=float, default=25, help="of 255")
     parser.add_argument("--size", type=int, default=256, help="side of the part taken")
     options = parser.parse_args(arguments)
+    options.out.mkdir(parents=True, exist_ok=True)
 
     import matplotlib
 

@@ -139,6 +139,7 @@ def main(arguments=None):
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
     parser.add_argument("--measure", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
+    options.out.mkdir(parents=True, exist_ok=True)
     if options.measure:
         name, size = options.measure
         print(json.dumps(measure(name, int(size))))

@@ -37,6 +37,7 @@ def main(arguments=None):
     parser.add_argument("--out", type=Path, default=Path("."))
     parser.add_argument("--length", type=int, default=1200)
     options = parser.parse_args(arguments)
+    options.out.mkdir(parents=True, exist_ok=True)
 
     import matplotlib
 

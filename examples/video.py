@@ -36,6 +36,7 @@ def main(arguments=None):
     parser.add_argument("--frames", type=int, default=12)
     parser.add_argument("--size", type=int, default=64)
     options = parser.parse_args(arguments)
+    options.out.mkdir(parents=True, exist_ok=True)
 
     import matplotlib
 

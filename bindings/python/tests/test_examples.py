@@ -23,6 +23,7 @@ def ran(name, folder, *arguments):
     """What an example's main returns; its picture has more than one colour."""
     import matplotlib.pyplot as plt
 
+    folder = folder / "made" / "here"
     result = importlib.import_module(name).main(["--out", str(folder), *arguments])
     picture = plt.imread(folder / f"{name}.png")
     assert picture.shape[0] > 300 and picture.shape[1] > 600
