@@ -29,13 +29,13 @@ static bool is_numpy_bool(PyObject *object)
 /* One integer.  NumPy's bool is none in the language's eyes, but a good is_causal. */
 static int integer_of(PyObject *object, const char *name, int64_t *value)
 {
+    if (!PyLong_Check(object) && is_numpy_bool(object)) {
+        *value = PyObject_IsTrue(object);
+        return 0;
+    }
     PyObject *number = PyNumber_Index(object);
     if (!number) {
         PyErr_Clear();
-        if (is_numpy_bool(object)) {
-            *value = PyObject_IsTrue(object);
-            return 0;
-        }
         refuse_object(object, name, "an integer is wanted");
         return -1;
     }

@@ -161,6 +161,7 @@ def test_plan_says_how_a_call_would_be_made(random):
         natten.plan(q, q, q, 14)
 
 
+@pytest.mark.filterwarnings("error")
 def test_numbers_may_be_numpys(random):
     q = random.normal(size=(1, 7, 11, 2, 3))
     expected = natten.na2d(q, q, q, (3, 5), is_causal=(False, True), scale=0.5)
