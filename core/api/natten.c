@@ -334,7 +334,7 @@ static natten_status merge(const natten_merge_problem *problem, void *stream)
     if (task.device_type == NATTEN_CUDA)
         return natten_cuda_merge(&task, &machine.gpu, stream);
     natten_floatmode mode = natten_floatmode_enter();
-    natten_status status = natten_cpu_merge(&task, machine.threads);
+    natten_status status = natten_cpu_merge(&task, &machine);
     natten_floatmode_leave(mode);
     return status;
 }

@@ -9,8 +9,9 @@
 
 extern const natten_backend_entry natten_cpu_backend;
 
-/* natten_merge() and its gradient; scalar, threaded, the same for every backend on the
- * CPU. */
-natten_status natten_cpu_merge(const natten_merge_task *task, int threads);
+/* natten_merge() and its gradient, by the machine's variant and threads; the same for
+ * every backend on the CPU. */
+natten_status natten_cpu_merge(const natten_merge_task *task,
+                               const natten_machine *machine);
 
 #endif

@@ -18,6 +18,7 @@
 #define NATTEN_CPU_PASS_H
 
 #include "machine/machine.h"
+#include "problem/merge.h"
 #include "problem/task.h"
 
 enum {
@@ -162,6 +163,8 @@ typedef struct natten_cpu_kernels {
      * scratch of three head dims and a line of the bias (2 window - 1). */
     void (*unfused)(const natten_task *task, natten_cpu_step step, int64_t begin,
                     int64_t end, void *scratch);
+    /* natten_merge() or its gradient: rows [begin, end) of [b, z, y, x, h]. */
+    void (*merge)(const natten_merge_task *task, int64_t begin, int64_t end);
 } natten_cpu_kernels;
 
 /* The kernels of a variant, NULL if this build lacks them. */

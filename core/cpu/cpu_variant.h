@@ -42,6 +42,8 @@
 
 #include "cpu/cpu_unfused.h"
 
+#include "cpu/cpu_merge.h"
+
 /* ---- probes for tests ------------------------------------------------------------ */
 
 static void probe_exp(const void *x, void *y)
@@ -116,4 +118,5 @@ const natten_cpu_kernels TABLE_NAME(NATTEN_VARIANT, NATTEN_REAL) = {
     .walk = walk,
     .extra = extra,
     .unfused = unfused,
+    .merge = merge,
 };

@@ -2,7 +2,8 @@
  *
  * natten_merge() and its gradient: within the bounds of docs/definition.md, sections 9
  * and 12, for every type, any layout, empty partials and values that are not finite;
- * the slopes of forward; the same bits for any number of threads. */
+ * the slopes of forward; the same bits for any number of threads and any layout.  By
+ * each variant of core/cpu/cpu_merge.h, which core/cpu/cpu_merge.c calls. */
 #include "support/judge_merge.h"
 #include "support/performers.h"
 #include "support/tap.h"
@@ -10,7 +11,19 @@
 #include <math.h>
 #include <string.h>
 
-enum { PROBLEMS = 300, MOST_PARTIALS = 6 };
+/* The kernels keep weights of 16 partials and sum 256 elements at a time: some problems
+ * have more. */
+enum { PROBLEMS = 120, FEW_PARTIALS = 6, MOST_PARTIALS = 20, LONGEST_ROW = 300 };
+
+static performer performers[MOST_PERFORMERS];
+static int variants;
+
+/* Test number `i` is of a type and a variant: take the variant, return the type. */
+static natten_dtype enter(int i)
+{
+    performer_enter(&performers[i / NATTEN_DTYPES]);
+    return (natten_dtype)(i % NATTEN_DTYPES);
+}
 
 typedef struct merge_trial {
     int count;
@@ -48,7 +61,8 @@ static void make(merge_trial *t, natten_dtype dtype, int distribution, bool any,
                  randoms *r)
 {
     memset(t, 0, sizeof *t);
-    t->count = (int)random_int(r, 1, MOST_PARTIALS);
+    int most = random_once_in(r, 12) ? MOST_PARTIALS : FEW_PARTIALS;
+    t->count = (int)random_int(r, 1, most);
     t->with_grad_lse = random_once_in(r, 2);
     int rank = (int)random_int(r, 1, 3), ndim = 0;
     int64_t shape[ARRAY_RANK];
@@ -56,7 +70,8 @@ static void make(merge_trial *t, natten_dtype dtype, int distribution, bool any,
     for (int a = 0; a < rank; a++)
         shape[ndim++] = random_int(r, 1, 5);
     shape[ndim++] = random_int(r, 1, 3);
-    shape[ndim++] = random_once_in(r, 4) ? random_int(r, 60, 200) : random_int(r, 1, 9);
+    shape[ndim++] =
+        random_once_in(r, 4) ? random_int(r, 60, LONGEST_ROW) : random_int(r, 1, 9);
     natten_dtype accumulator = natten_dtype_accumulator(dtype);
     array_layout layout = any ? ARRAY_ANY : ARRAY_COMPACT;
     array_layout input = any ? ARRAY_BROADCAST : ARRAY_COMPACT;
@@ -77,6 +92,28 @@ static void make(merge_trial *t, natten_dtype dtype, int distribution, bool any,
     fill(&t->grad_out, 1, bad, r);
     fill(&t->grad_lse, 1, bad, r);
     empty_some(t, r);
+}
+
+/* An array of the same values in another layout. */
+static void copy_array(array *to, const array *from, randoms *r)
+{
+    array_make(to, from->dtype, from->tensor.ndim, from->shape, ARRAY_ANY, r);
+    array_assign(to, from);
+}
+
+static void copy(merge_trial *to, const merge_trial *from, randoms *r)
+{
+    *to = *from;
+    for (int n = 0; n < from->count; n++) {
+        copy_array(&to->outputs[n], &from->outputs[n], r);
+        copy_array(&to->lses[n], &from->lses[n], r);
+        copy_array(&to->grad_outputs[n], &from->grad_outputs[n], r);
+        copy_array(&to->grad_lses[n], &from->grad_lses[n], r);
+    }
+    copy_array(&to->out, &from->out, r);
+    copy_array(&to->lse, &from->lse, r);
+    copy_array(&to->grad_out, &from->grad_out, r);
+    copy_array(&to->grad_lse, &from->grad_lse, r);
 }
 
 static void discard(merge_trial *t)
@@ -161,10 +198,11 @@ static void check(const verdict *v, const array *a, const char *what, int n)
 
 START_TEST(merge_is_within_its_bounds)
 {
+    natten_dtype dtype = enter(_i);
     for (int p = 0; p < test_effort(PROBLEMS); p++) {
-        randoms r = {(uint64_t)(p + 1000 * _i)};
+        randoms r = {(uint64_t)(p + 1000 * (int)dtype)};
         static merge_trial t;
-        make(&t, (natten_dtype)_i, p % DISTRIBUTIONS, p % 2 == 1, &r);
+        make(&t, dtype, p % DISTRIBUTIONS, p % 2 == 1, &r);
         merge_inputs in = inputs_of(&t);
         verdict out, lse, grad_outputs[MOST_PARTIALS], grad_lses[MOST_PARTIALS];
         run_forward(&t);
@@ -217,6 +255,7 @@ static void check_slope(merge_trial *t, array *a, const array *grad, int64_t i)
 
 START_TEST(gradients_of_merge_are_its_slopes)
 {
+    performer_enter(&performers[_i]);
     for (int p = 0; p < test_effort(PROBLEMS); p++) {
         randoms r = {(uint64_t)(p + 50000)};
         static merge_trial t;
@@ -237,39 +276,88 @@ END_TEST
 
 /* ---- bits ---- */
 
+/* The results of both operations in compact arrays. */
+typedef struct results {
+    array out, lse, grad_output, grad_lse; /* gradients of the first partial */
+} results;
+
+static void keep(results *kept, merge_trial *t)
+{
+    const array *from[] = {&t->out, &t->lse, &t->grad_outputs[0], &t->grad_lses[0]};
+    array *to[] = {&kept->out, &kept->lse, &kept->grad_output, &kept->grad_lse};
+    run_forward(t);
+    run_backward(t);
+    for (int i = 0; i < 4; i++) {
+        array_make(to[i], from[i]->dtype, from[i]->tensor.ndim, from[i]->shape,
+                   ARRAY_COMPACT, NULL);
+        array_assign(to[i], from[i]);
+    }
+}
+
+static void compare(const results *kept, merge_trial *t)
+{
+    run_forward(t);
+    run_backward(t);
+    ck_assert_int_eq(array_difference(&kept->out, &t->out), -1);
+    ck_assert_int_eq(array_difference(&kept->lse, &t->lse), -1);
+    ck_assert_int_eq(array_difference(&kept->grad_output, &t->grad_outputs[0]), -1);
+    ck_assert_int_eq(array_difference(&kept->grad_lse, &t->grad_lses[0]), -1);
+}
+
+static void forget(results *kept)
+{
+    array_free(&kept->out);
+    array_free(&kept->lse);
+    array_free(&kept->grad_output);
+    array_free(&kept->grad_lse);
+}
+
 START_TEST(threads_do_not_change_merge)
 {
     randoms r = {77};
     static merge_trial t;
-    array out, lse;
-    make(&t, (natten_dtype)_i, PLAIN, false, &r);
-    array_make(&out, t.out.dtype, t.out.tensor.ndim, t.out.shape, ARRAY_COMPACT, NULL);
-    array_make(&lse, t.lse.dtype, t.lse.tensor.ndim, t.lse.shape, ARRAY_COMPACT, NULL);
+    results kept;
+    make(&t, enter(_i), PLAIN, false, &r);
     natten_set_num_threads(1);
-    run_forward(&t);
-    array_assign(&out, &t.out);
-    array_assign(&lse, &t.lse);
+    keep(&kept, &t);
     static const int32_t counts[] = {2, 3, 7};
     for (int n = 0; n < 3; n++) {
         natten_set_num_threads(counts[n]);
-        run_forward(&t);
-        ck_assert_int_eq(array_difference(&out, &t.out), -1);
-        ck_assert_int_eq(array_difference(&lse, &t.lse), -1);
+        compare(&kept, &t);
     }
     natten_set_num_threads(0);
-    array_free(&out);
-    array_free(&lse);
+    forget(&kept);
     discard(&t);
+}
+END_TEST
+
+/* Elements side by side are read by the vector, others one by one. */
+START_TEST(layout_does_not_change_merge)
+{
+    natten_dtype dtype = enter(_i);
+    for (uint64_t seed = 0; seed < 40; seed++) {
+        randoms r = {seed}, layouts = {seed};
+        static merge_trial t, other;
+        results kept;
+        make(&t, dtype, PLAIN, false, &r);
+        keep(&kept, &t);
+        copy(&other, &t, &layouts);
+        compare(&kept, &other);
+        forget(&kept);
+        discard(&other);
+        discard(&t);
+    }
 }
 END_TEST
 
 START_TEST(one_partial_is_left_as_it_is)
 {
+    natten_dtype dtype = enter(_i);
     randoms r = {5};
     static merge_trial t;
     do {
         discard(&t);
-        make(&t, (natten_dtype)_i, PLAIN, false, &r);
+        make(&t, dtype, PLAIN, false, &r);
     } while (t.count != 1);
     run_forward(&t);
     int64_t width = array_count(&t.out) / array_count(&t.lse);
@@ -284,11 +372,16 @@ END_TEST
 
 int main(void)
 {
+    /* The first is the reference, which merging has none of. */
+    variants = performers_on_host(performers) - 1;
+    memmove(performers, performers + 1, (size_t)variants * sizeof *performers);
+    int tests = NATTEN_DTYPES * variants;
     TCase *merging = tcase_create("merging");
-    tcase_add_loop_test(merging, merge_is_within_its_bounds, 0, NATTEN_DTYPES);
-    tcase_add_test(merging, gradients_of_merge_are_its_slopes);
-    tcase_add_loop_test(merging, threads_do_not_change_merge, 0, NATTEN_DTYPES);
-    tcase_add_loop_test(merging, one_partial_is_left_as_it_is, 0, NATTEN_DTYPES);
+    tcase_add_loop_test(merging, merge_is_within_its_bounds, 0, tests);
+    tcase_add_loop_test(merging, gradients_of_merge_are_its_slopes, 0, variants);
+    tcase_add_loop_test(merging, threads_do_not_change_merge, 0, tests);
+    tcase_add_loop_test(merging, layout_does_not_change_merge, 0, tests);
+    tcase_add_loop_test(merging, one_partial_is_left_as_it_is, 0, tests);
     Suite *suite = suite_create("merge");
     suite_add_tcase(suite, merging);
     return tap_run(suite);
