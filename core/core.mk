@@ -66,9 +66,13 @@ noinst_LTLIBRARIES += %D%/libnatten_core.la
 	%D%/reference/unfused.c \
 	%D%/cpu/cpu.c \
 	%D%/cpu/cpu.h \
+	%D%/cpu/cpu_job.c \
+	%D%/cpu/cpu_job.h \
 	%D%/cpu/cpu_merge.c \
 	%D%/cpu/cpu_pass.c \
 	%D%/cpu/cpu_pass.h \
+	%D%/cpu/cpu_share.c \
+	%D%/cpu/cpu_share.h \
 	%D%/cpu/cpu_tile.c \
 	%D%/cpu/cpu_tile.h \
 	%D%/plan/plan.c \

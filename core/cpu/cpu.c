@@ -1,53 +1,23 @@
 /* SPDX-License-Identifier: MIT
  *
- * The CPU backend's choose and run: which variant, which passes in which order, what
- * the workspace holds, and the scheduling of items.
- *
- *     workspace   delta | slices of sums | scratch of each thread
+ * The CPU backend's choose and run: choose says how large a job's workspace is, run
+ * schedules the items of its passes.
  *
  * Sums that many items add to (grad_bias, extra tokens) are made in slices: partial
  * sums, their number fixed by the problem, each of which gets its items one after
  * another.  A run of the scheduler gives every slice one item, so no two items of a run
  * share a sum, and the order within a slice is fixed: the bits don't depend on threads.
- * Slices take what one thread's scratch leaves of the memory that is promised per
- * thread (cpu_tile.h).        */
+ * Gradients of keys that items of GRAD_ALL add to: cpu_share.h. */
 #include "cpu/cpu.h"
 
 #include "base/parallel.h"
 #include "base/status.h"
-#include "cpu/cpu_pass.h"
+#include "cpu/cpu_job.h"
 #include "cpu/cpu_tile.h"
 
 #include <string.h>
 
-/* ---- what a task consists of ----------------------------------------------------- */
-
-enum { MOST_PASSES = 3, MOST_SLICES = 256, ALIGNMENT = 64 };
-
-/* Multiply-adds of an item of the unfused pair: a few milliseconds. */
-static const double unfused_work = 4e6;
-
-/* The fused passes of a task, or the steps of the unfused pair, and the workspace. */
-typedef struct job {
-    const natten_task *task;
-    const natten_cpu_kernels *kernels;
-    natten_cpu_pass pass[MOST_PASSES];
-    int passes, threads;
-    int64_t step_rows[NATTEN_CPU_STEPS], rows_per_item;
-    size_t delta_bytes, sums_bytes, scratch_bytes;
-    int64_t sums_at_a_time; /* of the extra tokens: batch items times heads */
-    char *sums, *scratch;
-    /* Of the run under way: */
-    const natten_cpu_pass *now;
-    natten_cpu_step step;
-    int64_t round, rounds, combos; /* of each slice; of each sum */
-    int64_t first_sum, first_extra;
-} job;
-
-static size_t up(size_t bytes)
-{
-    return (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
-}
+typedef natten_cpu_job job;
 
 static int64_t least(int64_t a, int64_t b)
 {
@@ -57,175 +27,6 @@ static int64_t least(int64_t a, int64_t b)
 static int64_t most(int64_t a, int64_t b)
 {
     return a > b ? a : b;
-}
-
-static bool has(const natten_task *task, natten_role role)
-{
-    return task->view[role].data;
-}
-
-static int64_t query_tokens(const natten_task *task)
-{
-    int64_t n = task->batch;
-    for (int a = 0; a < 3; a++)
-        n *= task->axis[a].query_count;
-    return n;
-}
-
-static int64_t bias_entries(const natten_task *task)
-{
-    int64_t n = 1;
-    for (int a = 0; a < 3; a++)
-        n *= 2 * (int64_t)task->axis[a].window - 1;
-    return n;
-}
-
-static natten_cpu_pass *add_pass(job *j, natten_cpu_kind kind, void *delta)
-{
-    natten_cpu_pass *p = &j->pass[j->passes++];
-    natten_cpu_pass_make(p, j->task, kind, j->kernels, delta);
-    if (p->layout.bytes > j->scratch_bytes)
-        j->scratch_bytes = up(p->layout.bytes);
-    return p;
-}
-
-/* What a thread's scratch leaves of the promise, in reals. */
-static int64_t spare(const job *j)
-{
-    size_t promise = natten_cpu_tile_promise(j->task);
-    return promise < j->scratch_bytes
-               ? 0
-               : (int64_t)((promise - j->scratch_bytes) / j->kernels->real_bytes);
-}
-
-static void need_sums(job *j, int64_t elements)
-{
-    size_t bytes = up((size_t)elements * j->kernels->real_bytes);
-    if (bytes > j->sums_bytes)
-        j->sums_bytes = bytes;
-}
-
-/* Slices of grad_bias: enough for many threads. Where there is no room for more than
- * one, it is grad_bias itself. */
-static void slice_bias(job *j, natten_cpu_pass *p)
-{
-    const natten_task *t = j->task;
-    p->slice_elements = bias_entries(t);
-    p->slices = least(least(p->combos, MOST_SLICES / t->heads),
-                      spare(j) / t->heads / p->slice_elements);
-    if (p->slices < 2) {
-        p->slices = 1;
-        p->sums.data = t->view[NATTEN_GRAD_BIAS].data;
-        return;
-    }
-    p->sums = (natten_view){.data = j->sums, .batch = p->slice_elements};
-    p->sums.head = p->slices * p->slice_elements;
-    p->sums.axis[2] = 1;
-    p->sums.axis[1] = 2 * (int64_t)p->axis[2].window - 1;
-    p->sums.axis[0] = p->sums.axis[1] * (2 * (int64_t)p->axis[1].window - 1);
-    need_sums(j, t->heads * p->sums.head);
-}
-
-/* Elements that the sums of an extra token take: cpu_extra.h. */
-static int64_t extra_elements(const job *j)
-{
-    return natten_cpu_padded(j->task->dim, j->kernels->lanes) +
-           natten_cpu_padded(j->task->dim_v, j->kernels->lanes);
-}
-
-/* Slices of the extra tokens' gradients, and how many tokens and sums have room at a
- * time. Their number must not depend on the batch, and so not on the tiles of the other
- * passes: an item has the same bits alone as in any batch. How many sums there are at a
- * time changes no bit. */
-static void slice_extras(job *j, natten_cpu_pass *p)
-{
-    const natten_task *t = j->task;
-    int64_t lanes = j->kernels->lanes, rows = extra_elements(j);
-    int64_t vectors = (t->extras + lanes - 1) / lanes;
-    int64_t sure = NATTEN_CPU_SUMS_BYTES / (int64_t)j->kernels->real_bytes;
-    int64_t room = most(1, least(sure, spare(j)) / (lanes * rows)); /* owner vectors */
-    p->extra_tokens = least(vectors, least(room, 4 * j->kernels->owners)) * lanes;
-    p->slice_elements = p->extra_tokens * rows;
-    p->slices = least(p->combos / t->batch, room * lanes / p->extra_tokens);
-    p->slices = most(1, least(p->slices, MOST_SLICES / t->heads_kv));
-    j->sums_at_a_time = most(
-        1, least(t->batch * t->heads_kv, spare(j) / p->slice_elements / p->slices));
-    need_sums(j, j->sums_at_a_time * p->slices * p->slice_elements);
-}
-
-/* A pass that counts for the scratch, wanted or not: what has room beside it, and so
- * the workspace, must not grow with what is not wanted, which natten_workspace_size()
- * is not told. */
-static natten_cpu_pass *add_if(job *j, bool wanted, natten_cpu_kind kind, void *delta)
-{
-    natten_cpu_pass *p = add_pass(j, kind, delta);
-    if (wanted)
-        return p;
-    j->passes--;
-    return NULL;
-}
-
-/* Delta is made by GRAD_QUERY, which therefore always comes first. */
-static void make_backward(job *j, char *workspace)
-{
-    const natten_task *t = j->task;
-    void *delta = workspace;
-    bool keys = has(t, NATTEN_GRAD_KEY) || has(t, NATTEN_GRAD_VALUE);
-    bool extras =
-        has(t, NATTEN_GRAD_ADDITIONAL_KEYS) || has(t, NATTEN_GRAD_ADDITIONAL_VALUES);
-    j->delta_bytes = up((size_t)(query_tokens(t) * t->heads) * j->kernels->real_bytes);
-    j->sums = workspace ? workspace + j->delta_bytes : NULL;
-    natten_cpu_pass *query = add_pass(j, NATTEN_CPU_GRAD_QUERY, delta), *extra = NULL;
-    query->only_delta = !query->wants[0] && !has(t, NATTEN_GRAD_BIAS);
-    add_if(j, keys, NATTEN_CPU_GRAD_KEY, delta);
-    if (t->extras > 0)
-        extra = add_if(j, extras, NATTEN_CPU_GRAD_EXTRA, delta);
-    if (has(t, NATTEN_GRAD_BIAS))
-        slice_bias(j, query);
-    if (extra)
-        slice_extras(j, extra);
-}
-
-static void make_unfused(job *j)
-{
-    const natten_task *t = j->task;
-    bool qk = t->operation == NATTEN_QK || t->operation == NATTEN_QK_BACKWARD;
-    bool back =
-        t->operation == NATTEN_QK_BACKWARD || t->operation == NATTEN_AV_BACKWARD;
-    int64_t keys = t->batch * t->heads_kv, dim = most(t->dim, t->dim_v);
-    int64_t line = 2 * (int64_t)t->axis[2].window - 1;
-    double volume = (double)(t->heads / t->heads_kv);
-    for (int a = 0; a < 3; a++) {
-        keys *= t->axis[a].key_count;
-        volume *= t->axis[a].window;
-    }
-    if (!back || has(t, qk ? NATTEN_GRAD_QUERY : NATTEN_GRAD_ATTN))
-        j->step_rows[NATTEN_CPU_STEP_QUERY] = query_tokens(t) * t->heads;
-    if (back && has(t, qk ? NATTEN_GRAD_KEY : NATTEN_GRAD_VALUE))
-        j->step_rows[NATTEN_CPU_STEP_KEY] = keys;
-    if (back && t->extras > 0 &&
-        has(t, qk ? NATTEN_GRAD_ADDITIONAL_KEYS : NATTEN_GRAD_ADDITIONAL_VALUES))
-        j->step_rows[NATTEN_CPU_STEP_EXTRA] = t->batch * t->extras * t->heads_kv;
-    if (back && qk && has(t, NATTEN_GRAD_BIAS))
-        j->step_rows[NATTEN_CPU_STEP_BIAS] = t->heads * bias_entries(t) / line;
-    j->rows_per_item = 1 + (int64_t)(unfused_work / (volume * (double)dim));
-    j->scratch_bytes = up((size_t)(3 * dim + line) * j->kernels->real_bytes);
-}
-
-/* Everything about the job but the threads; a workspace of NULL: for its size only. */
-static void make_job(job *j, const natten_task *task, natten_variant variant,
-                     char *workspace)
-{
-    *j = (job){.task = task,
-               .kernels = natten_cpu_pass_kernels(variant, task->accumulator)};
-    if (task->operation == NATTEN_FORWARD)
-        add_pass(j, NATTEN_CPU_FORWARD, NULL);
-    else if (task->operation == NATTEN_BACKWARD)
-        make_backward(j, workspace);
-    else
-        make_unfused(j);
-    if (workspace)
-        j->scratch = workspace + j->delta_bytes + j->sums_bytes;
 }
 
 /* ---- choose ---------------------------------------------------------------------- */
@@ -260,7 +61,7 @@ static natten_status choose(const natten_task *task, const natten_machine *machi
     if (task->batch == 0)
         return NATTEN_OK;
     job j;
-    make_job(&j, task, variant, NULL);
+    natten_cpu_job_make(&j, task, variant, NULL);
     choice->items = items_of(&j);
     choice->threads = (int32_t)most(1, least(machine->threads, choice->items));
     choice->workspace_bytes =
@@ -288,6 +89,36 @@ static void one_item(void *context, int64_t item, int thread)
     const natten_cpu_item at = {.head = item % j->now->heads,
                                 .combo = item / j->now->heads};
     j->kernels->walk(j->now, &at, scratch_of(j, thread));
+}
+
+static void one_item_of_run(void *context, int64_t item, int thread)
+{
+    const job *j = context;
+    const natten_cpu_item at = {.head = item % j->now->heads,
+                                .combo = item / j->now->heads};
+    if (natten_cpu_share_runs(j->now, &at, &j->share))
+        j->kernels->walk(j->now, &at, scratch_of(j, thread));
+}
+
+static void clear_plane(void *context, int64_t item, int thread)
+{
+    (void)thread;
+    const job *j = context;
+    natten_cpu_share_clear(j->now, item, (int64_t)j->kernels->real_bytes);
+}
+
+/* The runs of GRAD_ALL: a partner gets its shares in their order. */
+static natten_status run_all(job *j)
+{
+    const natten_cpu_pass *p = j->now;
+    NATTEN_TRY(natten_parallel_run(j->threads, j->task->batch * p->axis[0].key_count,
+                                   clear_plane, j));
+    j->share = (natten_cpu_share){0};
+    do {
+        NATTEN_TRY(
+            natten_parallel_run(j->threads, p->heads * p->combos, one_item_of_run, j));
+    } while (natten_cpu_share_next(p, &j->share));
+    return NATTEN_OK;
 }
 
 /* The next item of a slice; false if it has no more. `sum` counts heads, or batch items
@@ -402,7 +233,8 @@ static void merge_token(const job *j, int64_t sum, int64_t m)
     const natten_task *t = j->task;
     const natten_cpu_pass *p = j->now;
     int64_t lanes = j->kernels->lanes, k = m - j->first_extra, lane = k % lanes;
-    int64_t panel = (k - lane) * extra_elements(j), dims[2] = {t->dim, t->dim_v};
+    int64_t panel = (k - lane) * natten_cpu_job_extra_elements(j),
+            dims[2] = {t->dim, t->dim_v};
     for (int i = 0; i < 2; i++) {
         int64_t padded = natten_cpu_padded(dims[i], lanes);
         const natten_view *v = &p->result[i];
@@ -475,7 +307,7 @@ static natten_status run(const natten_plan *plan, void *workspace, void *stream)
     if (plan->task.batch == 0)
         return NATTEN_OK;
     job j;
-    make_job(&j, &plan->task, plan->choice.variant, workspace);
+    natten_cpu_job_make(&j, &plan->task, plan->choice.variant, workspace);
     j.threads = plan->choice.threads;
     if (j.passes == 0)
         return run_unfused(&j);
@@ -483,6 +315,8 @@ static natten_status run(const natten_plan *plan, void *workspace, void *stream)
         j.now = &j.pass[i];
         if (j.now->kind == NATTEN_CPU_GRAD_EXTRA)
             NATTEN_TRY(run_extras(&j));
+        else if (j.now->kind == NATTEN_CPU_GRAD_ALL)
+            NATTEN_TRY(run_all(&j));
         else if (j.now->sums.data)
             NATTEN_TRY(run_bias(&j));
         else

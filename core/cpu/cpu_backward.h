@@ -70,6 +70,43 @@ static void weigh(group *g)
         }
 }
 
+/* Add weights times own rows `which` to the sums of the partners listed. */
+static void scatter(group *g, real *const *weights, int which)
+{
+    const natten_cpu_pass *p = g->pass;
+    int64_t dim = p->other[which].dim, padded = natten_cpu_padded(dim, LANES);
+    int vectors = (int)(padded / LANES);
+    int parts = (vectors + GIVEN_COLUMNS - 1) / GIVEN_COLUMNS;
+    int step = (vectors + parts - 1) / parts;
+    real *sums = g->strips + g->strip->sums[which];
+    int lanes = 0;
+    scatter_block o = {.pitch = dim, .c_pitch = padded, .skew = g->run->skew};
+    for (int q = 0; q < g->nq; q++)
+        lanes = natten_max(lanes, g->own_run[q]->n);
+    for (int k = 0; k < g->ns; k++) {
+        const segment *s = &g->list[k];
+        find_reach(&g->reach, g->run, s, lanes);
+        o.owners = s->hi - s->lo;
+        for (int d = 0; d < vectors; d += step) {
+            scatter_kernel *kernel = scatter_table[natten_min(step, vectors - d) - 1];
+            o.c = sums + s->strip + s->x * padded + d * LANES;
+            for (int q = 0; q < o.owners; q++) {
+                o.w[q] = weights[s->lo + q] + (ptrdiff_t)s->slot[s->lo + q] * LANES;
+                o.rows[q] = g->own_rows[which][s->lo + q] + d * LANES;
+                o.lanes[q] = g->own_run[s->lo + q]->n;
+            }
+            for (int t = 0; t < g->reach.count; t += GIVEN) {
+                o.first = g->reach.first + t;
+                o.end = g->reach.end + t;
+                kernel(&o);
+                o.c += GIVEN * padded;
+                for (int q = 0; q < o.owners; q++)
+                    o.w[q] += GIVEN * LANES;
+            }
+        }
+    }
+}
+
 static void flush_backward(group *g)
 {
     const natten_cpu_pass *p = g->pass;
@@ -87,6 +124,9 @@ static void flush_backward(group *g)
         values(g, g->t, 0, g->c[0]);
     if (p->wants[1])
         values(g, g->s, 1, g->c[1]);
+    for (int i = 0; i < 2 && !g->in_extras; i++)
+        if (p->shared[i].data)
+            scatter(g, i == 0 ? g->t : g->s, i);
 }
 
 static void compute(group *g)

@@ -26,7 +26,7 @@ typedef struct group {
     natten_class axis[3];
     int lo[3], hi[3];  /* owners of the tile */
     int origin, width; /* partners of the strips along x */
-    cursor own[2], own_row[2], other[2], other_row[2], result[2];
+    cursor own[2], own_row[2], other[2], other_row[2], result[2], shared[2];
     cursor out, lse, grad_lse, delta; /* of queries as owners */
 
     real *strips, *extra_strips;
@@ -46,6 +46,8 @@ typedef struct group {
     bool stopped; /* by the cancel callback: the item is left undone */
     bool hollow;  /* some query has lse = -inf: no gradient comes from it */
     real *a[2][OWNERS], *s[OWNERS], *t[OWNERS], *c[2][OWNERS];
+    real *own_rows[2][OWNERS]; /* GRAD_ALL: the panels' tokens as [lane][head dim] */
+    reach reach;
     vec top[OWNERS], sum[OWNERS];
     segment *list;
 } group;
@@ -171,6 +173,44 @@ static void pack_strip(group *g, real *strip, int z, int y, int f)
         hollow_out(g, columns, form->pitch, rows, g->width);
 }
 
+/* GRAD_ALL: add what a slot of the strips has summed to the gradients of its row. */
+static void give_sums(group *g, int slot)
+{
+    const natten_cpu_pass *p = g->pass;
+    const tag *k = &g->tags[slot];
+    for (int i = 0; i < 2; i++) {
+        int64_t dim = p->other[i].dim, item = p->shared[i].item;
+        int64_t padded = natten_cpu_padded(dim, LANES);
+        if (!p->shared[i].data || k->z < 0)
+            continue;
+        const real *sum = g->strips + slot * p->strips.strip.elements;
+        sum += p->strips.strip.sums[i];
+        real factor = (real)p->shared_factor[i];
+        char *to = at(&g->shared[i], k->z, k->y, g->origin);
+        for (int x = 0; x < g->width; x++, to += g->shared[i].step[2], sum += padded) {
+            real *token = (real *)(void *)to;
+            int64_t d = 0;
+            for (; item == 1 && d + LANES <= dim; d += LANES)
+                v_store(token + d, v_add(v_load(token + d),
+                                         v_mul(v_all(factor), v_load(sum + d))));
+            for (; d < dim; d++)
+                token[d * item] += factor * sum[d];
+        }
+    }
+}
+
+static void clear_sums(group *g, int slot)
+{
+    const natten_cpu_strip *form = &g->pass->strips.strip;
+    real *strip = g->strips + slot * form->elements;
+    for (int i = 0; i < 2; i++)
+        if (g->pass->shared[i].data) {
+            int64_t padded = natten_cpu_padded(g->pass->other[i].dim, LANES);
+            memset(strip + form->sums[i], 0,
+                   (size_t)(padded * g->width) * sizeof(real));
+        }
+}
+
 /* The slot of a partner row, packed if it holds another one. */
 static int slot_of(group *g, int z, int y, int f)
 {
@@ -180,7 +220,9 @@ static int slot_of(group *g, int z, int y, int f)
     if (k->z != z || k->y != y || k->f != f) {
         if (g->ns > 0 && k->epoch == g->epoch)
             flush(g); /* the listed segments still need what lies there */
+        give_sums(g, slot);
         pack_strip(g, g->strips + slot * s->strip.elements, z, y, f);
+        clear_sums(g, slot);
         *k = (tag){z, y, f, g->epoch};
     }
     return slot;

@@ -34,6 +34,8 @@ typedef struct run {
     real count[LANES]; /* length, to be compared with in registers */
     int length[LANES];
     int shift[LANES]; /* begin of the window minus own position */
+    /* GRAD_ALL: from the weight of lane 0 for partner base + t to that of lane i. */
+    int skew[LANES];
 } run;
 
 /* Owners lo .. hi - 1 of the group see n partners from position x of a strip on. */

@@ -136,6 +136,8 @@ static void take_sides(natten_cpu_pass *p, const sides *s)
         p->other[i].as_rows = p->extra[i].as_rows = rows;
     }
     p->own[0].factor = p->task->scale;
+    for (int i = 0; i < 2; i++)
+        p->other[i].has_sums = p->kind == NATTEN_CPU_GRAD_ALL;
 }
 
 static void take_results(natten_cpu_pass *p, const int order[3])
@@ -143,6 +145,7 @@ static void take_results(natten_cpu_pass *p, const int order[3])
     static const natten_role roles[][2] = {
         [NATTEN_CPU_FORWARD] = {NATTEN_OUT, NATTEN_ROLES},
         [NATTEN_CPU_GRAD_QUERY] = {NATTEN_GRAD_QUERY, NATTEN_ROLES},
+        [NATTEN_CPU_GRAD_ALL] = {NATTEN_GRAD_QUERY, NATTEN_ROLES},
         [NATTEN_CPU_GRAD_KEY] = {NATTEN_GRAD_KEY, NATTEN_GRAD_VALUE},
         [NATTEN_CPU_GRAD_EXTRA] = {NATTEN_GRAD_ADDITIONAL_KEYS,
                                    NATTEN_GRAD_ADDITIONAL_VALUES},
@@ -180,6 +183,12 @@ void natten_cpu_pass_make(natten_cpu_pass *p, const natten_task *task,
     p->bias = walking(task, NATTEN_BIAS, order);
     p->sums = walking(task, NATTEN_GRAD_BIAS, order);
     p->sums.data = NULL; /* until cpu.c has found a place for them */
+    if (kind == NATTEN_CPU_GRAD_ALL) {
+        p->shared[0] = walking(task, NATTEN_GRAD_KEY, order);
+        p->shared[1] = walking(task, NATTEN_GRAD_VALUE, order);
+        p->shared_factor[0] = task->scale;
+        p->shared_factor[1] = 1;
+    }
     sides s = make_sides(p, order);
     take_sides(p, &s);
     take_results(p, order);

@@ -10,6 +10,7 @@
  *     GRAD_QUERY  query   key       q|-lse, g|-delta  k|1, v|1           grad q
  *     GRAD_KEY    key     query     k|1, v|1          q|-lse, g|-delta   grad k, grad v
  *     GRAD_EXTRA  extra   query     k|1, v|1          q|-lse, g|-delta   extras' grads
+ *     GRAD_ALL    query   key       q|-lse, g|-delta  k|1, v|1           grad q, k, v
  *
  * "|e" is one more row of the head dim, so that a product of panel and strip is a logit
  * minus lse, or dP minus delta.  Axes are in walking order: owners are grouped along
@@ -31,7 +32,8 @@ typedef enum natten_cpu_kind {
     NATTEN_CPU_FORWARD,
     NATTEN_CPU_GRAD_QUERY,
     NATTEN_CPU_GRAD_KEY,
-    NATTEN_CPU_GRAD_EXTRA
+    NATTEN_CPU_GRAD_EXTRA,
+    NATTEN_CPU_GRAD_ALL
 } natten_cpu_kind;
 
 /* A tensor that becomes panels or strips. */
@@ -44,12 +46,13 @@ typedef struct natten_cpu_operand {
     /* How a strip holds it: as columns [head dim][x] for logits, with the row at the
      * end, and as rows [x][head dim] for values. */
     bool as_columns, as_rows;
+    bool has_sums; /* a strip sums the gradient of its tokens, as rows */
 } natten_cpu_operand;
 
 /* Where the two operands of partners lie in a strip, in elements. */
 typedef struct natten_cpu_strip {
     int64_t pitch; /* of columns: from one row of the head dim to the next */
-    int64_t columns[2], rows[2], elements;
+    int64_t columns[2], rows[2], sums[2], elements;
 } natten_cpu_strip;
 
 /* The partners' strips that a thread keeps: a cache with direct mapping. The strip of
@@ -62,7 +65,8 @@ typedef struct natten_cpu_strips {
 
 /* Where things lie in a thread's scratch, in bytes. */
 typedef struct natten_cpu_layout {
-    size_t strips, tags, extra_strips, panels, scores, sums, runs, segments, bytes;
+    size_t strips, tags, extra_strips, panels, own_rows, scores, sums, runs, segments;
+    size_t bytes;
 } natten_cpu_layout;
 
 /* Where the online softmax of a row breaks: facts of the window, D and the variant
@@ -89,8 +93,14 @@ typedef struct natten_cpu_pass {
     natten_view out, lse, grad_lse, delta; /* delta: [b, z, y, x, h] in the workspace */
     natten_view result[2];
     double result_factor[2];
+    /* GRAD_ALL: the partners' gradients, which items add to. Items whose tiles differ
+     * by one along an axis may meet in a partner, so a run of the scheduler takes those
+     * of one parity; and of one query head of each group. */
+    natten_view shared[2];
+    double shared_factor[2];
     natten_view bias;
 
+    bool fits;      /* GRAD_ALL: there is a tile with room for its sums */
     int32_t owners; /* most owner vectors of a group */
     int32_t tile[3], tiles[3], classes[3];
     int64_t combos; /* batch, classes and tiles: items of one head */

@@ -116,6 +116,11 @@ static natten_cpu_strip make_strip(const natten_cpu_operand o[2], int64_t width,
         s.rows[i] = s.elements;
         s.elements += o[i].as_rows ? o[i].dim * width : 0;
     }
+    for (int i = 0; i < 2; i++) { /* partners go in pairs, the last perhaps with none */
+        s.sums[i] = s.elements;
+        s.elements +=
+            o[i].has_sums ? natten_cpu_padded(o[i].dim, k->lanes) * (width + 1) : 0;
+    }
     s.elements = up(s.elements, 64 / (int64_t)k->real_bytes);
     return s;
 }
@@ -190,6 +195,9 @@ static natten_cpu_layout make_layout(const natten_cpu_pass *p,
     l.strips = place(&l.bytes, slots * s->strip.elements * real);
     l.extra_strips = place(&l.bytes, p->extra_strip.elements * real);
     l.panels = place(&l.bytes, owners * (rows[0] + rows[1]) * vector);
+    if (p->kind == NATTEN_CPU_GRAD_ALL) /* the last row is read in whole vectors */
+        l.own_rows =
+            place(&l.bytes, owners * (p->own[0].dim + p->own[1].dim) * vector + vector);
     l.scores = place(&l.bytes, owners * scores * NATTEN_CPU_SLOTS * vector);
     l.sums = place(&l.bytes, owners * dims * vector);
     l.tags = place(&l.bytes, slots * 16);
@@ -252,7 +260,8 @@ static double cost_of(const natten_cpu_pass *p, const natten_cpu_kernels *k, kee
     double bytes = slots * (double)s->strip.elements * (double)k->real_bytes;
     double spill = bytes > CACHE_BYTES ? (bytes / CACHE_BYTES + 1) / 2 : 1;
     double loads = 1 + 0.3 * (k->owners - p->owners);
-    return 4 * packs_of(p, level) * spill + volume(p) * loads;
+    double pack = p->kind == NATTEN_CPU_GRAD_ALL ? 6 : 4;
+    return pack * packs_of(p, level) * spill + volume(p) * loads;
 }
 
 static bool is_short(const natten_cpu_pass *p, const natten_cpu_kernels *k)
@@ -266,7 +275,9 @@ static bool is_short(const natten_cpu_pass *p, const natten_cpu_kernels *k)
  * processors where there are few items, and a caller who waits to cancel. */
 static double waste_of(const natten_cpu_pass *p, const natten_cpu_kernels *k)
 {
-    double items = (double)p->task->batch * (double)p->heads;
+    /* The bits of GRAD_ALL depend on tiles, which must not depend on the batch. */
+    bool all = p->kind == NATTEN_CPU_GRAD_ALL;
+    double items = (double)(all ? 1 : p->task->batch) * (double)p->heads;
     for (int a = 0; a < 3; a++)
         items *=
             (double)(parts_of(owners_along(p, a), p->tile[a]) * classes_along(p, a));
@@ -305,15 +316,28 @@ static bool try_tile(natten_cpu_pass *p, const natten_cpu_kernels *k, keep level
     return true;
 }
 
+/* GRAD_ALL: so many owners along an axis that those of the next tile but one see none
+ * of the partners: half a window of them may have been shifted away from the border. */
+static int64_t least_tile(const natten_cpu_pass *p, int a)
+{
+    const natten_axis *x = &p->axis[a];
+    if (p->kind != NATTEN_CPU_GRAD_ALL)
+        return 1;
+    return least(owners_along(p, a),
+                 x->window + x->window / 2 + 2 * (int64_t)x->stride);
+}
+
 /* All tiles at one level of keeping: halves along the first axes, more and more vectors
  * along the last. */
 static void search(natten_cpu_pass *p, const natten_cpu_kernels *k, keep level,
                    size_t room, best_tile *best)
 {
     int64_t n[3] = {owners_along(p, 0), owners_along(p, 1), owners_along(p, 2)};
-    for (int64_t z = n[0]; z > 0; z = z > 1 ? (z + 1) / 2 : 0)
-        for (int64_t y = n[1]; y > 0; y = y > 1 ? (y + 1) / 2 : 0)
-            for (int64_t x = k->lanes; x < n[2] + k->lanes; x = longer(x, k->lanes)) {
+    int64_t low[3] = {least_tile(p, 0), least_tile(p, 1), least_tile(p, 2)};
+    for (int64_t z = n[0]; z >= low[0]; z = z > 1 ? (z + 1) / 2 : 0)
+        for (int64_t y = n[1]; y >= low[1]; y = y > 1 ? (y + 1) / 2 : 0)
+            for (int64_t x = up(low[2], k->lanes); x < n[2] + k->lanes;
+                 x = longer(x, k->lanes)) {
                 p->tile[0] = (int32_t)z;
                 p->tile[1] = (int32_t)y;
                 p->tile[2] = (int32_t)least(x, n[2]);
@@ -331,10 +355,12 @@ static void choose_tile(natten_cpu_pass *p, const natten_cpu_kernels *k)
     best_tile best = {.tile = {1, 1, (int32_t)least(k->lanes, owners_along(p, 2))},
                       .owners = 1,
                       .level = KEEP_CHUNK};
-    for (int level = 0; level < KEEPS; level++)
+    int levels = p->kind == NATTEN_CPU_GRAD_ALL ? KEEP_CHUNK : KEEPS;
+    for (int level = 0; level < levels; level++)
         for (p->owners = k->owners; p->owners > 0; p->owners--)
             if (!best.found || best.cost > good)
                 search(p, k, (keep)level, room, &best);
+    p->fits = p->kind != NATTEN_CPU_GRAD_ALL || best.found;
     p->owners = best.owners;
     for (int a = 0; a < 3; a++)
         p->tile[a] = best.tile[a];
@@ -376,6 +402,7 @@ static void choose_extras(natten_cpu_pass *p, const natten_cpu_kernels *k)
 
 void natten_cpu_tile_choose(natten_cpu_pass *p, const natten_cpu_kernels *k)
 {
+    p->fits = true;
     if (p->kind == NATTEN_CPU_GRAD_EXTRA) {
         cut_rows(p, k);
         return;

@@ -28,6 +28,8 @@
 
 #include "cpu/cpu_pack.h"
 
+#include "cpu/cpu_scatter.h"
+
 #include "cpu/cpu_group.h"
 
 #include "cpu/cpu_bias.h"

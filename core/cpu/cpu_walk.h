@@ -47,6 +47,7 @@ static void find_tensors(group *g)
         g->other[i] = make_cursor(g, &p->other[i].view, bytes, other, !keys);
         g->other_row[i] = make_cursor(g, &p->other[i].row, sizeof(real), other, !keys);
         g->result[i] = make_cursor(g, &p->result[i], bytes, g->head, keys);
+        g->shared[i] = make_cursor(g, &p->shared[i], bytes, other, !keys);
     }
     g->out = make_cursor(g, &p->out, bytes, g->head, false);
     g->lse = make_cursor(g, &p->lse, sizeof(real), g->head, false);
@@ -63,6 +64,7 @@ static void find_memory(group *g, char *scratch)
     real *panel = (real *)(void *)(scratch + l->panels);
     real *score = (real *)(void *)(scratch + l->scores);
     real *sum = (real *)(void *)(scratch + l->sums);
+    real *row = (real *)(void *)(scratch + l->own_rows);
     for (int q = 0; q < p->owners; q++) {
         g->a[0][q] = panel;
         g->a[1][q] = panel + rows[0] * LANES;
@@ -73,6 +75,9 @@ static void find_memory(group *g, char *scratch)
         g->c[0][q] = sum;
         g->c[1][q] = sum + natten_cpu_padded(p->other[0].dim, LANES) * LANES;
         sum = g->c[1][q] + natten_cpu_padded(p->other[1].dim, LANES) * LANES;
+        g->own_rows[0][q] = row;
+        g->own_rows[1][q] = row + p->own[0].dim * LANES;
+        row = g->own_rows[1][q] + p->own[1].dim * LANES;
     }
     g->strips = (real *)(void *)(scratch + l->strips);
     g->extra_strips = (real *)(void *)(scratch + l->extra_strips);
@@ -102,6 +107,7 @@ static run make_run(const group *g, int x)
         r.count[i] = (real)length;
         r.length[i] = length;
         r.shift[i] = s.begin - (x + i);
+        r.skew[i] = i - r.idx[i] * LANES;
         r.plain = r.plain && r.idx[i] == i;
         r.even = r.even && r.shift[i] == r.shift[0];
         r.most = natten_max(r.most, length);
@@ -114,6 +120,7 @@ static run make_run(const group *g, int x)
      * strip perhaps, into what else the scratch holds: nobody looks at their sums. */
     for (int i = r.n; i < LANES; i++) {
         r.idx[i] = r.plain ? i : r.idx[last];
+        r.skew[i] = i - r.idx[i] * LANES;
         r.count[i] = r.count[last];
         r.length[i] = r.length[last];
         r.shift[i] = r.shift[last];
@@ -181,7 +188,8 @@ static void pack_owner(group *g, int q)
                     o->dim,
                     dtype_of(g),
                     r->n};
-        pack(g->a[i][q], LANES, NULL, &t, (real)o->factor);
+        bool rows = p->kind == NATTEN_CPU_GRAD_ALL;
+        pack(g->a[i][q], LANES, rows ? g->own_rows[i][q] : NULL, &t, (real)o->factor);
         real *row = g->a[i][q] + o->dim * LANES;
         if (o->has_row)
             v_store(row, v_zero()); /* idle lanes */
@@ -189,9 +197,11 @@ static void pack_owner(group *g, int q)
                        o->row.data ? at(&g->own_row[i], g->z[q], g->y, r->x) : NULL,
                        g->own_row[i].step[2], r->n);
     }
-    if (p->kind == NATTEN_CPU_GRAD_QUERY) {
+    if (p->kind != NATTEN_CPU_FORWARD && !p->owner_is_key) {
+        real *rows[2] = {g->own_rows[0][q], g->own_rows[1][q]};
         make_delta(g, q);
-        hollow_out(g, (real *[]){g->a[0][q], g->a[1][q]}, LANES, NULL, r->n);
+        hollow_out(g, (real *[]){g->a[0][q], g->a[1][q]}, LANES,
+                   p->kind == NATTEN_CPU_GRAD_ALL ? rows : NULL, r->n);
     }
 }
 
@@ -226,6 +236,42 @@ static void prefetch_ahead(group *g, int z, int y, int r, int taken)
                     const char *row = at(&g->other[i], k, j, g->origin + x);
                     prefetch(&t, row + f * o->view.head * bytes, n);
                 }
+}
+
+/* Owners n of a row from x on, of the group's rows: what is read of them, and what is
+ * written. */
+static void prefetch_owners(const group *g, int z, int nz, int y, int x, int n)
+{
+    const natten_cpu_pass *p = g->pass;
+    for (int i = 0; i < 2; i++)
+        for (int k = z; k < z + nz; k++) {
+            tokens t = {.step = g->own[i].step[2],
+                        .item = p->own[i].view.item,
+                        .dim = p->own[i].dim,
+                        .dtype = dtype_of(g)};
+            if (g->own[i].data)
+                prefetch(&t, at(&g->own[i], k, y, x), n);
+            t.step = g->out.step[2];
+            if (i == 1 && p->kind != NATTEN_CPU_FORWARD && !p->owner_is_key)
+                prefetch(&t, at(&g->out, k, y, x), n);
+        }
+}
+
+/* The next group's owners. */
+static void prefetch_next(const group *g, int z, int nz, int y, int r)
+{
+    if (r == g->run_count) {
+        r = 0;
+        if (++y == g->hi[1]) {
+            y = g->lo[1];
+            z += nz;
+            nz = natten_min(g->pass->owners, g->hi[0] - z);
+        }
+    }
+    if (nz <= 0)
+        return;
+    int x = g->runs[r].x, most = nz == 1 ? LANES * g->pass->owners : LANES;
+    prefetch_owners(g, z, nz, y, x, natten_min(most, g->hi[2] - x));
 }
 
 static void begin_group(group *g)
@@ -340,6 +386,7 @@ static void walk(const natten_cpu_pass *p, const natten_cpu_item *item, void *sc
     g.hollow = false;
     g.stopped = false;
     g.extras_packed = false;
+    g.reach.run = NULL;
     if (!find_place(&g, item->combo))
         return;
     find_tensors(&g);
@@ -353,6 +400,7 @@ static void walk(const natten_cpu_pass *p, const natten_cpu_item *item, void *sc
                 begin_group(&g);
                 prefetch_ahead(&g, z, y, r, taken);
                 r += taken;
+                prefetch_next(&g, z, nz, y, r);
                 if (!p->only_delta) {
                     sweep_windows(&g);
                     sweep_extras(&g);
@@ -362,6 +410,8 @@ static void walk(const natten_cpu_pass *p, const natten_cpu_item *item, void *sc
                 finish_group(&g);
             }
     }
+    for (int i = p->strips.depth * p->strips.high * p->strips.fan - 1; i >= 0; i--)
+        give_sums(&g, i);
 }
 
 #endif

@@ -4,9 +4,10 @@
  * reach, judged like all others: softmax in several chunks, cut along each axis; strips
  * that don't hold all that a group sees; many extra tokens, in several slices; long
  * head dims; grouped heads. They pass through all of core/cpu/cpu.c,
- * core/cpu/cpu_pass.c, core/cpu/cpu_pass.h, core/cpu/cpu_walk.h, core/cpu/cpu_group.h,
- * core/cpu/cpu_kernel.h, core/cpu/cpu_bias.h, core/cpu/cpu_forward.h,
- * core/cpu/cpu_backward.h, core/cpu/cpu_extra.h and core/cpu/cpu_unfused.h. */
+ * core/cpu/cpu_job.c, core/cpu/cpu_pass.c, core/cpu/cpu_pass.h, core/cpu/cpu_walk.h,
+ * core/cpu/cpu_group.h, core/cpu/cpu_kernel.h, core/cpu/cpu_bias.h,
+ * core/cpu/cpu_forward.h, core/cpu/cpu_backward.h, core/cpu/cpu_scatter.h,
+ * core/cpu/cpu_share.c, core/cpu/cpu_extra.h and core/cpu/cpu_unfused.h. */
 #include "problem/problem_text.h"
 #include "support/judge.h"
 #include "support/performers.h"
@@ -28,6 +29,11 @@ static const char *const corners[] = {
     /* Strides that see a key from far more queries than a query sees keys. */
     "bwd fp32 b1 h2:1 d9 60x43 w20x21 s19x20 bias",
     "bwd fp32 b1 h2 d70 17x19x23 w5x5x5 s4x4x4",
+    /* Gradients of keys from several tiles along each axis, and heads of a group. */
+    "bwd fp32 b1 h1 d8 40x70 w3x3 dlse",
+    "bwd fp32 b2 h4:2 d5:17 150 w3 s2 m2",
+    "bwd fp64 b1 h2 d3 60x50 w4x5 s3x1 causal01",
+    "bwd fp32 b1 h2:1 d9:33 9x31x29 w2x3x2 e1x2x1",
     /* Grouped heads whose strips don't fit together. */
     "bwd fp32 b1 h16:2 d64 19x31 w7x9 dlse",
     "bwd bf16 b2 h8:1 d40:24 300 w101 m5",

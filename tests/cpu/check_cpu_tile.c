@@ -3,7 +3,7 @@
  * Tiles: every owner is in one; strips are as wide as what the tile sees, whatever the
  * axis; forward's strips hold all that a chunk lists; the breaks of the softmax are the
  * same in a part of a grid; scratch keeps its promise; a part of a grid makes no items
- * for classes that it has no owner of. */
+ * for classes that it has no owner of; tiles of one parity share no partner. */
 #include "cpu/cpu_tile.h"
 
 #include "support/random.h"
@@ -88,17 +88,43 @@ static void check_axis(const natten_cpu_pass *p, int a)
     }
 }
 
+/* Items of GRAD_ALL that run at a time are an even number of tiles apart. */
+static void check_parity(const natten_cpu_pass *p, int a)
+{
+    const natten_axis *x = &p->axis[a];
+    for (int residue = 0; residue < x->dilation; residue++) {
+        natten_class c = natten_axis_class(x, residue);
+        natten_span owners = owners_of(p, &c);
+        for (int lo = owners.begin; lo + 2 * p->tile[a] < owners.end;
+             lo += p->tile[a]) {
+            int end = seen_by(p, &c, lo + p->tile[a] - 1).end;
+            int begin = seen_by(p, &c, lo + 2 * p->tile[a]).begin;
+            ck_assert_msg(end <= begin, "%d after %d: L%d k%d s%d d%d c%d, tile %d",
+                          begin, end, x->length, x->window, x->stride, x->dilation,
+                          x->causal, p->tile[a]);
+        }
+    }
+}
+
 static void check_task(const natten_task *task)
 {
     for (natten_variant v = 0; v < NATTEN_VARIANTS; v++) {
         const natten_cpu_kernels *k = natten_cpu_pass_kernels(v, task->accumulator);
         if (!k)
             continue;
-        for (int kind = NATTEN_CPU_FORWARD; kind <= NATTEN_CPU_GRAD_KEY; kind++) {
+        static const natten_cpu_kind kinds[] = {
+            NATTEN_CPU_FORWARD, NATTEN_CPU_GRAD_QUERY, NATTEN_CPU_GRAD_KEY,
+            NATTEN_CPU_GRAD_ALL};
+        for (int n = 0; n < 4; n++) {
             natten_cpu_pass p;
-            natten_cpu_pass_make(&p, task, (natten_cpu_kind)kind, k, NULL);
-            for (int a = 0; a < 3; a++)
+            natten_cpu_pass_make(&p, task, kinds[n], k, NULL);
+            if (!p.fits)
+                continue;
+            for (int a = 0; a < 3; a++) {
                 check_axis(&p, a);
+                if (p.kind == NATTEN_CPU_GRAD_ALL)
+                    check_parity(&p, a);
+            }
             ck_assert(natten_cpu_tile_work(&p, k) >= 1);
             ck_assert_int_ge(p.strips.strip.pitch, p.strips.width + k->lanes - 1);
             ck_assert_uint_le(p.layout.bytes, natten_cpu_tile_promise(task));

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * A call's job: which variant, which passes in which order, what the workspace holds.
+ *
+ *     workspace   delta | slices of sums | scratch of each thread
+ *
+ * Slices take what one thread's scratch leaves of the memory that is promised per
+ * thread (cpu_tile.h). */
+#ifndef NATTEN_CPU_JOB_H
+#define NATTEN_CPU_JOB_H
+
+#include "cpu/cpu_pass.h"
+#include "cpu/cpu_share.h"
+
+enum { NATTEN_CPU_PASSES = 4 };
+
+/* The fused passes of a task, or the steps of the unfused pair, and the workspace. */
+typedef struct natten_cpu_job {
+    const natten_task *task;
+    const natten_cpu_kernels *kernels;
+    natten_cpu_pass pass[NATTEN_CPU_PASSES];
+    int passes, threads;
+    int64_t step_rows[NATTEN_CPU_STEPS], rows_per_item;
+    size_t delta_bytes, sums_bytes, scratch_bytes;
+    int64_t sums_at_a_time; /* of the extra tokens: batch items times heads */
+    char *sums, *scratch;
+    /* Of the run under way: */
+    const natten_cpu_pass *now;
+    natten_cpu_step step;
+    int64_t round, rounds, combos; /* of each slice; of each sum */
+    natten_cpu_share share;        /* of GRAD_ALL */
+    int64_t first_sum, first_extra;
+} natten_cpu_job;
+
+/* Everything about the job but the threads; a workspace of NULL: for its size only. */
+void natten_cpu_job_make(natten_cpu_job *job, const natten_task *task,
+                         natten_variant variant, char *workspace);
+
+/* Elements that the sums of an extra token take: cpu_extra.h. */
+int64_t natten_cpu_job_extra_elements(const natten_cpu_job *job);
+
+#endif
