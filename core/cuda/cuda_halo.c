@@ -262,6 +262,27 @@ natten_task natten_cuda_halo_task(const natten_task *task)
     return t;
 }
 
+/* Do the strides of a tensor fit 32 bits, in bytes and times the dilation? */
+static bool is_near(const natten_task *task, const natten_view *view)
+{
+    int64_t most = INT32_MAX / 8; /* elements have 4 bytes at most */
+    for (int a = 1; a < 3; a++)
+        if (view->axis[a] > most / task->axis[a].dilation ||
+            view->axis[a] < -most / task->axis[a].dilation)
+            return false;
+    return view->head <= most && view->head >= -most;
+}
+
+static bool all_near(const natten_task *task)
+{
+    natten_view delta = {.axis = {0, task->heads * task->axis[2].query_count}};
+    for (natten_role role = 0; role < NATTEN_ROLES; role++)
+        if (task->view[role].data && !is_near(task, &task->view[role]))
+            return false;
+    return task->heads <= INT32_MAX / natten_max(1, task->axis[2].query_count) &&
+           is_near(task, &delta);
+}
+
 /* Features that only level a has. */
 static bool is_simple(const natten_task *task, const natten_gpu *gpu)
 {
@@ -277,7 +298,7 @@ static bool is_simple(const natten_task *task, const natten_gpu *gpu)
 bool natten_cuda_halo_plan(const natten_task *task, const natten_gpu *gpu,
                            natten_cuda_halo_pass pass, natten_cuda_halo_fit *fit)
 {
-    if (!is_simple(task, gpu))
+    if (!is_simple(task, gpu) || !all_near(task))
         return false;
     search s = {.task = task, .pass = pass};
     int64_t widest = task->dim > task->dim_v ? task->dim : task->dim_v;
@@ -288,7 +309,8 @@ bool natten_cuda_halo_plan(const natten_task *task, const natten_gpu *gpu,
     bool is_large = gpu->arch == 80 || (gpu->arch >= 90 && gpu->arch < 120);
     s.blocks = alone ? 1 : 2;
     s.room = alone && is_large ? NATTEN_CUDA_SHARED_LARGE : NATTEN_CUDA_SHARED_BYTES;
-    s.units = (int32_t)(task->batch * (of_keys(&s) ? task->heads_kv : task->heads));
+    int64_t row_heads = of_keys(&s) ? task->heads_kv : task->heads;
+    s.units = (int32_t)(task->batch * row_heads);
     int64_t entries = task->view[NATTEN_BIAS].data != NULL;
     for (int a = 0; a < 3; a++) {
         const natten_axis *axis = &task->axis[a];
@@ -307,6 +329,8 @@ bool natten_cuda_halo_plan(const natten_task *task, const natten_gpu *gpu,
     if (s.best.clocks == 0)
         return false;
     *fit = s.best;
+    fit->halo.group = (int32_t)(task->heads / task->heads_kv);
+    fit->halo.heads_inverse = UINT32_MAX / (uint32_t)row_heads;
     share_out(&s, fit, gpu->processors);
     return true;
 }

@@ -19,16 +19,18 @@ enum { NATTEN_CUDA_SLICE = NATTEN_CUDA_WARP * NATTEN_CUDA_STRIP };
 /* How the halo kernels cut a task (device/halo_tile.cuh has the words); the axes are
  * planes, rows and columns.  Places in shared memory are bytes. */
 typedef struct natten_cuda_halo {
-    int32_t sub[3];    /* tokens of a subtile: 16 in all */
-    int32_t warps[3];  /* subtiles of a tile */
-    int32_t units;     /* batch items and heads that a block does at once */
-    int32_t tiles[3];  /* of a class */
-    int32_t rows;      /* of a slice */
-    int32_t pitch;     /* from one row of a slice to the next, in tokens */
-    int32_t pairs;     /* of groups, that a warp's table has room for */
-    int32_t positions; /* of tiles, those of all classes */
-    int32_t replicas;  /* blocks of a position, that share out batch and heads */
-    int32_t box_bytes; /* a slice of one tensor */
+    int32_t sub[3];         /* tokens of a subtile: 16 in all */
+    int32_t warps[3];       /* subtiles of a tile */
+    int32_t units;          /* batch items and heads that a block does at once */
+    int32_t tiles[3];       /* of a class */
+    int32_t rows;           /* of a slice */
+    int32_t pitch;          /* from one row of a slice to the next, in tokens */
+    int32_t pairs;          /* of groups, that a warp's table has room for */
+    int32_t positions;      /* of tiles, those of all classes */
+    int32_t replicas;       /* blocks of a position, that share out batch and heads */
+    int32_t group;          /* heads of queries that share one of keys */
+    uint32_t heads_inverse; /* 2^32 / heads of the rows, rounded down */
+    int32_t box_bytes;      /* a slice of one tensor */
     int32_t stats_at, bias_at, unit_bytes; /* of one unit of a slice */
     int32_t rows_at, row_bytes;            /* rows of a warp */
     int32_t info_at, tables_at, columns_at;
@@ -46,9 +48,10 @@ enum { NATTEN_CUDA_SUBTILE = 16 };
 /* What is known of a block's halo, of a subtile's token and of a warp: in shared
  * memory. */
 typedef struct natten_cuda_halo_box {
-    int32_t partner[3]; /* the first: along the axes of its tensor */
-    int32_t count[3];   /* planes, rows, columns */
-    int32_t slices;     /* of a plane */
+    int32_t partner[3];     /* the first: along the axes of its tensor */
+    int32_t count[3];       /* planes, rows, columns */
+    int32_t slices;         /* of a plane */
+    uint32_t width_inverse; /* 2^32 / columns, rounded down */
 } natten_cuda_halo_box;
 
 typedef struct natten_cuda_halo_row {

@@ -64,12 +64,11 @@ template <class T, int dims, bool biased> class HaloGradQuery {
         tile.copy_rows(0, NATTEN_QUERY, unit);
         tile.copy_rows(1, NATTEN_GRAD_OUT, unit);
         const natten_task &task = fresh(tile.job).task;
-        int32_t u = natten_min(unit, tile.all_units() - 1);
-        int32_t batch = u / tile.row_heads(), head = u - batch * tile.row_heads();
+        int32_t head,
+            batch = tile.batch_of(natten_min(unit, tile.all_units() - 1), head);
         const int32_t(&at)[3] = tile.info()->row[tile.lane % 16].at;
-        const float *lse = row_at<float>(task.view[NATTEN_LSE], batch, head, at);
-        const float *delta = static_cast<const float *>(tile.job.delta) +
-                             query_number(task, batch, head, at);
+        const float *lse = near_row<float>(task.view[NATTEN_LSE], batch, head, at);
+        const float *delta = near_delta(fresh(tile.job), batch, head, at);
         copy4(tile.own_rows(2) + (uint32_t)tile.lane * 4, tile.lane < 16 ? lse : delta);
     }
     __device__ void copy_step(int stage, const HaloStep &step) const
@@ -103,9 +102,10 @@ template <class T, int dims, bool biased> class HaloGradQuery {
             Biases<biased> bias(tile, stage, step, first + p);
 #pragma unroll
             for (int g = 0; g < 2; g++) {
-                float s[4] = {}, dp[4] = {-delta[0], -delta[0], -delta[1], -delta[1]};
+                float s[4], dp[4];
                 dot<T, dims>(s, query, keys + place_of(word, g));
-                dot<T, dims>(dp, grad, values + place_of(word, g));
+                dot<T, dims>(dp, grad, values + place_of(word, g), -delta[0],
+                             -delta[1]);
 #pragma unroll
                 for (int e = 0; e < 4; e++) {
                     float b = biased ? bias.at(g, e) : 0;
@@ -122,7 +122,7 @@ template <class T, int dims, bool biased> class HaloGradQuery {
 
     __device__ void end(int32_t unit)
     {
-        int32_t batch = unit / tile.row_heads(), head = unit - batch * tile.row_heads();
+        int32_t head, batch = tile.batch_of(unit, head);
         float factor[2] = {scale, scale};
         bool found =
             store_rows<T, dims>(tile, NATTEN_GRAD_QUERY, sum, factor, batch, head);
@@ -195,7 +195,7 @@ class HaloGradTokens {
             for (int g = 0; g < 2; g++) {
                 float2 left = stats[g == 0 ? token.x : token.z];
                 float2 right = stats[g == 0 ? token.y : token.w];
-                float s[4] = {}, dp[4] = {};
+                float s[4], dp[4];
                 dot<T, dims>(s, key, queries + place_of(word, g));
                 if (of_keys)
                     dot<T, dims>(dp, value, grads + place_of(word, g));
@@ -223,7 +223,7 @@ class HaloGradTokens {
 
     __device__ void end(int32_t unit)
     {
-        int32_t batch = unit / tile.row_heads(), head = unit - batch * tile.row_heads();
+        int32_t head, batch = tile.batch_of(unit, head);
         float factor[2] = {scale, scale}, one[2] = {1, 1};
         bool found = false;
         if (of_keys && tile.job.task.view[NATTEN_GRAD_KEY].data != nullptr)

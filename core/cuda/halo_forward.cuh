@@ -4,12 +4,14 @@
  * (device/halo_tile.cuh), in products of 16-bit matrices with sums in fp32.
  *
  *     registers   the queries' rows; their sums of values, a row of 4 lanes; of each
- * row a reference, near the largest logit, and the sum of weights a round     `at_once`
- * pairs of groups: S = Q K^T, masked; P = exp2(S c - reference) in 16 bits; sums += P V
+ *                 row a reference, near the largest logit, and the sum of weights
+ *     a round     some pairs of groups: S = Q K^T, masked; P = exp2(S c - reference) in
+ *                 16 bits; sums += P V
  *
- * The reference of a row moves only when a logit is more than `slack` above it, so
- * there is hardly ever anything to rescale; weights are then at most 2^slack, which
- * fp16 can hold.
+ * bf16 has the exponents of fp32, so any logit that the row sees does as the reference;
+ * the first pair's largest is taken.  A row whose sum of weights shows that its logits
+ * are further from it than 2^60 is computed anew, as below.  fp16 holds 2^16 at most:
+ * there the reference moves whenever a logit is more than `slack` above it.
  *
  * Products touch every key of the box with every row, so what is not finite leaks as
  * 0 * NaN to rows that do not see it, but never unnoticed: such a row's results are not
@@ -68,46 +70,34 @@ template <class T, int dims, bool biased> class HaloForward {
     __device__ void take(int stage, const HaloStep &step, int32_t first, int32_t pairs,
                          uint32_t keep)
     {
-        uint32_t keys = tile.stage(stage);
-        const uint32_t *table = tile.table() + first * NATTEN_CUDA_WARP;
-        for (int32_t p = 0; p < pairs; p += at_once) {
-            float s[at_once][2][4];
-            uint32_t word[at_once];
-#pragma unroll
-            for (int i = 0; i < at_once; i++) {
-                word[i] = 0;
-                for (int g = 0; g < 2; g++)
-                    for (int e = 0; e < 4; e++)
-                        s[i][g][e] = -INFINITY;
-                if (p + i < pairs) {
-                    word[i] = table[(p + i) * NATTEN_CUDA_WARP] & keep;
-                    score(s[i], word[i], keys, stage, step, first + p + i);
-                }
-            }
-            raise_reference(s);
-#pragma unroll
-            for (int i = 0; i < at_once; i++)
-                if (p + i < pairs)
-                    add(s[i], word[i], keys + (uint32_t)tile.job.halo.box_bytes);
+        int32_t last = first + pairs;
+        for (; first + at_once <= last; first += at_once)
+            round<at_once>(stage, step, first, keep);
+        if (at_once > 2 && first + 2 <= last) {
+            round<2>(stage, step, first, keep);
+            first += 2;
         }
+        if (first < last)
+            round<1>(stage, step, first, keep);
     }
 
     __device__ void end(int32_t unit)
     {
         const natten_view &lse = fresh(tile.job).task.view[NATTEN_LSE];
-        int32_t batch = unit / tile.row_heads(), head = unit - batch * tile.row_heads();
+        int32_t head, batch = tile.batch_of(unit, head);
         float inverse[2];
         for (int i = 0; i < 2; i++) {
             weights[i] = quad_sum(weights[i]);
-            /* No weight, or not a number: NaN, which is seen below. */
-            inverse[i] = weights[i] > 0 ? __fdividef(1, weights[i]) : NAN;
+            /* NaN is seen below. */
+            bool good = weights[i] > least_weight && weights[i] < 1 / least_weight;
+            inverse[i] = good ? __fdividef(1, weights[i]) : NAN;
         }
         bool found = store_rows<T, dims>(tile, NATTEN_OUT, sum, inverse, batch, head);
         trouble = trouble || found;
         for (int i = 0; i < 2 && lse.data != nullptr; i++) {
             int r = tile.lane / 4 + 8 * i;
             if (tile.lane % 4 == 0 && (tile.info()->exists >> r & 1))
-                *row_at<float>(lse, batch, head, tile.info()->row[r].at) =
+                *near_row<float>(lse, batch, head, tile.info()->row[r].at) =
                     (reference[i] + log2f(weights[i])) * log_2;
         }
         reset();
@@ -123,15 +113,17 @@ template <class T, int dims, bool biased> class HaloForward {
 
   private:
     static constexpr int at_once = dims == 32 ? 4 : 2;
-    static constexpr float slack = 8, unseen = -1e30f;
+    static constexpr bool any_reference = is_bfloat16<T>;
+    static constexpr float slack = 8, unseen = -1e30f, least_weight = 0x1p-60f;
 
     float factor; /* that makes S logits; with a bias, those to base e */
-    bool negative, trouble = false;
+    bool negative, trouble = false, settled;
     Rows<dims> rows;
     float reference[2], weights[2], sum[dims / 8][4];
 
     __device__ void reset()
     {
+        settled = false;
         for (int i = 0; i < 2; i++)
             reference[i] = unseen, weights[i] = 0;
         for (int j = 0; j < dims / 8; j++)
@@ -144,37 +136,81 @@ template <class T, int dims, bool biased> class HaloForward {
         return biased ? log2_e : factor;
     }
 
+    template <int n>
+    __device__ void round(int stage, const HaloStep &step, int32_t pair, uint32_t keep)
+    {
+        uint32_t keys = tile.stage(stage), word[n];
+        float s[n][2][4];
+#pragma unroll
+        for (int i = 0; i < n; i++) {
+            word[i] = tile.table()[(pair + i) * NATTEN_CUDA_WARP] & keep;
+            score(s[i], word[i], keys, stage, step, pair + i);
+        }
+        if (!any_reference)
+            raise_reference(s);
+#pragma unroll
+        for (int i = 0; i < n && any_reference; i++)
+            if (!settled)
+                settle(s[i]);
+#pragma unroll
+        for (int i = 0; i < n; i++)
+            add(s[i], word[i], keys + (uint32_t)tile.job.halo.box_bytes);
+    }
+
     __device__ void score(float (&s)[2][4], uint32_t word, uint32_t keys, int stage,
                           const HaloStep &step, int32_t pair)
     {
         Biases<biased> bias(tile, stage, step, pair);
 #pragma unroll
         for (int g = 0; g < 2; g++) {
-            for (int e = 0; e < 4; e++)
-                s[g][e] = 0;
             dot<T, dims>(s[g], rows, keys + place_of(word, g));
 #pragma unroll
             for (int e = 0; e < 4; e++) {
-                bool seen = sees(word, g, e);
                 if (biased)
                     s[g][e] = fmaf(s[g][e], factor, bias.at(g, e));
-                s[g][e] = seen ? s[g][e] : -INFINITY;
+                s[g][e] = sees(word, g, e) ? s[g][e] : -INFINITY;
             }
         }
     }
 
-    /* A NaN is above nothing, and shows later. */
-    __device__ void raise_reference(const float (&s)[at_once][2][4])
+    /* The largest exponent of each row, among this lane's partners. */
+    template <int n>
+    __device__ void largest(const float (&s)[n][2][4], float (&top)[2]) const
     {
-        float top[2] = {-INFINITY, -INFINITY};
+        top[0] = top[1] = -INFINITY;
 #pragma unroll
-        for (int i = 0; i < at_once; i++)
+        for (int i = 0; i < n; i++)
 #pragma unroll
             for (int g = 0; g < 2; g++)
 #pragma unroll
                 for (int e = 0; e < 4; e++)
                     top[e / 2] = fmaxf(top[e / 2], s[i][g][e]);
         top[0] *= exponent(), top[1] *= exponent();
+    }
+
+    /* Give a reference to rows that have none and see something now.  All sums of such
+     * a row are 0. */
+    __device__ void settle(const float (&s)[2][4])
+    {
+        float top[2];
+        largest<1>(reinterpret_cast<const float(&)[1][2][4]>(s), top);
+        bool open = false;
+#pragma unroll
+        for (int i = 0; i < 2; i++) {
+            top[i] = quad_max(top[i]);
+            reference[i] =
+                reference[i] == unseen ? fmaxf(top[i], unseen) : reference[i];
+            bool exists = tile.info()->exists >> (tile.lane / 4 + 8 * i) & 1;
+            open = open || (exists && reference[i] == unseen);
+        }
+        settled = !__any_sync(all_lanes, open);
+    }
+
+    /* A NaN is above nothing, and shows later. */
+    template <int n> __device__ void raise_reference(const float (&s)[n][2][4])
+    {
+        float top[2];
+        largest(s, top);
         if (!__any_sync(all_lanes,
                         top[0] > reference[0] + slack || top[1] > reference[1] + slack))
             return;

@@ -26,15 +26,20 @@ template <int dims> struct Rows {
     }
 };
 
-/* c += rows times the transposed partners of a group, whose rows begin at `partner`. */
+/* c = rows times the transposed partners of a group, whose rows begin at `partner`,
+ * plus a number for each of rows r and r + 8. */
 template <class T, int dims>
-__device__ inline void dot(float (&c)[4], const Rows<dims> &rows, uint32_t partner)
+__device__ inline void dot(float (&c)[4], const Rows<dims> &rows, uint32_t partner,
+                           float upper = 0, float lower = 0)
 {
 #pragma unroll
     for (int k = 0; k < dims / 32; k++) {
         uint32_t b[4];
         load_matrices(b, partner ^ (k * 64));
-        multiply<T>(c, rows.a[2 * k], b[0], b[1]);
+        if (k == 0)
+            multiply<T>(c, rows.a[0], b[0], b[1], upper, upper, lower, lower);
+        else
+            multiply<T>(c, rows.a[2 * k], b[0], b[1]);
         multiply<T>(c, rows.a[2 * k + 1], b[2], b[3]);
     }
 }
@@ -74,26 +79,25 @@ __device__ inline bool store_rows(const Tile &tile, natten_role role,
                                   const float (&sum)[dims / 8][4],
                                   const float (&factor)[2], int32_t batch, int32_t head)
 {
-    constexpr uint32_t one = is_bfloat16<T> ? 0x00800080u : 0x04000400u;
     const natten_cuda_job &now = fresh(tile.job);
     const natten_view &view = now.task.view[role];
     Source<T> shape(now, role);
-    uint32_t not_finite = 0;
+    bool finite = true;
 #pragma unroll
     for (int i = 0; i < 2; i++) {
+        float zero = 0; /* what is not finite, times 0, is NaN */
         int r = tile.lane / 4 + 8 * i;
         bool exists = (tile.info()->exists >> r & 1) != 0;
-        T *row = row_at<T>(view, batch, head, tile.info()->row[r].at);
+        T *row = near_row<T>(view, batch, head, tile.info()->row[r].at);
 #pragma unroll
         for (int k = 0; k < dims / 32; k++) {
             uint32_t word[4];
 #pragma unroll
             for (int j = 0; j < 4; j++) {
-                word[j] = pack<T>(sum[4 * k + j][2 * i] * factor[i],
-                                  sum[4 * k + j][2 * i + 1] * factor[i]);
-                /* An exponent of all ones, and one more, reaches the sign. */
-                if (exists)
-                    not_finite |= ((word[j] & 0x7fff7fffu) + one) & 0x80008000u;
+                float left = sum[4 * k + j][2 * i] * factor[i];
+                float right = sum[4 * k + j][2 * i + 1] * factor[i];
+                zero = fmaf(left, 0, fmaf(right, 0, zero));
+                word[j] = pack<T>(left, right);
             }
             quad_transpose(word);
             int32_t from = 32 * k + tile.lane % 4 * 8;
@@ -111,8 +115,9 @@ __device__ inline bool store_rows(const Tile &tile, natten_role role,
                     reinterpret_cast<uint16_t *>(row)[(from + e) * view.item] =
                         element[e];
         }
+        finite = finite && (!exists || zero == 0);
     }
-    return not_finite != 0;
+    return !finite;
 }
 
 /* Is an element of the row not finite?  The same answer in all lanes of a group. */

@@ -51,19 +51,59 @@ __device__ inline const natten_cuda_job &fresh(const natten_cuda_job &job)
         reinterpret_cast<const char *>(&job) + zero);
 }
 
-/* k / divisor for k < 2^16, without dividing. */
+/* Quotients without dividing.  The inverse is rounded down, so the product is too small
+ * by one at most, whatever the number. */
 struct Divider {
     uint32_t divisor, inverse;
 
     __device__ explicit Divider(int32_t by)
-        : divisor((uint32_t)by), inverse(0xffffffffu / (uint32_t)by + 1)
+        : divisor((uint32_t)by), inverse(0xffffffffu / (uint32_t)by)
     {
+    }
+    __device__ Divider(int32_t by, uint32_t inverse_)
+        : divisor((uint32_t)by), inverse(inverse_)
+    {
+    }
+    /* k / divisor; `rest` is what is left. */
+    __device__ int32_t operator()(int32_t k, int32_t &rest) const
+    {
+        uint32_t q = __umulhi((uint32_t)k, inverse), r = (uint32_t)k - q * divisor;
+        bool more = r >= divisor;
+        rest = (int32_t)(more ? r - divisor : r);
+        return (int32_t)(more ? q + 1 : q);
     }
     __device__ int32_t operator()(int32_t k) const
     {
-        return divisor == 1 ? k : (int32_t)__umulhi((uint32_t)k, inverse);
+        int32_t rest;
+        return (*this)(k, rest);
     }
 };
+
+/* A row of a tensor, whose strides of heads, rows and columns the planner has seen to
+ * fit 32 bits in bytes, times the dilation too: a product is one instruction then. */
+template <class T>
+__device__ inline T *near_row(const natten_view &view, int32_t batch, int32_t head,
+                              const int32_t (&at)[3])
+{
+    int64_t offset = batch * view.batch + at[0] * view.axis[0];
+    offset += (int64_t)head * (int32_t)view.head;
+    offset += (int64_t)at[1] * (int32_t)view.axis[1];
+    offset += (int64_t)at[2] * (int32_t)view.axis[2];
+    return static_cast<T *>(view.data) + offset;
+}
+
+/* The same of delta. */
+__device__ inline const float *near_delta(const natten_cuda_job &job, int32_t batch,
+                                          int32_t head, const int32_t (&at)[3])
+{
+    const natten_axis *axis = job.task.axis;
+    int32_t column = (int32_t)job.task.heads, row = column * axis[2].query_count;
+    int64_t plane = (int64_t)row * axis[1].query_count;
+    int64_t offset = ((int64_t)batch * axis[0].query_count + at[0]) * plane + head;
+    offset += (int64_t)at[1] * row;
+    offset += (int64_t)at[2] * column;
+    return static_cast<const float *>(job.delta) + offset;
+}
 
 /* One axis of a block's tile, in positions of its class. */
 template <Side side> struct HaloAxis {
@@ -213,9 +253,13 @@ template <class T, int dims, Side side> class HaloTile {
     }
     __device__ int32_t group() const
     {
-        return side == Side::queries
-                   ? 1
-                   : (int32_t)job.task.heads / (int32_t)job.task.heads_kv;
+        return side == Side::queries ? 1 : job.halo.group;
+    }
+
+    /* Batch item of a unit of rows, and its head. */
+    __device__ int32_t batch_of(int32_t unit_, int32_t &head) const
+    {
+        return Divider(row_heads(), job.halo.heads_inverse)(unit_, head);
     }
 
     /* Find the block's place; false if no row of its tile exists. */
@@ -262,12 +306,11 @@ template <class T, int dims, Side side> class HaloTile {
     {
         const natten_cuda_job &now = fresh(job);
         Source<T> source(now, role);
-        int32_t u = natten_min(unit_, all_units() - 1);
-        int32_t batch = u / row_heads(), head = u - batch * row_heads();
+        int32_t head, batch = batch_of(natten_min(unit_, all_units() - 1), head);
         const natten_cuda_halo_warp *w = info();
         for (int i = lane; i < subtile * chunks; i += NATTEN_CUDA_WARP) {
             int r = i / chunks, chunk = i % chunks;
-            const T *row = row_at<const T>(*source.view, batch, head, w->row[r].at);
+            const T *row = near_row<const T>(*source.view, batch, head, w->row[r].at);
             source.copy(own_rows(n) + permute(r, chunk), row, chunk);
         }
     }
@@ -285,10 +328,8 @@ template <class T, int dims, Side side> class HaloTile {
     __device__ void unit_of(const HaloStep &s, int i, int32_t &batch,
                             int32_t &head) const
     {
-        int32_t u = natten_min(s.first_unit + i, all_units() - 1);
-        int32_t each = (int32_t)job.task.heads / (int32_t)job.task.heads_kv;
-        batch = u / row_heads();
-        head = u - batch * row_heads();
+        int32_t each = job.halo.group;
+        batch = batch_of(natten_min(s.first_unit + i, all_units() - 1), head);
         if (each > 1)
             head = side == Side::queries ? head / each : head * each + s.head;
     }
@@ -305,16 +346,9 @@ template <class T, int dims, Side side> class HaloTile {
         for (int a = 0; a < 3; a++)
             at[a] = halo()->partner[a] + step[a] * job.task.axis[a].dilation;
     }
-    /* For each partner of the slice and each of `each` things of it. */
-    template <class Do>
-    __device__ void for_each(const HaloStep &s, int each, const Do &act) const
+    __device__ int32_t slice_tokens(const HaloStep &s) const
     {
-        int32_t width = halo()->count[2], all = slice_rows(s.slice) * width * each;
-        Divider by(width);
-        for (int32_t i = threadIdx.x; i < all; i += NATTEN_CUDA_THREADS) {
-            int32_t token = i / each, y = by(token), x = token - y * width;
-            act(y, x, i % each);
-        }
+        return slice_rows(s.slice) * halo()->count[2];
     }
     __device__ void open_warp(const HaloAxis<side> (&axis)[3]);
     __device__ void make_table(const HaloAxis<side> (&axis)[3],
@@ -322,35 +356,96 @@ template <class T, int dims, Side side> class HaloTile {
                                natten_span column_seen);
 };
 
+/* A thread's tokens of a slice: one of every `each`, row by row.  Addresses move along
+ * with it, in bytes, instead of being worked out for every token. */
+template <int each> struct HaloWalk {
+    int32_t y, x, place; /* token of the slice, and its number in shared memory */
+    int32_t width, step_y, step_x, step_place, wrap_place;
+
+    __device__ HaloWalk(const natten_cuda_halo_box &box, int32_t pitch, int32_t first)
+        : width(box.count[2])
+    {
+        Divider by(width, box.width_inverse);
+        y = by(first, x);
+        step_y = by(each, step_x);
+        place = y * pitch + x;
+        step_place = step_y * pitch + step_x;
+        wrap_place = pitch - width;
+    }
+    /* What lies `row` bytes apart from row to row and `column` from column to column.
+     */
+    struct Along {
+        const char *at;
+        int64_t step, wrap;
+    };
+    __device__ Along along(const void *corner, int32_t row, int32_t column) const
+    {
+        int64_t here = (int64_t)y * row + (int64_t)x * column;
+        return {static_cast<const char *>(corner) + here,
+                (int64_t)step_y * row + (int64_t)step_x * column,
+                row - (int64_t)width * column};
+    }
+    __device__ void next(Along &a, Along &b)
+    {
+        x += step_x;
+        place += step_place;
+        a.at += a.step, b.at += b.step;
+        if (x >= width) {
+            x -= width;
+            place += wrap_place;
+            a.at += a.wrap, b.at += b.wrap;
+        }
+    }
+};
+
 template <class T, int dims, Side side>
 __device__ inline void HaloTile<T, dims, side>::copy_slice(int n, const HaloStep &s,
                                                            natten_role left_role,
                                                            natten_role right_role) const
 {
+    constexpr int each = NATTEN_CUDA_THREADS / chunks;
     const natten_cuda_job &now = fresh(job);
     const natten_cuda_halo &h = now.halo;
-    const natten_axis *rows = &now.task.axis[1];
-    const natten_axis *columns_ = &now.task.axis[2];
+    const int32_t rows = now.task.axis[1].dilation,
+                  columns_ = now.task.axis[2].dilation;
     Source<T> left(now, left_role), right(now, right_role);
-    int64_t left_y = left.view->axis[1] * rows->dilation;
-    int64_t left_x = left.view->axis[2] * columns_->dilation;
-    int64_t right_y = right.view->axis[1] * rows->dilation;
-    int64_t right_x = right.view->axis[2] * columns_->dilation;
+    bool both = left.vector && right.vector;
+    int32_t chunk = threadIdx.x % chunks, first = threadIdx.x / chunks;
+    int32_t all = slice_tokens(s), from = chunk * strip;
     int32_t at[3];
     slice_at(s, at);
     for (int i = 0; i < h.units; i++) {
         int32_t batch, head;
         unit_of(s, i, batch, head);
-        const T *l = row_at<const T>(*left.view, batch, head, at);
-        const T *r = row_at<const T>(*right.view, batch, head, at);
         uint32_t to =
             shared_address(halo_shared) + (uint32_t)((n * h.units + i) * h.unit_bytes);
-        for_each(s, chunks, [&](int32_t y, int32_t x, int chunk) {
-            uint32_t place = to + permute(y * h.pitch + x, chunk);
-            left.copy(place, l + (y * left_y + x * left_x), chunk);
-            right.copy(place + (uint32_t)h.box_bytes, r + (y * right_y + x * right_x),
+        HaloWalk<each> walk(*halo(), h.pitch, first);
+        constexpr int32_t size = sizeof(T);
+        auto l = walk.along(near_row<const T>(*left.view, batch, head, at),
+                            (int32_t)left.view->axis[1] * rows * size,
+                            (int32_t)left.view->axis[2] * columns_ * size);
+        auto r = walk.along(near_row<const T>(*right.view, batch, head, at),
+                            (int32_t)right.view->axis[1] * rows * size,
+                            (int32_t)right.view->axis[2] * columns_ * size);
+        if (both) {
+            bool in_left = from < left.count, in_right = from < right.count;
+            l.at += in_left ? from * size : 0;
+            r.at += in_right ? from * size : 0;
+            for (int32_t k = first; k < all; k += each) {
+                uint32_t place = to + permute(walk.place, chunk);
+                copy16(place, l.at, in_left);
+                copy16(place + (uint32_t)h.box_bytes, r.at, in_right);
+                walk.next(l, r);
+            }
+            continue;
+        }
+        for (int32_t k = first; k < all; k += each) {
+            uint32_t place = to + permute(walk.place, chunk);
+            left.copy(place, reinterpret_cast<const T *>(l.at), chunk);
+            right.copy(place + (uint32_t)h.box_bytes, reinterpret_cast<const T *>(r.at),
                        chunk);
-        });
+            walk.next(l, r);
+        }
     }
 }
 
@@ -358,27 +453,33 @@ template <class T, int dims, Side side>
 __device__ inline void HaloTile<T, dims, side>::copy_stats(int n,
                                                            const HaloStep &s) const
 {
+    constexpr int each = NATTEN_CUDA_THREADS, size = sizeof(float);
     const natten_cuda_job &now = fresh(job);
     const natten_cuda_halo &h = now.halo;
     const natten_task &task = now.task;
     const natten_view &lse = task.view[NATTEN_LSE];
-    int32_t at[3], dilation[3];
+    const int32_t rows = task.axis[1].dilation, columns_ = task.axis[2].dilation;
+    int32_t column = (int32_t)task.heads * size,
+            row = column * task.axis[2].query_count;
+    int32_t at[3], all = slice_tokens(s);
     slice_at(s, at);
-    for (int i = 0; i < 3; i++)
-        dilation[i] = task.axis[i].dilation;
     for (int i = 0; i < h.units; i++) {
         int32_t batch, head;
         unit_of(s, i, batch, head);
         uint32_t to = shared_address(halo_shared) +
                       (uint32_t)((n * h.units + i) * h.unit_bytes + h.stats_at);
-        for_each(s, 1, [&](int32_t y, int32_t x, int) {
-            int32_t query[3] = {at[0], at[1] + y * dilation[1],
-                                at[2] + x * dilation[2]};
-            uint32_t place = to + (uint32_t)(y * h.pitch + x) * 8;
-            copy4(place, row_at<float>(lse, batch, head, query));
-            copy4(place + 4, static_cast<const float *>(now.delta) +
-                                 query_number(task, batch, head, query));
-        });
+        HaloWalk<each> walk(*halo(), h.pitch, threadIdx.x);
+        auto l = walk.along(near_row<const float>(lse, batch, head, at),
+                            (int32_t)lse.axis[1] * rows * size,
+                            (int32_t)lse.axis[2] * columns_ * size);
+        auto d =
+            walk.along(near_delta(now, batch, head, at), row * rows, column * columns_);
+        for (int32_t k = threadIdx.x; k < all; k += each) {
+            uint32_t place = to + (uint32_t)walk.place * 8;
+            copy4(place, l.at);
+            copy4(place + 4, d.at);
+            walk.next(l, d);
+        }
     }
 }
 
@@ -390,22 +491,25 @@ __device__ inline void HaloTile<T, dims, side>::copy_bias(int n,
     const natten_cuda_halo &h = now.halo;
     const natten_task &task = now.task;
     const natten_view &bias = task.view[NATTEN_BIAS];
+    const int32_t height = 2 * task.axis[1].window - 1,
+                  width = 2 * task.axis[2].window - 1;
+    bool compact = bias.axis[2] == 1 && bias.axis[1] == width &&
+                   bias.axis[0] == (int64_t)width * height;
     for (int i = 0; i < h.units; i++) {
         int32_t batch, head;
         unit_of(s, i, batch, head);
         if (side == Side::queries) /* the query's own head, not that of its key */
-            head = natten_min(s.first_unit + i, all_units() - 1) - batch * row_heads();
+            batch_of(natten_min(s.first_unit + i, all_units() - 1), head);
         uint32_t to = shared_address(halo_shared) +
                       (uint32_t)((n * h.units + i) * h.unit_bytes + h.bias_at);
+        const float *first = static_cast<const float *>(bias.data) + head * bias.head;
         for (int32_t e = threadIdx.x; e < (int32_t)now.entries;
              e += NATTEN_CUDA_THREADS) {
-            int32_t at[3], rest = e;
-            for (int j = 2; j >= 0; j--) {
-                int32_t size = 2 * task.axis[j].window - 1;
-                at[j] = rest % size;
-                rest /= size;
-            }
-            copy4(to + (uint32_t)e * 4, row_at<float>(bias, 0, head, at));
+            int64_t offset = e;
+            if (!compact)
+                offset = e / width / height * bias.axis[0] +
+                         e / width % height * bias.axis[1] + e % width * bias.axis[2];
+            copy4(to + (uint32_t)e * 4, first + offset);
         }
     }
 }
@@ -437,6 +541,7 @@ __device__ inline bool HaloTile<T, dims, side>::open()
      * it, in which every row finds that out. */
     for (int i = 0; i < 3 && !meets; i++)
         box.count[i] = 0;
+    box.width_inverse = Divider(natten_max(1, box.count[2])).inverse;
     box.slices = natten_max(1, (box.count[1] + h.rows - 1) / h.rows);
     if (threadIdx.x == 0)
         *halo() = box;
