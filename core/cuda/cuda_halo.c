@@ -17,11 +17,13 @@ enum { MAX_PAIRS = 64, MAX_ENTRIES = 4096, MAX_UNITS = 1 << 30 };
 /* Tiles are chosen for a GPU of this size, so that bits are the same on all. */
 enum { PROCESSORS = 132, MAX_FILLS = 6 };
 
-/* Clocks of a multiprocessor, as counted: a pair of groups and a warp for
- * each 32 numbers of a row; bytes from the second-level cache; a step and its barrier;
- * finding a block's place. */
-static const double pair_clocks[3] = {22, 30, 40}; /* by pass */
-static const double bytes_per_clock = 32, step_clocks = 300, open_clocks = 6000;
+/* Clocks of a multiprocessor, from instructions counted on an H100 at 2.6 a clock: a
+ * pair of groups, and for each 32 numbers of a row; a warp's rows of a unit; bytes from
+ * the second-level cache; a step with its barrier; finding a block's place. */
+static const double pair_clocks[3] = {26, 36, 44}; /* by pass */
+static const double wide_clocks[3] = {10, 16, 24};
+static const double unit_clocks[3] = {200, 200, 250};
+static const double bytes_per_clock = 24, step_clocks = 1000, open_clocks = 6000;
 
 static int32_t smaller(int32_t a, int32_t b)
 {
@@ -97,9 +99,10 @@ typedef struct search {
     int32_t dims, units; /* of the whole task */
     int32_t rows[3];     /* of the longest class */
     int32_t reach[3][POWERS];
-    int32_t entries; /* of bias; 0: there is none */
-    int32_t room;    /* bytes of shared memory of a block */
-    int32_t blocks;  /* that a multiprocessor holds at once */
+    int64_t steps[2]; /* from row to row and column to column, in bytes, at most */
+    int32_t entries;  /* of bias; 0: there is none */
+    int32_t room;     /* bytes of shared memory of a block */
+    int32_t blocks;   /* that a multiprocessor holds at once */
     natten_cuda_halo_fit best;
 } search;
 
@@ -133,6 +136,9 @@ static bool lay_out(const search *s, const shape *p, int32_t rows,
         touched = smaller(slices, divide_up(box[1] - 1, rows) + 1);
     int64_t bytes = (int64_t)rows * h->pitch * row_bytes;
     int64_t pairs = ((int64_t)box[1] * box[2] + 15) / 16 + touched - 1;
+    /* Offsets in a slice have 32 bits. */
+    if (s->steps[0] > INT32_MAX / 2 / rows || s->steps[1] > INT32_MAX / 2 / h->pitch)
+        return false;
     if (slices > NATTEN_CUDA_SLICES || bytes > SLICE_BYTES || pairs > MAX_PAIRS)
         return false;
     static const int32_t own[] = {1, 2, 2}; /* tensors of a warp's rows, by pass */
@@ -155,8 +161,11 @@ static bool lay_out(const search *s, const shape *p, int32_t rows,
         return false;
     /* What it costs: of a tile and all its units at once. */
     double wide = s->dims / 32.0, planes = halo[0], steps = planes * slices;
-    double work =
-        NATTEN_CUDA_WARPS * (double)box[0] * h->pairs * wide * pair_clocks[s->pass];
+    /* A barrier ends each step, so it takes as long as its busiest warp, which has all
+     * of a slice that a box can have. */
+    double busiest = steps * divide_up(smaller(box[1], rows) * box[2], 16);
+    double pair = pair_clocks[s->pass] + wide * wide_clocks[s->pass];
+    double work = NATTEN_CUDA_WARPS * (busiest * pair + unit_clocks[s->pass]);
     double copies = (double)h->units * halo[0] * halo[1] * halo[2] * row_bytes * 2;
     fit->slots = (double)h->positions * (NATTEN_CUDA_WARPS / h->units) * box[0] *
                  h->pairs * 16 * NATTEN_CUDA_SUBTILE;
@@ -262,25 +271,27 @@ natten_task natten_cuda_halo_task(const natten_task *task)
     return t;
 }
 
-/* Do the strides of a tensor fit 32 bits, in bytes and times the dilation? */
-static bool is_near(const natten_task *task, const natten_view *view)
+/* Bytes from row to row and from column to column of a class, the most of all tensors
+ * and delta; INT64_MAX when that is too much to tell. */
+static void count_steps(const natten_task *task, int64_t steps[2])
 {
-    int64_t most = INT32_MAX / 8; /* elements have 4 bytes at most */
-    for (int a = 1; a < 3; a++)
-        if (view->axis[a] > most / task->axis[a].dilation ||
-            view->axis[a] < -most / task->axis[a].dilation)
-            return false;
-    return view->head <= most && view->head >= -most;
-}
-
-static bool all_near(const natten_task *task)
-{
-    natten_view delta = {.axis = {0, task->heads * task->axis[2].query_count}};
-    for (natten_role role = 0; role < NATTEN_ROLES; role++)
-        if (task->view[role].data && !is_near(task, &task->view[role]))
-            return false;
-    return task->heads <= INT32_MAX / natten_max(1, task->axis[2].query_count) &&
-           is_near(task, &delta);
+    const int64_t column = task->heads;
+    const natten_view delta = {.axis = {0, column * task->axis[2].query_count, column}};
+    for (int a = 0; a < 2; a++) {
+        steps[a] = 0;
+        for (int role = 0; role <= NATTEN_ROLES; role++) {
+            const natten_view *view = role == NATTEN_ROLES ? &delta : &task->view[role];
+            int64_t step = view->axis[1 + a];
+            if (role != NATTEN_ROLES && !view->data)
+                continue;
+            bool overflows =
+                __builtin_mul_overflow(step < 0 ? -step : step,
+                                       (int64_t)4 * task->axis[1 + a].dilation, &step);
+            steps[a] = overflows || step > steps[a] ? step : steps[a];
+            if (overflows)
+                steps[a] = INT64_MAX;
+        }
+    }
 }
 
 /* Features that only level a has. */
@@ -298,7 +309,7 @@ static bool is_simple(const natten_task *task, const natten_gpu *gpu)
 bool natten_cuda_halo_plan(const natten_task *task, const natten_gpu *gpu,
                            natten_cuda_halo_pass pass, natten_cuda_halo_fit *fit)
 {
-    if (!is_simple(task, gpu) || !all_near(task))
+    if (!is_simple(task, gpu))
         return false;
     search s = {.task = task, .pass = pass};
     int64_t widest = task->dim > task->dim_v ? task->dim : task->dim_v;
@@ -308,7 +319,10 @@ bool natten_cuda_halo_plan(const natten_task *task, const natten_gpu *gpu,
     bool alone = s.dims > (of_keys(&s) ? 32 : 64);
     bool is_large = gpu->arch == 80 || (gpu->arch >= 90 && gpu->arch < 120);
     s.blocks = alone ? 1 : 2;
-    s.room = alone && is_large ? NATTEN_CUDA_SHARED_LARGE : NATTEN_CUDA_SHARED_BYTES;
+    bool is_half = gpu->arch >= 90 && gpu->arch < 120;
+    s.room = alone && is_large ? NATTEN_CUDA_SHARED_LARGE
+             : is_half         ? NATTEN_CUDA_SHARED_HALF
+                               : NATTEN_CUDA_SHARED_BYTES;
     int64_t row_heads = of_keys(&s) ? task->heads_kv : task->heads;
     s.units = (int32_t)(task->batch * row_heads);
     int64_t entries = task->view[NATTEN_BIAS].data != NULL;
@@ -323,6 +337,7 @@ bool natten_cuda_halo_plan(const natten_task *task, const natten_gpu *gpu,
             s.reach[a][power] = reach(axis, of_keys(&s), 1 << power);
     }
     s.entries = (int32_t)entries;
+    count_steps(task, s.steps);
     try_all(&s, false);
     if (s.best.clocks == 0) /* so few tokens that all shapes have too much room */
         try_all(&s, true);

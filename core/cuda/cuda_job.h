@@ -36,26 +36,40 @@ typedef struct natten_cuda_halo {
     int32_t info_at, tables_at, columns_at;
 } natten_cuda_halo;
 
-/* Shared memory of a block: what every GPU from sm_80 on has; Hopper has it twice. */
-enum { NATTEN_CUDA_SHARED_BYTES = 99 * 1024 };
-/* What those of data centres have. */
-enum { NATTEN_CUDA_SHARED_LARGE = 163 * 1024 };
+/* Shared memory of a block: what every GPU from sm_80 on has; half of what Hopper and
+ * Blackwell have for two blocks; what those of data centres have for one. */
+enum {
+    NATTEN_CUDA_SHARED_BYTES = 99 * 1024,
+    NATTEN_CUDA_SHARED_HALF = 112 * 1024,
+    NATTEN_CUDA_SHARED_LARGE = 163 * 1024
+};
 /* Most slices of a plane. */
 enum { NATTEN_CUDA_SLICES = 16 };
 /* Tokens of a subtile: the rows of a product. */
 enum { NATTEN_CUDA_SUBTILE = 16 };
 
+/* Tensors of partners and of rows that a pass reads or writes, at most. */
+enum { NATTEN_CUDA_PARTNERS = 4, NATTEN_CUDA_ROWS = 5 };
+
 /* What is known of a block's halo, of a subtile's token and of a warp: in shared
  * memory. */
-typedef struct natten_cuda_halo_box {
+typedef struct natten_cuda_halo_place {
     int32_t partner[3];     /* the first: along the axes of its tensor */
     int32_t count[3];       /* planes, rows, columns */
     int32_t slices;         /* of a plane */
     uint32_t width_inverse; /* 2^32 / columns, rounded down */
+} natten_cuda_halo_place;
+
+typedef struct natten_cuda_halo_box {
+    natten_cuda_halo_place place;
+    /* Where slices begin, of two steps; where units of rows do, of three in turn. */
+    char *partner_base[2][NATTEN_CUDA_WARPS][NATTEN_CUDA_PARTNERS];
+    char *row_base[3][NATTEN_CUDA_WARPS][NATTEN_CUDA_ROWS];
 } natten_cuda_halo_box;
 
 typedef struct natten_cuda_halo_row {
-    int32_t at[3];                  /* along the tensor's axes */
+    int64_t offset[NATTEN_CUDA_ROWS]; /* from where its unit begins, in bytes */
+    int32_t at[3];                    /* along the tensor's axes */
     int32_t plane_begin, plane_end; /* partners, counted from the halo's first plane */
     int32_t bias;                   /* entry of bias of the box's first partner */
 } natten_cuda_halo_row;

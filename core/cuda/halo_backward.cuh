@@ -59,17 +59,26 @@ template <class T, int dims, bool biased> class HaloGradQuery {
         clear(sum);
     }
 
-    __device__ void copy_rows(int32_t unit) const
+    static constexpr int row_tensors = 5, partner_tensors = 2;
+    __device__ static natten_role row_role(int n)
     {
-        tile.copy_rows(0, NATTEN_QUERY, unit);
-        tile.copy_rows(1, NATTEN_GRAD_OUT, unit);
-        const natten_task &task = fresh(tile.job).task;
-        int32_t head,
-            batch = tile.batch_of(natten_min(unit, tile.all_units() - 1), head);
-        const int32_t(&at)[3] = tile.info()->row[tile.lane % 16].at;
-        const float *lse = near_row<float>(task.view[NATTEN_LSE], batch, head, at);
-        const float *delta = near_delta(fresh(tile.job), batch, head, at);
-        copy4(tile.own_rows(2) + (uint32_t)tile.lane * 4, tile.lane < 16 ? lse : delta);
+        return n == 0   ? NATTEN_QUERY
+               : n == 1 ? NATTEN_GRAD_OUT
+               : n == 2 ? NATTEN_LSE
+               : n == 3 ? delta_role
+                        : NATTEN_GRAD_QUERY;
+    }
+    __device__ static natten_role partner_role(int n)
+    {
+        return n == 0 ? NATTEN_KEY : NATTEN_VALUE;
+    }
+
+    __device__ void copy_rows(int turn) const
+    {
+        tile.copy_rows(0, NATTEN_QUERY, turn);
+        tile.copy_rows(1, NATTEN_GRAD_OUT, turn);
+        copy4(tile.own_rows(2) + (uint32_t)tile.lane * 4,
+              tile.row_at(2 + tile.lane / 16, turn, tile.lane % 16));
     }
     __device__ void copy_step(int stage, const HaloStep &step) const
     {
@@ -120,12 +129,10 @@ template <class T, int dims, bool biased> class HaloGradQuery {
         }
     }
 
-    __device__ void end(int32_t unit)
+    __device__ void end()
     {
-        int32_t head, batch = tile.batch_of(unit, head);
         float factor[2] = {scale, scale};
-        bool found =
-            store_rows<T, dims>(tile, NATTEN_GRAD_QUERY, sum, factor, batch, head);
+        bool found = store_rows<T, dims>(tile, NATTEN_GRAD_QUERY, sum, factor, 4);
         trouble = trouble || found;
         clear(sum);
     }
@@ -158,11 +165,27 @@ class HaloGradTokens {
         clear(value_sum);
     }
 
-    __device__ void copy_rows(int32_t unit) const
+    static constexpr int row_tensors = 4, partner_tensors = 4;
+    __device__ static natten_role row_role(int n)
     {
-        tile.copy_rows(0, NATTEN_KEY, unit);
+        return n == 0   ? NATTEN_KEY
+               : n == 1 ? NATTEN_VALUE
+               : n == 2 ? NATTEN_GRAD_KEY
+                        : NATTEN_GRAD_VALUE;
+    }
+    __device__ static natten_role partner_role(int n)
+    {
+        return n == 0   ? NATTEN_QUERY
+               : n == 1 ? NATTEN_GRAD_OUT
+               : n == 2 ? NATTEN_LSE
+                        : delta_role;
+    }
+
+    __device__ void copy_rows(int turn) const
+    {
+        tile.copy_rows(0, NATTEN_KEY, turn);
         if (of_keys)
-            tile.copy_rows(1, NATTEN_VALUE, unit);
+            tile.copy_rows(1, NATTEN_VALUE, turn);
     }
     __device__ void copy_step(int stage, const HaloStep &step) const
     {
@@ -221,18 +244,15 @@ class HaloGradTokens {
         }
     }
 
-    __device__ void end(int32_t unit)
+    __device__ void end()
     {
-        int32_t head, batch = tile.batch_of(unit, head);
         float factor[2] = {scale, scale}, one[2] = {1, 1};
         bool found = false;
         if (of_keys && tile.job.task.view[NATTEN_GRAD_KEY].data != nullptr)
-            found = store_rows<T, dims>(tile, NATTEN_GRAD_KEY, key_sum, factor, batch,
-                                        head);
+            found = store_rows<T, dims>(tile, NATTEN_GRAD_KEY, key_sum, factor, 2);
         trouble = trouble || found;
         if (of_values && tile.job.task.view[NATTEN_GRAD_VALUE].data != nullptr)
-            found = store_rows<T, dims>(tile, NATTEN_GRAD_VALUE, value_sum, one, batch,
-                                        head);
+            found = store_rows<T, dims>(tile, NATTEN_GRAD_VALUE, value_sum, one, 3);
         trouble = trouble || found;
         clear(key_sum);
         clear(value_sum);

@@ -45,9 +45,19 @@ template <class T, int dims, bool biased> class HaloForward {
         reset();
     }
 
-    __device__ void copy_rows(int32_t unit) const
+    static constexpr int row_tensors = 3, partner_tensors = 2;
+    __device__ static natten_role row_role(int n)
     {
-        tile.copy_rows(0, NATTEN_QUERY, unit);
+        return n == 0 ? NATTEN_QUERY : n == 1 ? NATTEN_OUT : NATTEN_LSE;
+    }
+    __device__ static natten_role partner_role(int n)
+    {
+        return n == 0 ? NATTEN_KEY : NATTEN_VALUE;
+    }
+
+    __device__ void copy_rows(int turn) const
+    {
+        tile.copy_rows(0, NATTEN_QUERY, turn);
     }
     __device__ void copy_step(int stage, const HaloStep &step) const
     {
@@ -81,10 +91,9 @@ template <class T, int dims, bool biased> class HaloForward {
             round<1>(stage, step, first, keep);
     }
 
-    __device__ void end(int32_t unit)
+    __device__ void end()
     {
-        const natten_view &lse = fresh(tile.job).task.view[NATTEN_LSE];
-        int32_t head, batch = tile.batch_of(unit, head);
+        bool has_lse = fresh(tile.job).task.view[NATTEN_LSE].data != nullptr;
         float inverse[2];
         for (int i = 0; i < 2; i++) {
             weights[i] = quad_sum(weights[i]);
@@ -92,14 +101,15 @@ template <class T, int dims, bool biased> class HaloForward {
             bool good = weights[i] > least_weight && weights[i] < 1 / least_weight;
             inverse[i] = good ? __fdividef(1, weights[i]) : NAN;
         }
-        bool found = store_rows<T, dims>(tile, NATTEN_OUT, sum, inverse, batch, head);
+        bool found = store_rows<T, dims>(tile, NATTEN_OUT, sum, inverse, 1);
         trouble = trouble || found;
-        for (int i = 0; i < 2 && lse.data != nullptr; i++) {
-            int r = tile.lane / 4 + 8 * i;
-            if (tile.lane % 4 == 0 && (tile.info()->exists >> r & 1))
-                *near_row<float>(lse, batch, head, tile.info()->row[r].at) =
-                    (reference[i] + log2f(weights[i])) * log_2;
-        }
+        /* The first two lanes of a quad write a row each. */
+        int t = tile.lane % 4, r = tile.lane / 4 + 8 * t;
+        float weight = t == 0 ? weights[0] : weights[1];
+        float at = t == 0 ? reference[0] : reference[1];
+        if (has_lse && t < 2 && (tile.info()->exists >> r & 1))
+            *reinterpret_cast<float *>(tile.row_at(2, tile.turn, r)) =
+                (at + log2f(weight)) * log_2;
         reset();
     }
 

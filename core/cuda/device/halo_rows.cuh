@@ -71,16 +71,16 @@ __device__ inline bool sees(uint32_t word, int group, int i)
     return (word >> (16 * group + i) & 1) != 0;
 }
 
-/* Write `sum` times a factor to the warp's rows of `role`.  Lane t of a quad gets
- * columns 8t.. 8t + 7 of every 32.  True in some lane if not all that is written is
- * finite. */
+/* Write `sum` times a factor to the warp's rows of `role`, the pass's n-th.  Lane t of
+ * a quad gets columns 8t.. 8t + 7 of every 32.  True in some lane if not all that is
+ * written is finite. */
 template <class T, int dims, class Tile>
 __device__ inline bool store_rows(const Tile &tile, natten_role role,
                                   const float (&sum)[dims / 8][4],
-                                  const float (&factor)[2], int32_t batch, int32_t head)
+                                  const float (&factor)[2], int n)
 {
     const natten_cuda_job &now = fresh(tile.job);
-    const natten_view &view = now.task.view[role];
+    int64_t item = now.task.view[role].item;
     Source<T> shape(now, role);
     bool finite = true;
 #pragma unroll
@@ -88,7 +88,7 @@ __device__ inline bool store_rows(const Tile &tile, natten_role role,
         float zero = 0; /* what is not finite, times 0, is NaN */
         int r = tile.lane / 4 + 8 * i;
         bool exists = (tile.info()->exists >> r & 1) != 0;
-        T *row = near_row<T>(view, batch, head, tile.info()->row[r].at);
+        T *row = reinterpret_cast<T *>(tile.row_at(n, tile.turn, r));
 #pragma unroll
         for (int k = 0; k < dims / 32; k++) {
             uint32_t word[4];
@@ -112,8 +112,7 @@ __device__ inline bool store_rows(const Tile &tile, natten_role role,
 #pragma unroll
             for (int e = 0; e < 8; e++)
                 if (from + e < shape.count)
-                    reinterpret_cast<uint16_t *>(row)[(from + e) * view.item] =
-                        element[e];
+                    reinterpret_cast<uint16_t *>(row)[(from + e) * item] = element[e];
         }
         finite = finite && (!exists || zero == 0);
     }

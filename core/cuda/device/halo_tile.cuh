@@ -79,30 +79,26 @@ struct Divider {
     }
 };
 
-/* A row of a tensor, whose strides of heads, rows and columns the planner has seen to
- * fit 32 bits in bytes, times the dilation too: a product is one instruction then. */
-template <class T>
-__device__ inline T *near_row(const natten_view &view, int32_t batch, int32_t head,
-                              const int32_t (&at)[3])
+/* delta, where roles are named: it is no tensor of the task. */
+constexpr natten_role delta_role = NATTEN_ROLES;
+
+/* Bytes from a tensor's first row to another. */
+__device__ inline int64_t offset_of(const natten_cuda_job &job, natten_role role,
+                                    int32_t batch, int32_t head, const int32_t (&at)[3])
 {
-    int64_t offset = batch * view.batch + at[0] * view.axis[0];
-    offset += (int64_t)head * (int32_t)view.head;
-    offset += (int64_t)at[1] * (int32_t)view.axis[1];
-    offset += (int64_t)at[2] * (int32_t)view.axis[2];
-    return static_cast<T *>(view.data) + offset;
+    if (role == delta_role)
+        return query_number(job.task, batch, head, at) * (int64_t)sizeof(float);
+    const natten_view &view = job.task.view[role];
+    int64_t offset = batch * view.batch + head * view.head;
+    for (int a = 0; a < 3; a++)
+        offset += at[a] * view.axis[a];
+    return offset * (role == NATTEN_LSE ? 4 : 2);
 }
 
-/* The same of delta. */
-__device__ inline const float *near_delta(const natten_cuda_job &job, int32_t batch,
-                                          int32_t head, const int32_t (&at)[3])
+__device__ inline char *begin_of(const natten_cuda_job &job, natten_role role)
 {
-    const natten_axis *axis = job.task.axis;
-    int32_t column = (int32_t)job.task.heads, row = column * axis[2].query_count;
-    int64_t plane = (int64_t)row * axis[1].query_count;
-    int64_t offset = ((int64_t)batch * axis[0].query_count + at[0]) * plane + head;
-    offset += (int64_t)at[1] * row;
-    offset += (int64_t)at[2] * column;
-    return static_cast<const float *>(job.delta) + offset;
+    return static_cast<char *>(role == delta_role ? job.delta
+                                                  : job.task.view[role].data);
 }
 
 /* One axis of a block's tile, in positions of its class. */
@@ -195,6 +191,7 @@ template <class T, int dims, Side side> class HaloTile {
     const natten_cuda_job &job;
     int32_t lane, warp;
     int32_t unit; /* of the warp, in the block */
+    int turn = 0; /* of the unit that is worked on: 0, 1, 2, 0, ... */
 
     __device__ explicit HaloTile(const natten_cuda_job &job_)
         : job(job_), lane(threadIdx.x % NATTEN_CUDA_WARP),
@@ -262,8 +259,43 @@ template <class T, int dims, Side side> class HaloTile {
         return Divider(row_heads(), job.halo.heads_inverse)(unit_, head);
     }
 
+    __device__ static int next_turn(int turn_)
+    {
+        return turn_ == 2 ? 0 : turn_ + 1;
+    }
+
     /* Find the block's place; false if no row of its tile exists. */
-    __device__ bool open();
+    template <class Pass> __device__ bool open();
+
+    /* Work out where the slices of a step begin, of all its units and the pass's
+     * tensors of partners, a thread each; and where units of rows do.  Others may read
+     * it after the next barrier. */
+    template <class Pass> __device__ void find_slices(int n, const HaloStep &s) const
+    {
+        int i = threadIdx.x / NATTEN_CUDA_PARTNERS,
+            which = threadIdx.x % NATTEN_CUDA_PARTNERS;
+        if (i >= job.halo.units || which >= Pass::partner_tensors)
+            return;
+        int32_t batch, head, at[3];
+        unit_of(s, i, batch, head);
+        slice_at(s, at);
+        natten_role role = Pass::partner_role(which);
+        halo()->partner_base[n][i][which] =
+            begin_of(job, role) + offset_of(job, role, batch, head, at);
+    }
+    template <class Pass> __device__ void find_rows(int turn_, int32_t first_unit) const
+    {
+        int thread = threadIdx.x - NATTEN_CUDA_WARP;
+        int i = thread / NATTEN_CUDA_ROWS, which = thread % NATTEN_CUDA_ROWS;
+        if (thread < 0 || i >= job.halo.units || which >= Pass::row_tensors)
+            return;
+        const int32_t at[3] = {0, 0, 0};
+        int32_t head,
+            batch = batch_of(natten_min(first_unit + i, all_units() - 1), head);
+        natten_role role = Pass::row_role(which);
+        halo()->row_base[turn_][i][which] =
+            begin_of(job, role) + offset_of(job, role, batch, head, at);
+    }
 
     /* ---- steps ---- */
 
@@ -274,8 +306,8 @@ template <class T, int dims, Side side> class HaloTile {
     }
     __device__ bool is_last_of_unit(const HaloStep &s) const
     {
-        return s.slice + 1 >= halo()->slices && s.plane + 1 >= halo()->count[0] &&
-               s.head + 1 >= group();
+        return s.slice + 1 >= halo()->place.slices &&
+               s.plane + 1 >= halo()->place.count[0] && s.head + 1 >= group();
     }
     __device__ static bool is_first_of_unit(const HaloStep &s)
     {
@@ -285,12 +317,16 @@ template <class T, int dims, Side side> class HaloTile {
     {
         return s.first_unit + job.halo.replicas * job.halo.units;
     }
+    __device__ int32_t units_after_next(const HaloStep &s) const
+    {
+        return s.first_unit + 2 * job.halo.replicas * job.halo.units;
+    }
     __device__ void advance(HaloStep &s) const
     {
-        if (++s.slice < halo()->slices)
+        if (++s.slice < halo()->place.slices)
             return;
         s.slice = 0;
-        if (++s.plane < halo()->count[0])
+        if (++s.plane < halo()->place.count[0])
             return;
         s.plane = 0;
         if (++s.head < group())
@@ -301,17 +337,22 @@ template <class T, int dims, Side side> class HaloTile {
 
     /* ---- copies ---- */
 
-    /* Begin to copy the warp's rows of tensor `n`. */
-    __device__ void copy_rows(int n, natten_role role, int32_t unit_) const
+    /* Where a row of the warp begins, in the pass's n-th tensor of rows; `turn` is that
+     * of the unit. */
+    __device__ char *row_at(int n, int turn_, int r) const
     {
-        const natten_cuda_job &now = fresh(job);
-        Source<T> source(now, role);
-        int32_t head, batch = batch_of(natten_min(unit_, all_units() - 1), head);
-        const natten_cuda_halo_warp *w = info();
-        for (int i = lane; i < subtile * chunks; i += NATTEN_CUDA_WARP) {
-            int r = i / chunks, chunk = i % chunks;
-            const T *row = near_row<const T>(*source.view, batch, head, w->row[r].at);
-            source.copy(own_rows(n) + permute(r, chunk), row, chunk);
+        return halo()->row_base[turn_][unit][n] + info()->row[r].offset[n];
+    }
+
+    /* Begin to copy the next unit's rows of the n-th tensor of rows to place `n`. */
+    __device__ void copy_rows(int n, natten_role role, int turn_) const
+    {
+        Source<T> source(fresh(job), role);
+#pragma unroll
+        for (int i = 0; i < subtile * chunks / NATTEN_CUDA_WARP; i++) {
+            int r = (i * NATTEN_CUDA_WARP + lane) / chunks, chunk = lane % chunks;
+            source.copy(own_rows(n) + permute(r, chunk),
+                        reinterpret_cast<const T *>(row_at(n, turn_, r)), chunk);
         }
     }
 
@@ -337,20 +378,21 @@ template <class T, int dims, Side side> class HaloTile {
   private:
     __device__ int32_t slice_rows(int32_t slice) const
     {
-        return natten_min(job.halo.rows, halo()->count[1] - slice * job.halo.rows);
+        return natten_min(job.halo.rows,
+                          halo()->place.count[1] - slice * job.halo.rows);
     }
     __device__ void slice_at(const HaloStep &s, int32_t (&at)[3]) const
     {
         const natten_cuda_halo &h = job.halo;
         const int32_t step[3] = {s.plane, s.slice * h.rows, 0};
         for (int a = 0; a < 3; a++)
-            at[a] = halo()->partner[a] + step[a] * job.task.axis[a].dilation;
+            at[a] = halo()->place.partner[a] + step[a] * job.task.axis[a].dilation;
     }
     __device__ int32_t slice_tokens(const HaloStep &s) const
     {
-        return slice_rows(s.slice) * halo()->count[2];
+        return slice_rows(s.slice) * halo()->place.count[2];
     }
-    __device__ void open_warp(const HaloAxis<side> (&axis)[3]);
+    template <class Pass> __device__ void open_warp(const HaloAxis<side> (&axis)[3]);
     __device__ void make_table(const HaloAxis<side> (&axis)[3],
                                const natten_span (&box)[3], natten_span row_seen,
                                natten_span column_seen);
@@ -362,7 +404,7 @@ template <int each> struct HaloWalk {
     int32_t y, x, place; /* token of the slice, and its number in shared memory */
     int32_t width, step_y, step_x, step_place, wrap_place;
 
-    __device__ HaloWalk(const natten_cuda_halo_box &box, int32_t pitch, int32_t first)
+    __device__ HaloWalk(const natten_cuda_halo_place &box, int32_t pitch, int32_t first)
         : width(box.count[2])
     {
         Divider by(width, box.width_inverse);
@@ -375,15 +417,13 @@ template <int each> struct HaloWalk {
     /* What lies `row` bytes apart from row to row and `column` from column to column.
      */
     struct Along {
-        const char *at;
-        int64_t step, wrap;
+        int32_t at, step, wrap;
     };
-    __device__ Along along(const void *corner, int32_t row, int32_t column) const
+    /* The planner has seen that a slice's extent fits 32 bits. */
+    __device__ Along along(int32_t row, int32_t column) const
     {
-        int64_t here = (int64_t)y * row + (int64_t)x * column;
-        return {static_cast<const char *>(corner) + here,
-                (int64_t)step_y * row + (int64_t)step_x * column,
-                row - (int64_t)width * column};
+        return {y * row + x * column, step_y * row + step_x * column,
+                row - width * column};
     }
     __device__ void next(Along &a, Along &b)
     {
@@ -408,42 +448,41 @@ __device__ inline void HaloTile<T, dims, side>::copy_slice(int n, const HaloStep
     const natten_cuda_halo &h = now.halo;
     const int32_t rows = now.task.axis[1].dilation,
                   columns_ = now.task.axis[2].dilation;
+    constexpr int32_t size = sizeof(T);
     Source<T> left(now, left_role), right(now, right_role);
     bool both = left.vector && right.vector;
     int32_t chunk = threadIdx.x % chunks, first = threadIdx.x / chunks;
     int32_t all = slice_tokens(s), from = chunk * strip;
-    int32_t at[3];
-    slice_at(s, at);
+    bool in_left = from < left.count, in_right = from < right.count;
+    HaloWalk<each> start(halo()->place, h.pitch, first);
+    auto left_start = start.along((int32_t)left.view->axis[1] * rows * size,
+                                  (int32_t)left.view->axis[2] * columns_ * size);
+    auto right_start = start.along((int32_t)right.view->axis[1] * rows * size,
+                                   (int32_t)right.view->axis[2] * columns_ * size);
     for (int i = 0; i < h.units; i++) {
-        int32_t batch, head;
-        unit_of(s, i, batch, head);
         uint32_t to =
             shared_address(halo_shared) + (uint32_t)((n * h.units + i) * h.unit_bytes);
-        HaloWalk<each> walk(*halo(), h.pitch, first);
-        constexpr int32_t size = sizeof(T);
-        auto l = walk.along(near_row<const T>(*left.view, batch, head, at),
-                            (int32_t)left.view->axis[1] * rows * size,
-                            (int32_t)left.view->axis[2] * columns_ * size);
-        auto r = walk.along(near_row<const T>(*right.view, batch, head, at),
-                            (int32_t)right.view->axis[1] * rows * size,
-                            (int32_t)right.view->axis[2] * columns_ * size);
+        const char *l_base = halo()->partner_base[n][i][0];
+        const char *r_base = halo()->partner_base[n][i][1];
+        HaloWalk<each> walk = start;
+        auto l = left_start, r = right_start;
         if (both) {
-            bool in_left = from < left.count, in_right = from < right.count;
-            l.at += in_left ? from * size : 0;
-            r.at += in_right ? from * size : 0;
+            l_base += in_left ? from * size : 0;
+            r_base += in_right ? from * size : 0;
+#pragma unroll 2
             for (int32_t k = first; k < all; k += each) {
                 uint32_t place = to + permute(walk.place, chunk);
-                copy16(place, l.at, in_left);
-                copy16(place + (uint32_t)h.box_bytes, r.at, in_right);
+                copy16(place, l_base + l.at, in_left);
+                copy16(place + (uint32_t)h.box_bytes, r_base + r.at, in_right);
                 walk.next(l, r);
             }
             continue;
         }
         for (int32_t k = first; k < all; k += each) {
             uint32_t place = to + permute(walk.place, chunk);
-            left.copy(place, reinterpret_cast<const T *>(l.at), chunk);
-            right.copy(place + (uint32_t)h.box_bytes, reinterpret_cast<const T *>(r.at),
-                       chunk);
+            left.copy(place, reinterpret_cast<const T *>(l_base + l.at), chunk);
+            right.copy(place + (uint32_t)h.box_bytes,
+                       reinterpret_cast<const T *>(r_base + r.at), chunk);
             walk.next(l, r);
         }
     }
@@ -460,24 +499,21 @@ __device__ inline void HaloTile<T, dims, side>::copy_stats(int n,
     const natten_view &lse = task.view[NATTEN_LSE];
     const int32_t rows = task.axis[1].dilation, columns_ = task.axis[2].dilation;
     int32_t column = (int32_t)task.heads * size,
-            row = column * task.axis[2].query_count;
-    int32_t at[3], all = slice_tokens(s);
-    slice_at(s, at);
+            row = column * task.axis[2].query_count, all = slice_tokens(s);
+    HaloWalk<each> start(halo()->place, h.pitch, threadIdx.x);
     for (int i = 0; i < h.units; i++) {
-        int32_t batch, head;
-        unit_of(s, i, batch, head);
         uint32_t to = shared_address(halo_shared) +
                       (uint32_t)((n * h.units + i) * h.unit_bytes + h.stats_at);
-        HaloWalk<each> walk(*halo(), h.pitch, threadIdx.x);
-        auto l = walk.along(near_row<const float>(lse, batch, head, at),
-                            (int32_t)lse.axis[1] * rows * size,
-                            (int32_t)lse.axis[2] * columns_ * size);
-        auto d =
-            walk.along(near_delta(now, batch, head, at), row * rows, column * columns_);
+        const char *l_base = halo()->partner_base[n][i][2];
+        const char *d_base = halo()->partner_base[n][i][3];
+        HaloWalk<each> walk = start;
+        auto l = start.along((int32_t)lse.axis[1] * rows * size,
+                             (int32_t)lse.axis[2] * columns_ * size);
+        auto d = start.along(row * rows, column * columns_);
         for (int32_t k = threadIdx.x; k < all; k += each) {
             uint32_t place = to + (uint32_t)walk.place * 8;
-            copy4(place, l.at);
-            copy4(place + 4, d.at);
+            copy4(place, l_base + l.at);
+            copy4(place + 4, d_base + d.at);
             walk.next(l, d);
         }
     }
@@ -515,6 +551,7 @@ __device__ inline void HaloTile<T, dims, side>::copy_bias(int n,
 }
 
 template <class T, int dims, Side side>
+template <class Pass>
 __device__ inline bool HaloTile<T, dims, side>::open()
 {
     const natten_cuda_halo &h = job.halo;
@@ -530,7 +567,7 @@ __device__ inline bool HaloTile<T, dims, side>::open()
         {&job.task.axis[1], residue[1], tile[1], h.sub[1] * h.warps[1]},
         {&job.task.axis[2], residue[2], tile[2], h.sub[2] * h.warps[2]}};
     bool exists = true, meets = true;
-    natten_cuda_halo_box box;
+    natten_cuda_halo_place box;
     for (int i = 0; i < 3; i++) {
         box.count[i] = axis[i].stop - axis[i].begin;
         box.partner[i] = axis[i].partner_at(axis[i].begin, job.task.axis[i].dilation);
@@ -544,15 +581,16 @@ __device__ inline bool HaloTile<T, dims, side>::open()
     box.width_inverse = Divider(natten_max(1, box.count[2])).inverse;
     box.slices = natten_max(1, (box.count[1] + h.rows - 1) / h.rows);
     if (threadIdx.x == 0)
-        *halo() = box;
+        halo()->place = box;
     __syncthreads();
     if (exists)
-        open_warp(axis);
+        open_warp<Pass>(axis);
     return exists;
 }
 
 /* What the warp's subtile is and sees. */
 template <class T, int dims, Side side>
+template <class Pass>
 __device__ inline void
 HaloTile<T, dims, side>::open_warp(const HaloAxis<side> (&axis)[3])
 {
@@ -590,6 +628,8 @@ HaloTile<T, dims, side>::open_warp(const HaloAxis<side> (&axis)[3])
     if (!exists)
         for (int i = 0; i < 3; i++)
             seen[i] = {0, 0};
+    for (int n = 0; n < Pass::row_tensors; n++)
+        own.offset[n] = offset_of(job, Pass::row_role(n), 0, 0, own.at);
     own.plane_begin = seen[0].begin - axis[0].begin;
     own.plane_end = seen[0].end - axis[0].begin;
     uint32_t all = __ballot_sync(all_lanes, exists) & 0xffff;
@@ -623,7 +663,7 @@ HaloTile<T, dims, side>::make_table(const HaloAxis<side> (&axis)[3],
     int32_t entries = 2 * job.task.axis[2].window - 1;
     Divider by(width);
     int32_t pair = 0;
-    for (int32_t slice = 0; slice < halo()->slices; slice++) {
+    for (int32_t slice = 0; slice < halo()->place.slices; slice++) {
         int32_t top = axis[1].begin + slice * h.rows;
         int32_t begin = natten_max(box[1].begin, top);
         int32_t end = natten_min(box[1].end, top + h.rows);
@@ -665,7 +705,7 @@ HaloTile<T, dims, side>::make_table(const HaloAxis<side> (&axis)[3],
         }
     }
     if (lane == 0)
-        info()->first_pair[halo()->slices] = pair;
+        info()->first_pair[halo()->place.slices] = pair;
 }
 
 /* What a pass over subtiles does with the pairs of a step, and when a unit begins and
@@ -677,29 +717,37 @@ HaloTile<T, dims, side>::make_table(const HaloAxis<side> (&axis)[3],
 template <class Pass> __device__ inline void walk_halo(Pass &pass)
 {
     auto &tile = pass.tile;
-    if (!tile.open())
+    if (!tile.template open<Pass>())
         return;
     HaloStep step = tile.first_step();
     int32_t all = tile.all_units();
     if (step.first_unit >= all)
         return;
     const natten_cuda_halo_warp *w = tile.info();
-    pass.copy_rows(step.first_unit + tile.unit);
+    HaloStep next = step;
+    tile.advance(next);
+    tile.template find_slices<Pass>(0, step);
+    tile.template find_slices<Pass>(1, next);
+    tile.template find_rows<Pass>(0, step.first_unit);
+    tile.template find_rows<Pass>(1, tile.next_units(step));
+    __syncthreads();
+    pass.copy_rows(0);
     pass.copy_step(0, step);
     for (int stage = 0; step.first_unit < all; stage ^= 1) {
         wait_for_copies();
         __syncthreads();
-        {
-            HaloStep next = step;
-            tile.advance(next);
-            if (next.first_unit < all)
-                pass.copy_step(stage ^ 1, next);
-        }
+        if (next.first_unit < all)
+            pass.copy_step(stage ^ 1, next);
+        tile.advance(next);
+        tile.template find_slices<Pass>(stage, next);
         if (tile.is_first_of_unit(step)) {
             pass.begin();
             __syncwarp();
+            int turn = tile.next_turn(tile.turn);
             if (tile.next_units(step) < all)
-                pass.copy_rows(tile.next_units(step) + tile.unit);
+                pass.copy_rows(turn);
+            tile.template find_rows<Pass>(tile.next_turn(turn),
+                                          tile.units_after_next(step));
         }
         if (step.plane >= w->plane_begin && step.plane < w->plane_end) {
             int r = tile.lane / 4;
@@ -712,8 +760,11 @@ template <class Pass> __device__ inline void walk_halo(Pass &pass)
             int32_t first = w->first_pair[step.slice];
             pass.take(stage, step, first, w->first_pair[step.slice + 1] - first, keep);
         }
-        if (tile.is_last_of_unit(step) && step.first_unit + tile.unit < all)
-            pass.end(step.first_unit + tile.unit);
+        if (tile.is_last_of_unit(step)) {
+            if (step.first_unit + tile.unit < all)
+                pass.end();
+            tile.turn = tile.next_turn(tile.turn);
+        }
         tile.advance(step);
     }
     __syncwarp();
