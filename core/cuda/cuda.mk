@@ -23,6 +23,7 @@ core_libnatten_core_la_SOURCES += \
 
 cuda_kernels = \
 	%D%/device/element.cuh \
+	%D%/device/halo_copies.cuh \
 	%D%/device/halo_tile.cuh \
 	%D%/device/halo_rows.cuh \
 	%D%/device/keys.cuh \

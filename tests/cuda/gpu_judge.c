@@ -4,7 +4,8 @@
  * may lack: scripts/gpu-check runs this.  They are core/cuda/simt_forward.cuh,
  * core/cuda/simt_slots.cuh, core/cuda/simt_backward.cuh, core/cuda/simt_sums.cuh and
  * core/cuda/simt_merge.cuh, core/cuda/halo_forward.cuh and core/cuda/halo_backward.cuh,
- * made of core/cuda/device/halo_tile.cuh, core/cuda/device/halo_rows.cuh,
+ * made of core/cuda/device/halo_tile.cuh, core/cuda/device/halo_copies.cuh,
+ * core/cuda/device/halo_rows.cuh,
  * core/cuda/device/tensor_core.cuh, core/cuda/device/element.cuh,
  * core/cuda/device/lane.cuh, core/cuda/device/walk.cuh and core/cuda/device/keys.cuh.
  *

@@ -5,7 +5,7 @@
 #ifndef NATTEN_CUDA_DEVICE_HALO_ROWS_CUH
 #define NATTEN_CUDA_DEVICE_HALO_ROWS_CUH
 
-#include "cuda/device/halo_tile.cuh"
+#include "cuda/device/halo_copies.cuh"
 #include "cuda/device/keys.cuh"
 
 namespace natten {
@@ -37,7 +37,7 @@ __device__ inline void dot(float (&c)[4], const Rows<dims> &rows, uint32_t partn
         uint32_t b[4];
         load_matrices(b, partner ^ (k * 64));
         if (k == 0)
-            multiply<T>(c, rows.a[0], b[0], b[1], upper, upper, lower, lower);
+            multiply<T>(c, rows.a[0], b[0], b[1], {upper, upper, lower, lower});
         else
             multiply<T>(c, rows.a[2 * k], b[0], b[1]);
         multiply<T>(c, rows.a[2 * k + 1], b[2], b[3]);

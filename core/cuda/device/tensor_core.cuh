@@ -68,35 +68,34 @@ template <> constexpr bool is_bfloat16<__nv_bfloat16> = true;
 /* d = a b + c. */
 template <class T>
 __device__ inline void multiply(float (&d)[4], const uint32_t (&a)[4], uint32_t b0,
-                                uint32_t b1, float c0, float c1, float c2, float c3);
+                                uint32_t b1, const float (&c)[4]);
 template <>
 __device__ inline void multiply<__nv_bfloat16>(float (&d)[4], const uint32_t (&a)[4],
-                                               uint32_t b0, uint32_t b1, float c0,
-                                               float c1, float c2, float c3)
+                                               uint32_t b0, uint32_t b1,
+                                               const float (&c)[4])
 {
     asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
         "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%10, %11, %12, %13};"
         : "=f"(d[0]), "=f"(d[1]), "=f"(d[2]), "=f"(d[3])
-        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1), "f"(c0),
-          "f"(c1), "f"(c2), "f"(c3));
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1), "f"(c[0]),
+          "f"(c[1]), "f"(c[2]), "f"(c[3]));
 }
 template <>
 __device__ inline void multiply<__half>(float (&d)[4], const uint32_t (&a)[4],
-                                        uint32_t b0, uint32_t b1, float c0, float c1,
-                                        float c2, float c3)
+                                        uint32_t b0, uint32_t b1, const float (&c)[4])
 {
     asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 "
         "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%10, %11, %12, %13};"
         : "=f"(d[0]), "=f"(d[1]), "=f"(d[2]), "=f"(d[3])
-        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1), "f"(c0),
-          "f"(c1), "f"(c2), "f"(c3));
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1), "f"(c[0]),
+          "f"(c[1]), "f"(c[2]), "f"(c[3]));
 }
 /* d += a b. */
 template <class T>
 __device__ inline void multiply(float (&d)[4], const uint32_t (&a)[4], uint32_t b0,
                                 uint32_t b1)
 {
-    multiply<T>(d, a, b0, b1, d[0], d[1], d[2], d[3]);
+    multiply<T>(d, a, b0, b1, d);
 }
 
 /* Two numbers rounded, `low` at the lower address. */
