@@ -182,6 +182,18 @@ static int borrow_bfloat16(PyObject *object, const char *name, int flags,
     return describe_buffer(name, array);
 }
 
+/* Is the object in the memory of a GPU, by its own word? */
+static int is_on_gpu(PyObject *object)
+{
+    PyObject *device = PyObject_CallMethod(object, "__dlpack_device__", NULL);
+    int type = 0, number = 0;
+    if (device && !PyArg_ParseTuple(device, "ii", &type, &number))
+        type = 0;
+    PyErr_Clear();
+    Py_XDECREF(device);
+    return type == NATTEN_CUDA;
+}
+
 /* Borrow through the buffer protocol: 0 done, 1 not offered, -1 refused. */
 static int borrow_buffer(PyObject *object, const char *name, int writable,
                          py_array *array)
@@ -193,17 +205,19 @@ static int borrow_buffer(PyObject *object, const char *name, int writable,
         array->buffer.obj = NULL;
         PyObject *type, *value, *trace;
         PyErr_Fetch(&type, &value, &trace);
-        int bfloat16 = is_bfloat16(object);
+        int bfloat16 = is_bfloat16(object), on_gpu = is_on_gpu(object);
         PyErr_Restore(type, value, trace);
         if (bfloat16) {
             PyErr_Clear();
             return borrow_bfloat16(object, name, flags, array);
         }
-        if (writable) {
+        if (writable && !on_gpu) {
             name_the_error(name);
             return -1;
         }
-        PyErr_Clear(); /* a type without a letter; DLPack may have a number for it */
+        /* A type without a letter, or memory that the host can't read: DLPack may have
+         * a number for it. */
+        PyErr_Clear();
         return 1;
     }
     const char *format = array->buffer.format ? array->buffer.format : "B";
@@ -212,18 +226,6 @@ static int borrow_buffer(PyObject *object, const char *name, int writable,
     if (array->tensor.dtype_bits == 0)
         return refuse_type(object, name, format);
     return describe_buffer(name, array);
-}
-
-/* Is the object in the memory of a GPU, by its own word? */
-static int is_on_gpu(PyObject *object)
-{
-    PyObject *device = PyObject_CallMethod(object, "__dlpack_device__", NULL);
-    int type = 0, number = 0;
-    if (device && !PyArg_ParseTuple(device, "ii", &type, &number))
-        type = 0;
-    PyErr_Clear();
-    Py_XDECREF(device);
-    return type == NATTEN_CUDA;
 }
 
 /* object.__dlpack__(max_version=(1, 0)), or without the keyword from producers older

@@ -54,6 +54,13 @@ class OnGpu:
         self.host[where] = value
 
 
+class Guarded(OnGpu, bytes):
+    """One whose buffer can't be had for writing, as CuPy's can't."""
+
+    def __new__(cls, host):
+        return super().__new__(cls)
+
+
 class Foreign(OnGpu):
     """One of a kind that is not known."""
 
@@ -129,6 +136,11 @@ def test_a_gpu_that_is_not_there_is_told(cupy, random):
     q, k, v, _ = (OnGpu(x) for x in inputs(random))
     with pytest.raises((RuntimeError, NotImplementedError), match="^natten_forward: "):
         natten.na2d(q, k, v, 3)
+
+
+def test_a_buffer_that_refuses_is_no_reason_on_a_gpu(cupy, random):
+    cupy.empty = lambda shape, dtype: Guarded(np.empty(shape, dtype))
+    test_a_gpu_that_is_not_there_is_told(cupy, random)
 
 
 def test_arrays_on_a_gpu_of_an_unknown_kind_are_refused(random):
