@@ -111,6 +111,8 @@ static int make_output(call *c, role which, element kind, int ndim,
     output *added;
     if (!status && c->path[which])
         status = output_add(&c->outputs, role_option(which), c->path[which], &added);
+    if (!status && c->path[which])
+        added->array = &c->array[which];
     return status;
 }
 
@@ -177,8 +179,9 @@ int call_explain(call *c, const natten_params *params, const call_plan *plan)
     return status;
 }
 
-int call_write(const call *c, output *out, npy_array *array)
+static int write_array(const call *c, output *out)
 {
+    npy_array *array = out->array;
     /* Bits in, bits out. */
     if (c->bits && array->kind == ELEMENT_BF16)
         array->kind = ELEMENT_UINT16;
@@ -192,14 +195,8 @@ int call_finish(call *c, const char *operation, double seconds)
 {
     progress_clear();
     int status = EXIT_FINE;
-    /* Outputs were added in the order of their roles' first mention; find each by path.
-     */
-    for (int i = 0; i < c->outputs.count && !status; i++) {
-        output *out = c->outputs.list[i];
-        for (role which = 0; which < ROLES && !status; which++)
-            if (c->path[which] == out->path)
-                status = call_write(c, out, &c->array[which]);
-    }
+    for (int i = 0; i < c->outputs.count && !status; i++)
+        status = write_array(c, c->outputs.list[i]);
     if (status)
         return status;
     report *facts = report_create(c->json);

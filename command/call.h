@@ -37,8 +37,6 @@ int call_explain(call *c, const natten_params *params, const call_plan *plan);
 /* Refuse a GPU, for a subcommand that has nothing for one. */
 int call_on_cpu(const call *c, const char *subcommand);
 
-/* Write an array to an output.  Those of roles are written by call_finish(). */
-int call_write(const call *c, output *out, npy_array *array);
 /* Write and commit the outputs, and print the report if --json asks for it. */
 int call_finish(call *c, const char *operation, double seconds);
 /* Free everything; uncommitted outputs vanish. Returns `status`. */

@@ -166,28 +166,15 @@ static int make_gradients(merging *m)
             if (status)
                 return status;
             keep(&m->of[which], n, &made);
+            if (!m->of[which].paths)
+                continue;
             output *added;
-            if (m->of[which].paths)
-                status = output_add(&m->c.outputs, member_option[which],
-                                    m->of[which].path[n], &added);
+            status = output_add(&m->c.outputs, member_option[which],
+                                m->of[which].path[n], &added);
             if (status)
                 return status;
+            added->array = &m->of[which].array[n];
         }
-    return EXIT_FINE;
-}
-
-/* Write the wanted gradients: the outputs whose paths they are. */
-static int write_gradients(merging *m)
-{
-    for (int i = 0; i < m->c.outputs.count; i++)
-        for (member which = GRAD_OUTPUTS; which <= GRAD_LSES; which++)
-            for (int n = 0; n < m->of[which].paths; n++)
-                if (m->of[which].path[n] == m->c.outputs.list[i]->path) {
-                    int status =
-                        call_write(&m->c, m->c.outputs.list[i], &m->of[which].array[n]);
-                    if (status)
-                        return status;
-                }
     return EXIT_FINE;
 }
 
@@ -234,8 +221,6 @@ static int merge(merging *m)
             of[GRAD_OUTPUTS].tensor, of[GRAD_LSES].tensor, NULL));
     }
     double seconds = call_clock() - begin;
-    if (!status)
-        status = write_gradients(m);
     for (member which = OUTPUTS; which < MEMBERS; which++)
         m->lists[which] =
             (path_list){member_name[which], of[which].path, of[which].paths};

@@ -15,6 +15,7 @@ typedef struct output {
     char *place;     /* where the file goes: path with links followed */
     char *temporary; /* NULL: written in place */
     FILE *file;
+    struct npy_array *array; /* what call_finish() writes there */
 } output;
 
 /* All zeros is one with nothing in it. */
