@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * Backward: scores come out of the products as logit - lse and dP - delta, so P =
- * exp(score) and dS = P (dP - delta) are all that is left.  The same for the three
- * passes; only the products that follow differ. */
+ * exp(score) and dS = P (dP - delta) are left to do.  The same for all passes;
+ * only the products that follow differ. */
 #ifndef NATTEN_CPU_BACKWARD_H
 #define NATTEN_CPU_BACKWARD_H
 

@@ -14,7 +14,8 @@ enum { POWERS = 8 };
 /* Addresses of a slice have 16 bits. */
 enum { SLICE_BYTES = 1 << 16 };
 enum { MAX_PAIRS = 64, MAX_ENTRIES = 4096, MAX_UNITS = 1 << 30 };
-/* Tiles are chosen for a GPU of this size, so that bits are the same on all. */
+/* Tiles are chosen for a GPU of this size, so that bits do not depend on the number of
+ * its processors. */
 enum { PROCESSORS = 132, MAX_FILLS = 6 };
 
 /* Clocks of a multiprocessor, from instructions counted on an H100 at 2.6 a clock: a

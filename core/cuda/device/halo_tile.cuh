@@ -12,8 +12,8 @@
  *                    time: one arrives while the other is worked on
  *     box            the partners of a subtile, part of the halo
  *     group, pair    8 partners of a box, and 16 of them: the columns of a product.
- *                    ldmatrix takes an address for each partner, so any 8 can be a
- * group and none outside of the box is touched
+ *                    ldmatrix takes an address for each partner, so any 8 can be
+ *                    a group and none outside of the box is touched
  *
  * A block keeps its place in the grid and goes through batch and heads.  So what its
  * window is, who sees whom and where everything lies in a slice is worked out once, in
