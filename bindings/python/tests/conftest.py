@@ -24,3 +24,21 @@ def defaults():
     yield
     natten.set_num_threads(0)
     natten.set_cpu_variant(None)
+
+
+@pytest.fixture
+def check_compiled():
+    """A torch model compiled gives what it gives eagerly, gradients too."""
+    torch = pytest.importorskip("torch")
+
+    def check(model, compiled, x):
+        results = []
+        for run in (model, compiled):
+            model.zero_grad()
+            y = run(x)
+            y.square().mean().backward()
+            results.append((y, *(p.grad.clone() for p in model.parameters())))
+        for eager, traced in zip(*results):
+            torch.testing.assert_close(traced, eager)
+
+    return check

@@ -118,21 +118,14 @@ def test_modules_equal_legacy(rank, kernel, dilation, bias, dtype, bound):
 @pytest.mark.skipif(
     not hasattr(torch.library, "custom_op"), reason="torch before 2.4"
 )
-def test_modules_are_compiled_whole():
+def test_modules_are_compiled_whole(check_compiled):
     model = nn.Sequential(
         NA2(dim=12, num_heads=3, kernel_size=7),
         NA2(embed_dim=12, num_heads=2, kernel_size=3),
     )
     compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
     x = torch.randn(2, 9, 6, 12)  # padded: shorter than the window
-    results = []
-    for run in (model, compiled):
-        model.zero_grad()
-        y = run(x)
-        y.square().mean().backward()
-        results.append((y, *(p.grad.clone() for p in model.parameters())))
-    for eager, traced in zip(*results):
-        torch.testing.assert_close(traced, eager)
+    check_compiled(model, compiled, x)
 
 
 def test_three_axes_and_stride_and_causal_are_the_operation():

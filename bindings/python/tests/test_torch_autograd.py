@@ -301,7 +301,7 @@ def test_opcheck_of_every_operator():
 
 
 @needs_operators
-def test_compiled_without_a_graph_break_equals_eager():
+def test_compiled_without_a_graph_break_equals_eager(check_compiled):
     class Layer(torch.nn.Module):
         def __init__(self):
             super().__init__()
@@ -319,14 +319,7 @@ def test_compiled_without_a_graph_break_equals_eager():
     model = torch.nn.Sequential(Layer(), Layer())
     compiled = torch.compile(model, fullgraph=True)
     x = torch.randn(2, 5, 6, 8)
-    results = []
-    for run in (model, compiled):
-        model.zero_grad()
-        y = run(x)
-        y.square().mean().backward()
-        results.append((y, *(p.grad.clone() for p in model.parameters())))
-    for eager, traced in zip(*results):
-        torch.testing.assert_close(traced, eager)
+    check_compiled(model, compiled, x)
 
 
 @needs_operators
