@@ -26,15 +26,16 @@ template <int each> struct HaloWalk {
         wrap_place = pitch - width;
     }
     /* What lies `row` bytes apart from row to row and `column` from column to column.
-     */
+     * The planner has seen that a slice's extent fits 32 bits; a step past its last
+     * token may wrap around, and is not used. */
     struct Along {
-        int32_t at, step, wrap;
+        uint32_t at, step, wrap;
     };
-    /* The planner has seen that a slice's extent fits 32 bits. */
-    __device__ Along along(int32_t row, int32_t column) const
+    __device__ Along along(uint32_t row, uint32_t column) const
     {
-        return {y * row + x * column, step_y * row + step_x * column,
-                row - width * column};
+        return {(uint32_t)y * row + (uint32_t)x * column,
+                (uint32_t)step_y * row + (uint32_t)step_x * column,
+                row - (uint32_t)width * column};
     }
     __device__ void next(Along &a, Along &b)
     {
@@ -57,19 +58,19 @@ __device__ inline void HaloTile<T, dims, side>::copy_slice(int n, const HaloStep
     constexpr int each = NATTEN_CUDA_THREADS / chunks;
     const natten_cuda_job &now = fresh(job);
     const natten_cuda_halo &h = now.halo;
-    const int32_t rows = now.task.axis[1].dilation,
-                  columns_ = now.task.axis[2].dilation;
-    constexpr int32_t size = sizeof(T);
+    const uint32_t rows = now.task.axis[1].dilation,
+                   columns_ = now.task.axis[2].dilation;
+    constexpr uint32_t size = sizeof(T);
     Source<T> left(now, left_role), right(now, right_role);
     bool both = left.vector && right.vector;
     int32_t chunk = threadIdx.x % chunks, first = threadIdx.x / chunks;
     int32_t all = slice_tokens(s), from = chunk * strip;
     bool in_left = from < left.count, in_right = from < right.count;
     HaloWalk<each> start(halo()->place, h.pitch, first);
-    auto left_start = start.along((int32_t)left.view->axis[1] * rows * size,
-                                  (int32_t)left.view->axis[2] * columns_ * size);
-    auto right_start = start.along((int32_t)right.view->axis[1] * rows * size,
-                                   (int32_t)right.view->axis[2] * columns_ * size);
+    auto left_start = start.along((uint32_t)left.view->axis[1] * rows * size,
+                                  (uint32_t)left.view->axis[2] * columns_ * size);
+    auto right_start = start.along((uint32_t)right.view->axis[1] * rows * size,
+                                   (uint32_t)right.view->axis[2] * columns_ * size);
     for (int i = 0; i < h.units; i++) {
         uint32_t to =
             shared_address(halo_shared) + (uint32_t)((n * h.units + i) * h.unit_bytes);
@@ -103,14 +104,16 @@ template <class T, int dims, Side side>
 __device__ inline void HaloTile<T, dims, side>::copy_stats(int n,
                                                            const HaloStep &s) const
 {
-    constexpr int each = NATTEN_CUDA_THREADS, size = sizeof(float);
+    constexpr int each = NATTEN_CUDA_THREADS;
+    constexpr uint32_t size = sizeof(float);
     const natten_cuda_job &now = fresh(job);
     const natten_cuda_halo &h = now.halo;
     const natten_task &task = now.task;
     const natten_view &lse = task.view[NATTEN_LSE];
-    const int32_t rows = task.axis[1].dilation, columns_ = task.axis[2].dilation;
-    int32_t column = (int32_t)task.heads * size,
-            row = column * task.axis[2].query_count, all = slice_tokens(s);
+    const uint32_t rows = task.axis[1].dilation, columns_ = task.axis[2].dilation;
+    const uint32_t column = (uint32_t)task.heads * size,
+                   row = column * (uint32_t)task.axis[2].query_count;
+    int32_t all = slice_tokens(s);
     HaloWalk<each> start(halo()->place, h.pitch, threadIdx.x);
     for (int i = 0; i < h.units; i++) {
         uint32_t to = shared_address(halo_shared) +
@@ -118,8 +121,8 @@ __device__ inline void HaloTile<T, dims, side>::copy_stats(int n,
         const char *l_base = halo()->partner_base[n][i][2];
         const char *d_base = halo()->partner_base[n][i][3];
         HaloWalk<each> walk = start;
-        auto l = start.along((int32_t)lse.axis[1] * rows * size,
-                             (int32_t)lse.axis[2] * columns_ * size);
+        auto l = start.along((uint32_t)lse.axis[1] * rows * size,
+                             (uint32_t)lse.axis[2] * columns_ * size);
         auto d = start.along(row * rows, column * columns_);
         for (int32_t k = threadIdx.x; k < all; k += each) {
             uint32_t place = to + (uint32_t)walk.place * 8;

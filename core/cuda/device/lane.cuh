@@ -3,8 +3,7 @@
  * The lanes of a warp.  `lanes` of them hold one row, a strip each, and so a warp works
  * on 32 / lanes rows at once: those are its groups.  All groups of a warp take every
  * step together, because they exchange sums; one that has nothing to do takes empty
- * ones.  All sums are over fixed trees, so
- * they have the same bits in every run. */
+ * ones.  All sums are over fixed trees, so they have the same bits in every run. */
 #ifndef NATTEN_CUDA_DEVICE_LANE_CUH
 #define NATTEN_CUDA_DEVICE_LANE_CUH
 
