@@ -13,8 +13,11 @@ static const call_plan forward_plan = {NATTEN_FORWARD, ROLE_QUERY, ROLE_KEY, ROL
 static const call_plan backward_plan = {NATTEN_BACKWARD, ROLE_QUERY, ROLE_KEY,
                                         ROLE_VALUE, ROLE_ADDITIONAL_KEYS};
 
-static const struct argp_child children[] = {
-    {&options_window, 0, NULL, 0}, {&options_run, 0, NULL, 0}, {0}};
+static const struct argp_child children[] = {{&options_window, 0, NULL, 0},
+                                             {&options_run, 0, NULL, 0},
+                                             {&options_plan, 0, NULL, 0},
+                                             {&options_device, 0, NULL, 0},
+                                             {0}};
 
 static const struct argp_option forward_table[] = {
     {"out", KEY_ROLE + ROLE_OUT, "O.npy", 0, "where out goes; needed", 0},
@@ -29,6 +32,8 @@ static const struct argp_option forward_table[] = {
 static error_t parse_forward(int key, char *argument, struct argp_state *state)
 {
     call *c = state->input;
+    if (key == ARGP_KEY_INIT)
+        options_share(state, children, state->input);
     if (key == ARGP_KEY_END && !c->path[ROLE_OUT])
         argp_error(state, "--out is missing");
     return options_parse(key, argument, state);
@@ -141,6 +146,8 @@ static const struct argp_option backward_table[] = {
 static error_t parse_backward(int key, char *argument, struct argp_state *state)
 {
     call *c = state->input;
+    if (key == ARGP_KEY_INIT)
+        options_share(state, children, state->input);
     if (key == ARGP_KEY_END) {
         if (!c->path[ROLE_GRAD_OUT])
             argp_error(state, "--grad-out is missing");

@@ -144,14 +144,6 @@ int call_output_bias(call *c, role main, const natten_params *params)
     return make_output(c, ROLE_GRAD_BIAS, c->array[main].kind, 1 + params->rank, shape);
 }
 
-int call_on_cpu(const call *c, const char *subcommand)
-{
-    if (!c->on_gpu)
-        return EXIT_FINE;
-    return command_fail(EXIT_IO, "--device cuda: natten %s computes on the CPU only",
-                        subcommand);
-}
-
 /* The tensor of a role as it will be where the call is computed. */
 static natten_tensor *tensor_there(call *c, role which, natten_tensor *there)
 {

@@ -34,9 +34,6 @@ typedef struct call_plan {
 } call_plan;
 int call_explain(call *c, const natten_params *params, const call_plan *plan);
 
-/* Refuse a GPU, for a subcommand that has nothing for one. */
-int call_on_cpu(const call *c, const char *subcommand);
-
 /* Write and commit the outputs, and print the report if --json asks for it. */
 int call_finish(call *c, const char *operation, double seconds);
 /* Free everything; uncommitted outputs vanish. Returns `status`. */

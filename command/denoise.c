@@ -113,12 +113,17 @@ static void check(struct argp_state *state, denoising *d)
     d->seed = d->seed < 0 ? 1 : d->seed;
 }
 
+static const struct argp_child children[] = {{&options_run, 0, NULL, 0},
+                                             {&options_plan, 0, NULL, 0},
+                                             {&options_device, 0, NULL, 0},
+                                             {0}};
+
 static error_t parse(int key, char *argument, struct argp_state *state)
 {
     denoising *d = state->input;
     switch (key) {
     case ARGP_KEY_INIT:
-        state->child_inputs[0] = &d->c;
+        options_share(state, children, &d->c);
         return 0;
     case KEY_PATCH:
         parse_widths(state, "--patch", argument, &d->patch);
@@ -163,7 +168,6 @@ static error_t parse(int key, char *argument, struct argp_state *state)
     }
 }
 
-static const struct argp_child children[] = {{&options_run, 0, NULL, 3}, {0}};
 static const struct argp argp = {
     table,
     parse,

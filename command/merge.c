@@ -73,12 +73,16 @@ static void add_path(merging *m, member which, const char *path)
     m->of[which].path[m->of[which].paths++] = path;
 }
 
+/* There is one way to merge, and nothing to plan. */
+static const struct argp_child children[] = {
+    {&options_run, 0, NULL, 0}, {&options_cpu, 0, NULL, 0}, {0}};
+
 static error_t parse(int key, char *argument, struct argp_state *state)
 {
     merging *m = state->input;
     switch (key) {
     case ARGP_KEY_INIT:
-        state->child_inputs[0] = &m->c;
+        options_share(state, children, &m->c);
         return 0;
     case KEY_ROLE + ROLE_OUT:
     case KEY_ROLE + ROLE_LSE:
@@ -109,8 +113,6 @@ static error_t parse(int key, char *argument, struct argp_state *state)
     }
 }
 
-/* Merging has one way for each device, and nothing to plan. */
-static const struct argp_child children[] = {{&options_run_unplanned, 0, NULL, 0}, {0}};
 static const struct argp argp = {
     table,
     parse,
@@ -182,9 +184,7 @@ static int read_all(merging *m)
 {
     static const role gradients[] = {ROLE_GRAD_OUT, ROLE_GRAD_LSE};
     call *c = &m->c;
-    int status = call_on_cpu(c, "merge");
-    if (!status)
-        status = call_read(c, gradients, 2);
+    int status = call_read(c, gradients, 2);
     if (!status)
         status = read_parts(m);
     if (status)

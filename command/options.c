@@ -159,16 +159,23 @@ const struct argp options_window = {window_table, parse_window, NULL, NULL,
 /* Options in one group are listed together, whichever table they are in. */
 enum { GROUP_RUN = 5 };
 
-static const struct argp_option unplanned_table[] = {
+static const struct argp_option run_table[] = {
     {NULL, 0, NULL, 0, "How to run:", GROUP_RUN},
     {"dtype", KEY_DTYPE, "TYPE", 0,
      "fp64, fp32, bf16 or fp16: convert the arrays when reading them (bias and lse to "
      "their own type); uint16 are taken as bits of bf16 [the files' type]",
      0},
-    {"device", KEY_DEVICE, "cpu|cuda|cuda:N", 0, "where to compute [cpu]", 0},
     {"threads", KEY_THREADS, "N", 0, "threads [as many as CPUs]", 0},
     {"json", KEY_JSON, NULL, 0, "print a report as JSON", 0},
     {0}};
+
+static const struct argp_option device_table[] = {
+    {"device", KEY_DEVICE, "cpu|cuda|cuda:N", 0, "where to compute [cpu]", GROUP_RUN},
+    {0}};
+
+/* What computes on the CPU alone does not offer a device, but says so when asked. */
+static const struct argp_option cpu_table[] = {
+    {"device", KEY_DEVICE, "cpu", OPTION_HIDDEN, NULL, GROUP_RUN}, {0}};
 
 static const struct argp_option plan_table[] = {
     {"backend", KEY_BACKEND, "NAME", 0, "auto, reference, cpu or cuda [auto]",
@@ -176,12 +183,26 @@ static const struct argp_option plan_table[] = {
     {"explain", KEY_EXPLAIN, NULL, 0, "print the plan on standard error", 0},
     {0}};
 
-static void parse_device(struct argp_state *state, const char *name, call *c)
+static error_t parse_device(int key, char *argument, struct argp_state *state)
 {
+    call *c = state->input;
     int32_t type;
-    if (natten_device_from_name(name, &type, &c->gpu) != NATTEN_OK)
-        argp_error(state, "--device: '%s' is none of cpu, cuda, cuda:N", name);
+    if (key != KEY_DEVICE)
+        return ARGP_ERR_UNKNOWN;
+    if (natten_device_from_name(argument, &type, &c->gpu) != NATTEN_OK)
+        argp_error(state, "--device: '%s' is none of cpu, cuda, cuda:N", argument);
     c->on_gpu = type == NATTEN_CUDA;
+    return 0;
+}
+
+static error_t parse_cpu(int key, char *argument, struct argp_state *state)
+{
+    const call *c = state->input;
+    error_t status = parse_device(key, argument, state);
+    if (status == 0 && c->on_gpu)
+        argp_failure(state, EXIT_IO, 0, "--device %s: %s computes on the CPU only",
+                     argument, state->name);
+    return status;
 }
 
 static int32_t parse_backend(struct argp_state *state, const char *name)
@@ -193,7 +214,7 @@ static int32_t parse_backend(struct argp_state *state, const char *name)
     return backend;
 }
 
-static error_t parse_unplanned(int key, char *argument, struct argp_state *state)
+static error_t parse_run(int key, char *argument, struct argp_state *state)
 {
     call *c = state->input;
     switch (key) {
@@ -202,9 +223,6 @@ static error_t parse_unplanned(int key, char *argument, struct argp_state *state
             argp_error(state, "--dtype: '%s' is none of fp64, fp32, bf16, fp16",
                        argument);
         c->has_dtype = true;
-        return 0;
-    case KEY_DEVICE:
-        parse_device(state, argument, c);
         return 0;
     case KEY_THREADS:
         natten_set_num_threads(
@@ -218,16 +236,10 @@ static error_t parse_unplanned(int key, char *argument, struct argp_state *state
     }
 }
 
-const struct argp options_run_unplanned = {
-    unplanned_table, parse_unplanned, NULL, NULL, NULL, NULL, NULL};
-
 static error_t parse_plan(int key, char *argument, struct argp_state *state)
 {
     call *c = state->input;
     switch (key) {
-    case ARGP_KEY_INIT:
-        state->child_inputs[0] = c;
-        return 0;
     case KEY_BACKEND:
         c->backend = parse_backend(state, argument);
         return 0;
@@ -239,10 +251,17 @@ static error_t parse_plan(int key, char *argument, struct argp_state *state)
     }
 }
 
-static const struct argp_child run_children[] = {{&options_run_unplanned, 0, NULL, 0},
-                                                 {0}};
-const struct argp options_run = {plan_table,   parse_plan, NULL, NULL,
-                                 run_children, NULL,       NULL};
+const struct argp options_run = {run_table, parse_run, NULL, NULL, NULL, NULL, NULL};
+const struct argp options_plan = {plan_table, parse_plan, NULL, NULL, NULL, NULL, NULL};
+const struct argp options_device = {device_table, parse_device, NULL, NULL,
+                                    NULL,         NULL,         NULL};
+const struct argp options_cpu = {cpu_table, parse_cpu, NULL, NULL, NULL, NULL, NULL};
+
+void options_share(struct argp_state *state, const struct argp_child *tables, call *c)
+{
+    for (size_t i = 0; tables[i].argp; i++)
+        state->child_inputs[i] = c;
+}
 
 error_t options_parse(int key, char *argument, struct argp_state *state)
 {
@@ -252,10 +271,6 @@ error_t options_parse(int key, char *argument, struct argp_state *state)
         return 0;
     }
     switch (key) {
-    case ARGP_KEY_INIT:
-        for (size_t i = 0; state->root_argp->children[i].argp; i++)
-            state->child_inputs[i] = c;
-        return 0;
     case ARGP_KEY_ARG:
         if (c->given == c->positionals)
             argp_error(state, "'%s': too many files", argument);

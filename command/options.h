@@ -87,8 +87,12 @@ enum {
 };
 
 /* Option tables of argp, for a subcommand's own: what the window looks like; how to
- * run; how to run what has no plan.  The input of all is the struct call. */
-extern const struct argp options_window, options_run, options_run_unplanned;
+ * run, for all; for what has a plan; for what computes on a GPU too, and for what
+ * doesn't and refuses one.  The input of all is the struct call. */
+extern const struct argp options_window, options_run, options_plan, options_device,
+    options_cpu;
+/* Give the call to the tables of a subcommand: at ARGP_KEY_INIT. */
+void options_share(struct argp_state *state, const struct argp_child *tables, call *c);
 /* Parse positional arguments and options of roles; to be called by a subcommand's
  * parser. */
 error_t options_parse(int key, char *argument, struct argp_state *state);

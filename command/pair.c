@@ -5,8 +5,11 @@
 #include "call.h"
 #include "progress.h"
 
-static const struct argp_child children[] = {
-    {&options_window, 0, NULL, 0}, {&options_run, 0, NULL, 0}, {0}};
+static const struct argp_child children[] = {{&options_window, 0, NULL, 0},
+                                             {&options_run, 0, NULL, 0},
+                                             {&options_plan, 0, NULL, 0},
+                                             {&options_cpu, 0, NULL, 0},
+                                             {0}};
 
 /* A command computes a result from its inputs, or, when the gradient of the result is
  * given, the gradients.  These say which roles those are. */
@@ -39,7 +42,8 @@ static void check_outputs(struct argp_state *state, role result, role gradient)
 }
 
 static const struct argp_option qk_table[] = {
-    {"attn", KEY_ROLE + ROLE_ATTN, "A.npy", 0, "where the logits go", 0},
+    {"attn", KEY_ROLE + ROLE_ATTN, "A.npy", 0,
+     "where the logits go; needed, but for gradients", 0},
     {"bias", KEY_ROLE + ROLE_BIAS, "B.npy", 0, "relative position bias", 0},
     {"additional-keys", KEY_ROLE + ROLE_ADDITIONAL_KEYS, "AK.npy", 0,
      "tokens that every query sees: the last slots", 0},
@@ -56,6 +60,8 @@ static const struct argp_option qk_table[] = {
 
 static error_t parse_qk(int key, char *argument, struct argp_state *state)
 {
+    if (key == ARGP_KEY_INIT)
+        options_share(state, children, state->input);
     if (key == ARGP_KEY_END)
         check_outputs(state, ROLE_ATTN, ROLE_GRAD_ATTN);
     return options_parse(key, argument, state);
@@ -64,7 +70,8 @@ static error_t parse_qk(int key, char *argument, struct argp_state *state)
 static const struct argp qk_argp = {
     qk_table,
     parse_qk,
-    "Q.npy K.npy --attn A.npy --kernel-size K",
+    "Q.npy K.npy --attn A.npy --kernel-size K\n"
+    "Q.npy K.npy --grad-attn GA.npy --kernel-size K",
     "The logits of each token's window: scale query key^T + bias.\v"
     "The result is [batch, axes..., heads, slots]: a slot per key of the window in "
     "row-major order, then one per additional key; empty slots hold -inf.  The scale "
@@ -91,9 +98,7 @@ static int qk(call *c)
         {NATTEN_QK_BACKWARD, ROLE_QUERY, ROLE_KEY, ROLES, ROLE_ADDITIONAL_KEYS}};
     bool backward = is_backward(c, ROLE_GRAD_ATTN);
     natten_params params;
-    int status = call_on_cpu(c, "qk");
-    if (!status)
-        status = call_read(c, inputs, 5);
+    int status = call_read(c, inputs, 5);
     if (!status)
         status = call_params(c, ROLE_QUERY, &params);
     if (!status && !backward)
@@ -137,7 +142,8 @@ int command_qk(int argc, char **argv)
 }
 
 static const struct argp_option av_table[] = {
-    {"out", KEY_ROLE + ROLE_OUT, "O.npy", 0, "where out goes", 0},
+    {"out", KEY_ROLE + ROLE_OUT, "O.npy", 0,
+     "where out goes; needed, but for gradients", 0},
     {"additional-values", KEY_ROLE + ROLE_ADDITIONAL_VALUES, "AV.npy", 0,
      "values of the last slots", 0},
     {"grad-out", KEY_ROLE + ROLE_GRAD_OUT, "G.npy", 0,
@@ -152,6 +158,8 @@ static const struct argp_option av_table[] = {
 
 static error_t parse_av(int key, char *argument, struct argp_state *state)
 {
+    if (key == ARGP_KEY_INIT)
+        options_share(state, children, state->input);
     if (key == ARGP_KEY_END)
         check_outputs(state, ROLE_OUT, ROLE_GRAD_OUT);
     return options_parse(key, argument, state);
@@ -159,7 +167,8 @@ static error_t parse_av(int key, char *argument, struct argp_state *state)
 
 static const struct argp av_argp = {av_table,
                                     parse_av,
-                                    "A.npy V.npy --out O.npy --kernel-size K",
+                                    "A.npy V.npy --out O.npy --kernel-size K\n"
+                                    "A.npy V.npy --grad-out G.npy --kernel-size K",
                                     "Weights times the values of each token's window.\v"
                                     "The weights are [batch, axes..., heads, slots], "
                                     "laid out as natten qk has them; what "
@@ -178,9 +187,7 @@ static int av(call *c)
     bool backward = is_backward(c, ROLE_GRAD_OUT);
     const npy_array *values = &c->array[ROLE_VALUE];
     natten_params params;
-    int status = call_on_cpu(c, "av");
-    if (!status)
-        status = call_read(c, inputs, 4);
+    int status = call_read(c, inputs, 4);
     if (!status)
         status = call_params(c, ROLE_ATTN, &params);
     if (!status && values->tensor.ndim != params.rank + 3)

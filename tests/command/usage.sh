@@ -82,6 +82,8 @@ table()
     wrong 3 'natten forward: ' $f --kernel-size 3 --device cuda:63
     wrong 3 'natten qk computes on the CPU' qk q.npy q.npy --attn precious.npy \
         --kernel-size 3 --device cuda
+    wrong 3 'natten av computes on the CPU' av q.npy q.npy $o $w --device cuda:1
+    wrong 2 "--device: 'tpu'" qk q.npy q.npy --attn precious.npy $w --device tpu
     wrong 2 '--threads: 0 not in' $f --kernel-size 3 --threads 0
     wrong 2 '--threads' $f --kernel-size 3 --threads two
     wrong 2 'key.ndim=5' forward one.npy q.npy one.npy $o --kernel-size 3
@@ -167,13 +169,33 @@ help()
 for name in forward backward qk av merge denoise gradcheck info; do
     check "natten $name --help tells the usage" help $name
 done
-merge_usage()
+# two_usages NAME RESULT GRADIENT: it computes either, and each line of usage asks for
+# what that needs.
+two_usages()
 {
-    exits 0 merge --help && grep -q -e '--out O.npy$' out &&
-        grep -q -e '--grad-out G.npy$' out && exits 0 --help &&
-        grep -q '^  merge .*gradients$' out
+    ARGP_HELP_FMT=rmargin=250 "$natten" "$1" --help |
+        sed -n '/^ *\(Usage\|or\):/p' > usages
+    test "$(wc -l < usages)" = 2 && grep -q -e "$2" usages &&
+        grep -q -e "$3" usages && ! grep -e "$2" usages | grep -q -e "$3" &&
+        exits 0 --help && grep -q "^  $1 .*gradients\$" out
 }
-check 'natten merge --help tells that it takes gradients' merge_usage
+check 'natten qk --help has a usage for gradients' \
+    two_usages qk '--attn A.npy' '--grad-attn GA.npy'
+check 'natten av --help has a usage for gradients' \
+    two_usages av '--out O.npy' '--grad-out G.npy'
+check 'natten merge --help has a usage for gradients' \
+    two_usages merge '--out O.npy' '--grad-out G.npy'
+devices()
+{
+    for name in forward backward denoise; do
+        exits 0 $name --help && grep -q -e --device out || return
+    done
+    for name in qk av merge; do
+        exits 0 $name --help && ! grep -e --device out &&
+            exits 0 $name --usage && ! grep -e --device out || return
+    done
+}
+check 'only what computes on a GPU offers --device' devices
 version()
 {
     exits 0 --version && grep -q 'libnatten' out && cp out whole &&
