@@ -147,8 +147,10 @@ static int read_parts(merging *m)
             role r = roles[which];
             one.path[r] = m->of[which].path[n];
             int status = call_read(&one, &r, 1);
-            if (status)
+            if (status) { /* it may have been read before it was refused */
+                npy_free(&one.array[r]);
                 return status;
+            }
             keep(&m->of[which], n, &one.array[r]);
         }
     m->c.bits = one.bits;

@@ -12,6 +12,7 @@ random v.npy '1, 6, 5, 2, 4' 240 2
 random one.npy '1, 6, 2, 3' 36 3
 random ak.npy '1, 6, 5' 30 5
 random g.npy '1, 6, 5, 2, 4' 240 4
+octals 8 6 'printf "\\%03o", y % 256' | npy bytes.npy '|u1' '1, 4, 2, 1'
 : | npy cut.npy '<f4' '1, 4, 2, 2'
 printf 'no array\n' > text.npy
 mkdir locked directory
@@ -112,6 +113,9 @@ table()
     wrong 2 'each part is two' merge q.npy $o
     wrong 2 '0 files' merge $o
     wrong 2 '--out is missing' merge q.npy v.npy
+    # The sanitizer sees whether what was read of a part is freed.
+    wrong 2 'out: bytes.npy: elements are uint8' merge bytes.npy q.npy $o
+    wrong 2 'lse: bytes.npy: elements are uint8' merge q.npy bytes.npy $o
     wrong 2 '--grad-out is missing' merge q.npy v.npy $o --grad-lse g.npy
     wrong 2 '--grad-out is missing' merge q.npy v.npy $o --grad-lses precious.npy
     wrong 2 '--grad-out: no gradient' merge q.npy v.npy $o --grad-out g.npy
