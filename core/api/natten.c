@@ -380,11 +380,12 @@ natten_status natten_merge_backward(int64_t count, const natten_tensor *outputs,
 
 /* ---- questions about a call ---- */
 
-/* The plan of a call that is described by the tensors that shape it. */
+/* The plan of a call that is described by the tensors that shape it; with all
+ * gradients, or all but the bias's. */
 static natten_status sketch(const natten_params *params, int32_t operation,
                             const natten_tensor *query, const natten_tensor *key,
                             const natten_tensor *value, const natten_tensor *additional,
-                            natten_plan *plan)
+                            bool grad_bias, natten_plan *plan)
 {
     if (operation < NATTEN_FORWARD || operation > NATTEN_AV_BACKWARD)
         return natten_status_fail(NATTEN_ERR_ARGUMENT,
@@ -408,6 +409,8 @@ static natten_status sketch(const natten_params *params, int32_t operation,
     natten_task task;
     natten_floatmode mode = natten_floatmode_enter();
     natten_status status = natten_problem_sketch(&problem, &task);
+    if (!grad_bias)
+        task.view[NATTEN_GRAD_BIAS].data = NULL;
     natten_machine machine = machine_for(task.device_type, task.device_id);
     if (status == NATTEN_OK)
         status = natten_plan_make(&task, &machine, plan);
@@ -425,7 +428,8 @@ natten_status natten_workspace_size(const natten_params *params, int32_t operati
     natten_plan plan;
     if (!bytes)
         return natten_status_fail(NATTEN_ERR_ARGUMENT, "bytes is NULL");
-    NATTEN_TRY(sketch(params, operation, query, key, value, additional_keys, &plan));
+    NATTEN_TRY(
+        sketch(params, operation, query, key, value, additional_keys, true, &plan));
     size_t wanted = plan.choice.workspace_bytes;
     if (wanted > PTRDIFF_MAX - SCRATCH_ALIGNMENT)
         return natten_status_fail(NATTEN_ERR_OVERFLOW,
@@ -442,7 +446,7 @@ natten_status natten_supported(const natten_params *params, int32_t operation,
 {
     enter("natten_supported");
     natten_plan plan;
-    return sketch(params, operation, query, key, value, additional_keys, &plan);
+    return sketch(params, operation, query, key, value, additional_keys, true, &plan);
 }
 
 natten_status natten_plan_text(const natten_params *params, int32_t operation,
@@ -458,7 +462,8 @@ natten_status natten_plan_text(const natten_params *params, int32_t operation,
     if (bytes < 1)
         return natten_status_fail(NATTEN_ERR_ARGUMENT, "bytes=0 not in [1, %zu]",
                                   (size_t)PTRDIFF_MAX);
-    NATTEN_TRY(sketch(params, operation, query, key, value, additional_keys, &plan));
+    NATTEN_TRY(
+        sketch(params, operation, query, key, value, additional_keys, false, &plan));
     natten_plan_print(&plan, text, bytes);
     return NATTEN_OK;
 }

@@ -31,17 +31,6 @@ static int64_t most(int64_t a, int64_t b)
 
 /* ---- choose ---------------------------------------------------------------------- */
 
-static int64_t items_of(const job *j)
-{
-    int64_t items = 1;
-    for (int i = 0; i < j->passes; i++)
-        items = most(items, j->pass[i].heads * j->pass[i].combos);
-    for (int s = 0; s < NATTEN_CPU_STEPS; s++)
-        items = most(items, (j->step_rows[s] + j->rows_per_item - 1) /
-                                most(1, j->rows_per_item));
-    return items;
-}
-
 static natten_status choose(const natten_task *task, const natten_machine *machine,
                             natten_choice *choice)
 {
@@ -62,8 +51,8 @@ static natten_status choose(const natten_task *task, const natten_machine *machi
         return NATTEN_OK;
     job j;
     natten_cpu_job_make(&j, task, variant, NULL);
-    choice->items = items_of(&j);
-    choice->threads = (int32_t)most(1, least(machine->threads, choice->items));
+    choice->items = most(1, j.items);
+    choice->threads = (int32_t)most(1, least(machine->threads, j.most_items));
     choice->workspace_bytes =
         j.delta_bytes + j.sums_bytes + (size_t)choice->threads * j.scratch_bytes;
     if (j.passes > 0) {
@@ -94,13 +83,11 @@ static void one_item(void *context, int64_t item, int thread)
 static void one_item_of_run(void *context, int64_t item, int thread)
 {
     const job *j = context;
-    const natten_cpu_item at = {.head = item % j->now->heads,
-                                .combo = item / j->now->heads};
-    if (natten_cpu_share_runs(j->now, &at, &j->share))
-        j->kernels->walk(j->now, &at, scratch_of(j, thread));
+    const natten_cpu_item at = natten_cpu_share_item(j->now, &j->share, item);
+    j->kernels->walk(j->now, &at, scratch_of(j, thread));
 }
 
-static void clear_plane(void *context, int64_t item, int thread)
+static void clear_piece(void *context, int64_t item, int thread)
 {
     (void)thread;
     const job *j = context;
@@ -111,12 +98,12 @@ static void clear_plane(void *context, int64_t item, int thread)
 static natten_status run_all(job *j)
 {
     const natten_cpu_pass *p = j->now;
-    NATTEN_TRY(natten_parallel_run(j->threads, j->task->batch * p->axis[0].key_count,
-                                   clear_plane, j));
+    NATTEN_TRY(
+        natten_parallel_run(j->threads, natten_cpu_share_pieces(p), clear_piece, j));
     j->share = (natten_cpu_share){0};
     do {
-        NATTEN_TRY(
-            natten_parallel_run(j->threads, p->heads * p->combos, one_item_of_run, j));
+        NATTEN_TRY(natten_parallel_run(j->threads, natten_cpu_share_items(p, &j->share),
+                                       one_item_of_run, j));
     } while (natten_cpu_share_next(p, &j->share));
     return NATTEN_OK;
 }
@@ -282,21 +269,17 @@ static natten_status run_extras(job *j)
 static void some_rows(void *context, int64_t item, int thread)
 {
     const job *j = context;
-    int64_t begin = item * j->rows_per_item, rows = j->step_rows[j->step];
-    j->kernels->unfused(j->task, j->step, begin, least(rows, begin + j->rows_per_item),
+    int64_t unit = j->step_rows_per_item[j->step], begin = item * unit;
+    j->kernels->unfused(j->task, j->step, begin,
+                        least(j->step_rows[j->step], begin + unit),
                         scratch_of(j, thread));
 }
 
 static natten_status run_unfused(job *j)
 {
-    int64_t rows_per_item = j->rows_per_item;
     for (int s = 0; s < NATTEN_CPU_STEPS; s++) {
-        /* A row of an extra token or of the bias sums over all queries. */
-        bool long_rows = s == NATTEN_CPU_STEP_EXTRA || s == NATTEN_CPU_STEP_BIAS;
         j->step = (natten_cpu_step)s;
-        j->rows_per_item = long_rows ? 1 : rows_per_item;
-        int64_t items = (j->step_rows[s] + j->rows_per_item - 1) / j->rows_per_item;
-        NATTEN_TRY(natten_parallel_run(j->threads, items, some_rows, j));
+        NATTEN_TRY(natten_parallel_run(j->threads, j->step_items[s], some_rows, j));
     }
     return NATTEN_OK;
 }

@@ -53,8 +53,11 @@ static natten_cpu_pass *add_pass(job *j, natten_cpu_kind kind, void *delta)
 {
     natten_cpu_pass *p = &j->pass[j->passes++];
     natten_cpu_pass_make(p, j->task, kind, j->kernels, delta);
-    if (p->fits && p->layout.bytes > j->scratch_bytes)
+    if (!p->fits)
+        return p;
+    if (p->layout.bytes > j->scratch_bytes)
         j->scratch_bytes = up(p->layout.bytes);
+    j->most_items = most(j->most_items, p->heads * p->combos);
     return p;
 }
 
@@ -121,13 +124,13 @@ static void slice_extras(job *j, natten_cpu_pass *p)
     need_sums(j, j->sums_at_a_time * p->slices * p->slice_elements);
 }
 
-/* A pass that counts for the scratch, wanted or not: what has room beside it, and so
- * the workspace, must not grow with what is not wanted, which natten_workspace_size()
- * is not told. */
+/* A pass that counts for the scratch and the threads, wanted or not: what has room
+ * beside it, and so the workspace, must not grow with what is not wanted, which
+ * natten_workspace_size() is not told. NULL if it is not to run. */
 static natten_cpu_pass *add_if(job *j, bool wanted, natten_cpu_kind kind, void *delta)
 {
     natten_cpu_pass *p = add_pass(j, kind, delta);
-    if (wanted)
+    if (wanted && p->fits)
         return p;
     j->passes--;
     return NULL;
@@ -147,9 +150,8 @@ static void make_backward(job *j, char *workspace)
     j->delta_bytes = up((size_t)(query_tokens(t) * t->heads) * j->kernels->real_bytes);
     j->sums = workspace ? workspace + j->delta_bytes : NULL;
     bool bias = has(t, NATTEN_GRAD_BIAS), narrow = t->dtype != t->accumulator;
-    natten_cpu_pass *all = add_pass(j, NATTEN_CPU_GRAD_ALL, delta), *extra = NULL;
-    bool together = all->fits && keys && !bias && !narrow;
-    j->passes = together ? 1 : 0;
+    natten_cpu_pass *extra = NULL;
+    bool together = !narrow && add_if(j, keys && !bias, NATTEN_CPU_GRAD_ALL, delta);
     natten_cpu_pass *query = add_if(j, !together, NATTEN_CPU_GRAD_QUERY, delta);
     if (query)
         query->only_delta = !query->wants[0] && !bias;
@@ -184,7 +186,16 @@ static void make_unfused(job *j)
         j->step_rows[NATTEN_CPU_STEP_EXTRA] = t->batch * t->extras * t->heads_kv;
     if (back && qk && has(t, NATTEN_GRAD_BIAS))
         j->step_rows[NATTEN_CPU_STEP_BIAS] = t->heads * bias_entries(t) / line;
-    j->rows_per_item = 1 + (int64_t)(unfused_work / (volume * (double)dim));
+    int64_t rows_per_item = 1 + (int64_t)(unfused_work / (volume * (double)dim));
+    for (int s = 0; s < NATTEN_CPU_STEPS; s++) {
+        /* A row of an extra token or of the bias sums over all queries. */
+        bool long_rows = s == NATTEN_CPU_STEP_EXTRA || s == NATTEN_CPU_STEP_BIAS;
+        int64_t rows = long_rows ? 1 : rows_per_item;
+        j->step_rows_per_item[s] = rows;
+        j->step_items[s] = (j->step_rows[s] + rows - 1) / rows;
+        j->items = most(j->items, j->step_items[s]);
+    }
+    j->most_items = j->items;
     j->scratch_bytes = up((size_t)(3 * dim + line) * j->kernels->real_bytes);
 }
 
@@ -199,6 +210,8 @@ void natten_cpu_job_make(job *j, const natten_task *task, natten_variant variant
         make_backward(j, workspace);
     else
         make_unfused(j);
+    for (int i = 0; i < j->passes; i++)
+        j->items = most(j->items, j->pass[i].heads * j->pass[i].combos);
     if (workspace)
         j->scratch = workspace + j->delta_bytes + j->sums_bytes;
 }

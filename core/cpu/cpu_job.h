@@ -20,7 +20,11 @@ typedef struct natten_cpu_job {
     const natten_cpu_kernels *kernels;
     natten_cpu_pass pass[NATTEN_CPU_PASSES];
     int passes, threads;
-    int64_t step_rows[NATTEN_CPU_STEPS], rows_per_item;
+    int64_t step_rows[NATTEN_CPU_STEPS]; /* of the unfused pair; 0: no such step */
+    int64_t step_rows_per_item[NATTEN_CPU_STEPS], step_items[NATTEN_CPU_STEPS];
+    int64_t items;      /* of the pass or step that has most */
+    int64_t most_items; /* of any pass, wanted or not: the size of the workspace, and so
+                           the threads that have scratch, must do for every choice */
     size_t delta_bytes, sums_bytes, scratch_bytes;
     int64_t sums_at_a_time; /* of the extra tokens: batch items times heads */
     char *sums, *scratch;

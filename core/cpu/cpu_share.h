@@ -15,14 +15,17 @@ typedef struct natten_cpu_share {
     int parity[3];
 } natten_cpu_share;
 
-/* Is the item of this run? */
-bool natten_cpu_share_runs(const natten_cpu_pass *pass, const natten_cpu_item *item,
-                           const natten_cpu_share *share);
+/* How many items a run has, and its item `index`. */
+int64_t natten_cpu_share_items(const natten_cpu_pass *pass,
+                               const natten_cpu_share *share);
+natten_cpu_item natten_cpu_share_item(const natten_cpu_pass *pass,
+                                      const natten_cpu_share *share, int64_t index);
 
 /* Go on to the next run; false if there is none. */
 bool natten_cpu_share_next(const natten_cpu_pass *pass, natten_cpu_share *share);
 
-/* Clear plane `item` of batch times planes of keys. */
-void natten_cpu_share_clear(const natten_cpu_pass *pass, int64_t item, int64_t bytes);
+/* Clear piece `piece` of so many. */
+int64_t natten_cpu_share_pieces(const natten_cpu_pass *pass);
+void natten_cpu_share_clear(const natten_cpu_pass *pass, int64_t piece, int64_t bytes);
 
 #endif

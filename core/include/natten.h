@@ -367,7 +367,8 @@ NATTEN_API natten_status natten_supported(const natten_params *params,
                                           const natten_tensor *additional_keys);
 
 /** The plan of a call in words: problem, backend, variant, tiles and how much of the
- * work is waste. Arguments as natten_workspace_size().
+ * work is waste; of a gradient's call: one that wants all gradients but the bias's.
+ * Arguments as natten_workspace_size().
  * @param text   written, always NUL-terminated, cut at `bytes`
  * @param bytes  size of text, at least 1 */
 NATTEN_API natten_status natten_plan_text(const natten_params *params,

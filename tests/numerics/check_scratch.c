@@ -107,6 +107,7 @@ END_TEST
  * for each choice of them, on one thread as on many. */
 START_TEST(whatever_is_wanted_the_size_asked_for_will_do)
 {
+    static const int threads[] = {1, 2, 3, 17, 32, 64, 128};
     trial_wish wish = TRIAL_ANY;
     wish.operation = NATTEN_BACKWARD;
     for (int n = 0; n < test_effort(WANTED_PROBLEMS); n++) {
@@ -118,7 +119,7 @@ START_TEST(whatever_is_wanted_the_size_asked_for_will_do)
             problem.tensor[role] = trial_tensor(&t, role);
         natten_task task;
         natten_machine machine = natten_machine_get();
-        machine.threads = 1 + n / 2 % 3;
+        machine.threads = threads[n / 2 % 7];
         ck_assert_int_eq(natten_problem_sketch(&problem, &task), NATTEN_OK);
         ck_assert_int_eq(natten_plan_make(&task, &machine, &all), NATTEN_OK);
         for (unsigned wanted = 0; wanted < 1u << GRADIENTS; wanted++) {
@@ -128,9 +129,10 @@ START_TEST(whatever_is_wanted_the_size_asked_for_will_do)
                     part.view[NATTEN_GRAD_QUERY + g].data = NULL;
             ck_assert_int_eq(natten_plan_make(&part, &machine, &some), NATTEN_OK);
             ck_assert_msg(some.choice.workspace_bytes <= all.choice.workspace_bytes,
-                          "gradients 0x%x take %zu bytes, all of them %zu: %s", wanted,
-                          some.choice.workspace_bytes, all.choice.workspace_bytes,
-                          trial_text(&t));
+                          "%d threads: gradients 0x%x take %zu bytes, all of them %zu: "
+                          "%s",
+                          machine.threads, wanted, some.choice.workspace_bytes,
+                          all.choice.workspace_bytes, trial_text(&t));
         }
     }
 }
