@@ -3,8 +3,8 @@
  * natten_merge() and its gradient (definition.md, section 9), row by row: a row is a
  * query and head, lanes lie along the head dim, and what a row gives depends on it
  * alone.  The weights, one per partial and row, are made in double; sums along the head
- * dim and over partials are in the accumulator's type.  A partial with lse -inf saw
- * nothing; its out is not read and its gradients are 0. */
+ * dim and over partials are in the accumulator's type, where they fit.  A partial with
+ * lse -inf saw nothing; its out is not read and its gradients are 0. */
 #ifndef NATTEN_CPU_MERGE_H
 #define NATTEN_CPU_MERGE_H
 
@@ -175,6 +175,20 @@ INLINE void merge_dot(const enum format format, const tokens *a, const tokens *b
     *product = (double)v_sum(v_add(even, odd));
 }
 
+/* <a, b>: products of two large numbers have room in double only. */
+static double merge_product(const tokens *a, const tokens *b)
+{
+    double product;
+    CALL_WITH(merge_format(a, b), merge_dot, a, b, &product);
+    if (isfinite(product))
+        return product;
+    product = 0;
+    for (int64_t d = 0; d < a->dim; d++)
+        product += natten_dtype_load(a->dtype, a->data, d * a->item) *
+                   natten_dtype_load(b->dtype, b->data, d * b->item);
+    return product;
+}
+
 /* ---- rows ------------------------------------------------------------------------ */
 
 static void merge_forward(const merge_place *m)
@@ -224,14 +238,14 @@ static void merge_backward(const merge_place *m)
     const natten_merge_task *t = m->task;
     int64_t bytes = (int64_t)natten_dtype_bytes(t->dtype);
     tokens out = merge_row(m, &t->out), grad = merge_row(m, &t->grad_out);
-    double lse = (double)*merge_scalar(m, &t->lse), extra = 0, delta;
-    CALL_WITH(merge_format(&grad, &out), merge_dot, &grad, &out, &delta);
+    double lse = (double)*merge_scalar(m, &t->lse), extra = 0;
+    double delta = merge_product(&grad, &out);
     if (t->grad_lse.data != NULL)
         extra = (double)*merge_scalar(m, &t->grad_lse);
     for (int64_t n = 0; n < t->count; n++) {
         double partial = merge_lse(m, n);
         bool empty = partial == -HUGE_VAL || lse == -HUGE_VAL;
-        double weight = exp(partial - lse), along;
+        double weight = exp(partial - lse);
         natten_view scalars = natten_merge_view(&t->grad_lses[n], false);
         natten_view rows = natten_merge_view(&t->grad_outputs[n], true);
         real *grad_lse = merge_scalar(m, &scalars);
@@ -243,8 +257,7 @@ static void merge_backward(const merge_place *m)
                 store_element(to.dtype, data, d * to.item, 0);
             continue;
         }
-        CALL_WITH(merge_format(&grad, &from), merge_dot, &grad, &from, &along);
-        *grad_lse = (real)(weight * (along - delta + extra));
+        *grad_lse = (real)(weight * (merge_product(&grad, &from) - delta + extra));
         CALL_WITH(merge_format(&grad, &to), merge_scale, &to, data, v_all((real)weight),
                   &grad);
     }

@@ -33,8 +33,9 @@ typedef struct merge_trial {
     array out, lse, grad_out, grad_lse;
 } merge_trial;
 
-/* The distribution of values: plain, far apart, with NaN and infinities. */
-enum { PLAIN, FAR_APART, NONFINITE, DISTRIBUTIONS };
+/* The distribution of values: plain, far apart, with NaN and infinities, partials that
+ * agree and whose products are beyond fp32. */
+enum { PLAIN, FAR_APART, NONFINITE, HUGE_PRODUCTS, DISTRIBUTIONS };
 
 static void fill(array *a, double size, int bad_once_in, randoms *r)
 {
@@ -76,20 +77,24 @@ static void make(merge_trial *t, natten_dtype dtype, int distribution, bool any,
     array_layout layout = any ? ARRAY_ANY : ARRAY_COMPACT;
     array_layout input = any ? ARRAY_BROADCAST : ARRAY_COMPACT;
     int bad = distribution == NONFINITE ? 40 : 0;
-    double size = distribution == FAR_APART ? 300 : 2;
+    double size = distribution == FAR_APART ? 300 : 2, scale = 1;
+    if (distribution == HUGE_PRODUCTS && dtype != NATTEN_FP16)
+        scale = 1e20;
     for (int n = 0; n < t->count; n++) {
         array_make(&t->outputs[n], dtype, ndim, shape, input, r);
         array_make(&t->lses[n], accumulator, ndim - 1, shape, layout, r);
         array_make(&t->grad_outputs[n], dtype, ndim, shape, layout, r);
         array_make(&t->grad_lses[n], accumulator, ndim - 1, shape, layout, r);
-        fill(&t->outputs[n], 1, bad, r);
+        fill(&t->outputs[n], scale, bad, r);
+        if (distribution == HUGE_PRODUCTS)
+            array_assign(&t->outputs[n], &t->outputs[0]);
         fill(&t->lses[n], size, bad, r);
     }
     array_make(&t->out, dtype, ndim, shape, layout, r);
     array_make(&t->lse, accumulator, ndim - 1, shape, layout, r);
     array_make(&t->grad_out, dtype, ndim, shape, input, r);
     array_make(&t->grad_lse, accumulator, ndim - 1, shape, input, r);
-    fill(&t->grad_out, 1, bad, r);
+    fill(&t->grad_out, scale, bad, r);
     fill(&t->grad_lse, 1, bad, r);
     empty_some(t, r);
 }
@@ -202,7 +207,7 @@ START_TEST(merge_is_within_its_bounds)
     for (int p = 0; p < test_effort(PROBLEMS); p++) {
         randoms r = {(uint64_t)(p + 1000 * (int)dtype)};
         static merge_trial t;
-        make(&t, dtype, p % DISTRIBUTIONS, p % 2 == 1, &r);
+        make(&t, dtype, p / 2 % DISTRIBUTIONS, p % 2 == 1, &r);
         merge_inputs in = inputs_of(&t);
         verdict out, lse, grad_outputs[MOST_PARTIALS], grad_lses[MOST_PARTIALS];
         run_forward(&t);
