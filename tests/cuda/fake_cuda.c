@@ -382,12 +382,12 @@ static natten_machine machine_with(int32_t arch)
     return machine;
 }
 
-/* Do tests know that the plan of the driver's GPU rounds weights? */
-static bool is_judged_as_rounding(const char *text)
+/* For which results do tests know that the driver's GPU would round weights? */
+static uint32_t judged_as_rounded(const char *text)
 {
     static trial t;
     make(&t, text, NATTEN_CUDA);
-    return device_rounds_weights(&t);
+    return device_rounded(&t);
 }
 
 /* A judgement is wider for a GPU that rounds weights, and narrow again for the CPU. */
@@ -403,9 +403,10 @@ static bool judgement_turns(const char *text)
     judge_evaluate(&t, &j);
     double narrow = j.of[NATTEN_OUT].bound[0];
     judge_turn_to(&t, NATTEN_BACKEND_CUDA, &j);
-    EXPECT(t.rounds_weights && j.of[NATTEN_OUT].bound[0] > narrow);
+    EXPECT(t.rounded == UINT32_C(1) << NATTEN_OUT &&
+           j.of[NATTEN_OUT].bound[0] > narrow);
     judge_turn_to(&t, NATTEN_BACKEND_CPU, &j);
-    EXPECT(!t.rounds_weights && j.of[NATTEN_OUT].bound[0] == narrow);
+    EXPECT(t.rounded == 0 && j.of[NATTEN_OUT].bound[0] == narrow);
     judge_free(&j);
     trial_free(&t);
     return true;
@@ -469,7 +470,7 @@ static bool halo(void)
     natten_cuda_pass pass[NATTEN_CUDA_PASSES];
     for (int i = 0; i < 4; i++) {
         EXPECT(plan_of(taken[i], 90, &plan) && strcmp(plan.choice.kernel, "halo") == 0);
-        EXPECT(is_judged_as_rounding(taken[i]));
+        EXPECT(judged_as_rounded(taken[i]) == UINT32_C(1) << NATTEN_OUT);
         EXPECT(natten_cuda_plan_passes(&plan, NULL, pass) == 1);
         const natten_cuda_halo *h = &pass[0].job.halo, first = *h;
         EXPECT(pass[0].blocks == (int64_t)h->positions * h->replicas);
@@ -490,9 +491,16 @@ static bool halo(void)
     }
     for (int i = 0; i < 5; i++) {
         EXPECT(plan_of(left[i], 90, &plan) && strcmp(plan.choice.kernel, "simt") == 0);
-        EXPECT(!is_judged_as_rounding(left[i]));
+        EXPECT(judged_as_rounded(left[i]) == 0);
     }
     EXPECT(judgement_turns("fwd bf16 b1 h1 d8 9x9 w3x3"));
+    /* Of a window this large the pass over queries alone fits tensor cores: gradients
+     * of keys and values are not allowed its rounding. */
+    uint32_t query = UINT32_C(1) << NATTEN_GRAD_QUERY;
+    uint32_t tokens = UINT32_C(1) << NATTEN_GRAD_KEY | UINT32_C(1) << NATTEN_GRAD_VALUE;
+    EXPECT(judged_as_rounded("bwd bf16 b1 h1 d32 70x70 w21x21") == query);
+    EXPECT(judged_as_rounded("bwd bf16 b1 h1 d32 70x70 w7x7") == (query | tokens));
+    EXPECT(judged_as_rounded("bwd fp32 b1 h1 d32 70x70 w7x7") == 0);
     /* Rows of 128 have their gradients of keys and values apart. */
     EXPECT(plan_of("bwd bf16 b2 h4 d128 64x64 w7x7", 90, &plan));
     EXPECT(natten_cuda_plan_passes(&plan, NULL, pass) == 4);

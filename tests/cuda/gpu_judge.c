@@ -104,7 +104,7 @@ static bool run_trial(const trial_wish *wish, uint64_t seed)
     judgement j;
     trial_make(&t, wish, seed);
     judge_for(&t, NATTEN_BACKEND_CUDA, &j);
-    on_tensor_cores += t.rounds_weights;
+    on_tensor_cores += t.rounded != 0;
     bool right = false;
     if (trial_run(&t, NATTEN_BACKEND_CUDA) != NATTEN_OK)
         printf("# %s: %s\n", natten_last_error(), trial_text(&t));

@@ -273,9 +273,9 @@ static void split_queries(trial *whole, judgement *j, const performer *p, int a,
         judge_for(&part, p->backend, &of_part);
         /* Tiles on tensor cores are laid over the part, so they sum in another order;
          * and a part may be too small for them. */
-        if (!whole->rounds_weights && !part.rounds_weights)
+        if (whole->rounded == 0 && part.rounded == 0)
             compare_bits(&part, whole, &halves[h], p);
-        if (whole->rounds_weights == part.rounds_weights)
+        if (whole->rounded == part.rounded)
             compare_bounds(&part, &of_part, whole, j, &halves[h]);
         check_within(&part, &of_part, p);
         shares_add(shares, &part, &of_part, whole, &halves[h]);

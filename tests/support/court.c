@@ -50,10 +50,11 @@ void court_open(court *c, const trial *t)
     c->u = court_roundoff(accumulator);
     c->eta = court_subnormal(accumulator);
     c->flush = court_flush(accumulator);
-    if (t->rounds_weights) {
-        c->u_p = court_roundoff(t->spec.dtype);
-        c->eta_p = court_subnormal(t->spec.dtype);
-    }
+    for (natten_role role = 0; role < NATTEN_ROLES; role++)
+        if (t->rounded >> role & 1) {
+            c->u_p[role] = court_roundoff(t->spec.dtype);
+            c->eta_p[role] = court_subnormal(t->spec.dtype);
+        }
     const natten_params *p = &t->params;
     bool scale_of_qk =
         t->spec.operation == NATTEN_QK || t->spec.operation == NATTEN_QK_BACKWARD;

@@ -39,7 +39,8 @@ typedef struct court {
     int64_t slots;
     double scale;
     double u, eta, flush; /* of the accumulator: roundoff, smallest, exp's zero */
-    double u_p, eta_p; /* of the type that P and dS are rounded to; 0: they are not */
+    /* Of the type that P or dS is rounded to for a result; 0: it is not. */
+    double u_p[NATTEN_ROLES], eta_p[NATTEN_ROLES];
     double *in[NATTEN_ROLES]; /* compact inputs; NULL: not given */
     cell *sum[NATTEN_ROLES];  /* compact results that are sums; NULL: not wanted */
     seen_key *keys;           /* of the present query */

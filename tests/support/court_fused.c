@@ -100,8 +100,8 @@ static void forward_row(court *c, judgement *j, int64_t row, logit *l)
     for (int64_t n = 0; n < c->key_count; n++) {
         const double *value = court_vector(c, &c->keys[n], NATTEN_VALUE,
                                            NATTEN_ADDITIONAL_VALUES, t->spec.dim_v);
-        double error = (double)l[n].p * (relative(c, &l[n], all) + c->u_p) + c->eta +
-                       c->eta_p + c->flush;
+        double error = (double)l[n].p * (relative(c, &l[n], all) + c->u_p[NATTEN_OUT]) +
+                       c->eta + c->eta_p[NATTEN_OUT] + c->flush;
         court_add(out, l[n].p, error, value, t->spec.dim_v);
     }
 }
@@ -131,15 +131,28 @@ static long double dot(const double *a, const double *b, int64_t count, double *
  * Backward takes lse as given and computes exp(s_j - lse).  Beyond what e_ij has for
  * s_j, rounding lse log2 e and the subtraction err by u |lse| each.  Let P = sum p_j
  * and H = sum -p_j ln p_j.  As s_j = lse + ln p_j, sum p_j s_j = P lse - H, so
- * P |lse| <= sum p_j |s_j| + H.  The first is in E_i six times; the second, at most
- * ln n_i + 1, is in g(n_i).  The share (1 - P) |lse| of the keys that aren't there is
- * in neither.  In a row that has all its keys P is 1 and nothing is lacking. */
+ * P |lse| <= sum p_j |s_j| + |H|.  The first is in E_i six times.  H is P times the
+ * entropy of the p_j / P, which is in [0, ln n_i], less P ln P.  Where P <= 1, that is
+ * in [0, ln n_i + 1].  Where rounding lse has made P a little more than 1, H may be
+ * negative, but |H| <= P max(ln n_i, ln P).  Twice u of either is in g(n_i).
+ *
+ * The share max(0, 1 - P) |lse| of the keys that aren't there is in neither.  In a row
+ * that has all its keys P is 1, in one with P > 1 |lse| <= P |lse|: nothing is lacking.
+ */
 static double missing_errors(const court *c, const logit *l, long double lse)
 {
     long double missing = 1;
     for (int64_t n = 0; n < c->key_count; n++)
         missing -= l[n].p;
     return missing > 0 ? 2 * c->u * (double)(missing * fabsl(lse)) : 0;
+}
+
+/* Error of scale dS as a factor of a result's terms. */
+static double scaled_error(const court *c, natten_role role, long double ds,
+                           double ds_error)
+{
+    double rounding = c->u_p[role] * (double)fabsl(ds) + c->eta_p[role];
+    return fabs(c->scale) * (ds_error + rounding);
 }
 
 static void backward_row(court *c, int64_t row, logit *l)
@@ -173,16 +186,18 @@ static void backward_row(court *c, int64_t row, logit *l)
         double ds_error = (double)fabsl(ds) * (r + 2 * u) +
                           p * (dp_error + delta_error + u * parts) + p_flush * parts +
                           4 * c->eta;
-        double rounded_error = ds_error + c->u_p * (double)fabsl(ds) + c->eta_p;
-        double scaled_error = fabs(c->scale) * rounded_error;
         court_add(c->sum[NATTEN_GRAD_QUERY] + row * t->spec.dim, c->scale * ds,
-                  scaled_error, k, t->spec.dim);
+                  scaled_error(c, NATTEN_GRAD_QUERY, ds, ds_error), k, t->spec.dim);
         court_add(court_cells(c, key, NATTEN_GRAD_KEY, NATTEN_GRAD_ADDITIONAL_KEYS,
                               t->spec.dim),
-                  c->scale * ds, scaled_error, q, t->spec.dim);
+                  c->scale * ds, scaled_error(c, NATTEN_GRAD_KEY, ds, ds_error), q,
+                  t->spec.dim);
         court_add(court_cells(c, key, NATTEN_GRAD_VALUE, NATTEN_GRAD_ADDITIONAL_VALUES,
                               t->spec.dim_v),
-                  l[n].p, p * (r + c->u_p) + p_flush + c->eta_p, grad, t->spec.dim_v);
+                  l[n].p,
+                  p * (r + c->u_p[NATTEN_GRAD_VALUE]) + p_flush +
+                      c->eta_p[NATTEN_GRAD_VALUE],
+                  grad, t->spec.dim_v);
         static const double one = 1;
         if (c->sum[NATTEN_GRAD_BIAS] != NULL && !key->extra)
             court_add(c->sum[NATTEN_GRAD_BIAS] + key->bias, ds, ds_error, &one, 1);

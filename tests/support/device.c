@@ -5,6 +5,7 @@
 
 #include "base/status.h"
 #include "cuda/cuda.h"
+#include "cuda/cuda_plan.h"
 #include "problem/problem.h"
 
 #include <stdio.h>
@@ -66,24 +67,42 @@ void device_array_free(device_array *d)
     memset(d, 0, sizeof *d);
 }
 
-bool device_rounds_weights(const trial *t)
+/* The results of a pass that rounds weights. */
+static uint32_t rounded_by(natten_cuda_kernel kernel)
+{
+    if (kernel < NATTEN_CUDA_KERNEL_HALO_FORWARD)
+        return 0;
+    if (kernel < NATTEN_CUDA_KERNEL_HALO_GRAD_QUERY)
+        return UINT32_C(1) << NATTEN_OUT;
+    if (kernel < NATTEN_CUDA_KERNEL_HALO_GRAD_KEY)
+        return UINT32_C(1) << NATTEN_GRAD_QUERY;
+    return UINT32_C(1) << NATTEN_GRAD_KEY | UINT32_C(1) << NATTEN_GRAD_VALUE;
+}
+
+uint32_t device_rounded(const trial *t)
 {
     natten_tensor there[NATTEN_ROLES];
     natten_params params = t->params;
     natten_problem problem = {.operation = t->spec.operation, .params = &params};
     natten_machine machine = {.threads = 1, .gpu = natten_gpu_get(0)};
     natten_plan plan;
+    natten_cuda_pass passes[NATTEN_CUDA_PASSES];
+    uint32_t rounded = 0;
     params.backend = NATTEN_BACKEND_CUDA;
     for (natten_role role = 0; role < NATTEN_ROLES; role++) {
         there[role] = t->array[role].tensor;
         there[role].device_type = NATTEN_CUDA;
         problem.tensor[role] = t->given[role] ? &there[role] : NULL;
     }
-    return natten_problem_check(&problem, &plan.task) == NATTEN_OK &&
-           plan.task.batch > 0 &&
-           natten_cuda_backend.choose(&plan.task, &machine, &plan.choice) ==
-               NATTEN_OK &&
-           strcmp(plan.choice.kernel, "halo") == 0;
+    if (natten_problem_check(&problem, &plan.task) != NATTEN_OK ||
+        plan.task.batch == 0 ||
+        natten_cuda_backend.choose(&plan.task, &machine, &plan.choice) != NATTEN_OK)
+        return 0;
+    /* The workspace is planned with and not touched: any address will do. */
+    int count = natten_cuda_plan_passes(&plan, passes, passes);
+    for (int i = 0; i < count; i++)
+        rounded |= rounded_by(passes[i].kernel);
+    return rounded;
 }
 
 /* Every other trial brings a workspace of exactly the size asked for, full of NaN. */

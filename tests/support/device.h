@@ -26,9 +26,10 @@ void device_array_send(device_array *d, const array *a);
 void device_array_fetch(const device_array *d, array *a);
 void device_array_free(device_array *d);
 
-/* Would the first GPU round the trial's weights P and dS to its tensors' type? Where
- * the plan says tensor cores, which take them so. */
-bool device_rounds_weights(const trial *t);
+/* The results for which the first GPU would round the trial's weights P or dS to its
+ * tensors' type, a bit for each role: those that the plan's passes leave to tensor
+ * cores, which take weights so. */
+uint32_t device_rounded(const trial *t);
 
 /* trial_run() on the GPU: the results and all other bytes come back into the arrays of
  * the trial.  Its results have been poisoned. */

@@ -204,7 +204,7 @@ static double judge_roles(const trial *part, const natten_role *roles, int count
 static trial part_at(const device_problem *p, const int64_t at[3], bool of_key)
 {
     trial part = {.spec = p->t.spec, .profile = PROFILE_NORMAL};
-    part.rounds_weights = device_rounds_weights(&p->t); /* the whole's plan did it */
+    part.rounded = device_rounded(&p->t); /* the whole's plan did it */
     natten_problem_spec *s = &part.spec;
     for (int a = 0; a < s->rank; a++) {
         int64_t reach = s->kernel_size[a] * s->dilation[a];

@@ -54,20 +54,20 @@ void judge_evaluate(const trial *t, judgement *j)
     court_close(&c);
 }
 
-static bool rounds_weights(const trial *t, natten_backend backend)
+static uint32_t rounded(const trial *t, natten_backend backend)
 {
-    return backend == NATTEN_BACKEND_CUDA && device_rounds_weights(t);
+    return backend == NATTEN_BACKEND_CUDA ? device_rounded(t) : 0;
 }
 
 void judge_for(trial *t, natten_backend backend, judgement *j)
 {
-    t->rounds_weights = rounds_weights(t, backend);
+    t->rounded = rounded(t, backend);
     judge_evaluate(t, j);
 }
 
 void judge_turn_to(trial *t, natten_backend backend, judgement *j)
 {
-    if (rounds_weights(t, backend) == t->rounds_weights)
+    if (rounded(t, backend) == t->rounded)
         return;
     judge_free(j);
     judge_for(t, backend, j);

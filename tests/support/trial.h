@@ -30,7 +30,8 @@ typedef struct trial {
     natten_problem_spec spec; /* what is asked; its seed plays no part */
     natten_params params;
     profile profile;
-    bool rounds_weights; /* who does it may round P and dS to the tensors' type */
+    uint32_t rounded; /* a bit for each result for which who does it may round P or dS
+                         to the tensors' type */
     uint64_t seed;
     bool given[NATTEN_ROLES]; /* the tensor is part of the call */
     array array[NATTEN_ROLES];
