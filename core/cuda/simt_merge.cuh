@@ -72,16 +72,16 @@ template <class T> __device__ void merge(const natten_cuda_merge_job &job)
     }
 }
 
-/* <a, b>, to all lanes. */
+/* <a, b>, to all lanes; products of two large numbers have room in double only. */
 template <class T>
-__device__ inline Sum<T> product(const MergeRows &rows, const natten_view &a,
+__device__ inline double product(const MergeRows &rows, const natten_view &a,
                                  const natten_view &b)
 {
     const T *x = rows.row<T>(a), *y = rows.row<T>(b);
-    Sum<T> sum = 0;
+    double sum = 0;
     for (int64_t d = threadIdx.x % NATTEN_CUDA_WARP; d < rows.job.dim_v;
          d += NATTEN_CUDA_WARP)
-        sum += widen(x[d * a.item]) * widen(y[d * b.item]);
+        sum += double(widen(x[d * a.item])) * double(widen(y[d * b.item]));
     return Lane(NATTEN_CUDA_WARP).sum(sum);
 }
 
@@ -96,17 +96,18 @@ template <class T> __device__ void merge_backward(const natten_cuda_merge_job &j
         Sum<T> grad_lse = 0;
         if (job.grad_lse.data != nullptr)
             grad_lse = *rows.row<Sum<T>>(job.grad_lse);
-        Sum<T> delta = product<T>(rows, job.grad_out, job.out);
+        double delta = product<T>(rows, job.grad_out, job.out);
         const T *grad = rows.row<T>(job.grad_out);
         for (int n = 0; n < job.count; n++) {
             Sum<T> partial = *rows.row<Sum<T>>(job.lses[n]);
             bool empty = partial == -INFINITY || lse == -INFINITY;
-            Sum<T> weight = exp(partial - lse), along = 0;
+            Sum<T> weight = exp(partial - lse);
+            double along = 0;
             if (!empty)
                 along = product<T>(rows, job.grad_out, job.outputs[n]);
             if (lane == 0)
                 *rows.row<Sum<T>>(job.grad_lses[n]) =
-                    empty ? Sum<T>(0) : weight * (along - delta + grad_lse);
+                    empty ? Sum<T>(0) : Sum<T>(weight * (along - delta + grad_lse));
             T *to = rows.row<T>(job.grad_outputs[n]);
             for (int64_t d = lane; d < job.dim_v; d += NATTEN_CUDA_WARP)
                 narrow(to + d * job.grad_outputs[n].item,

@@ -156,37 +156,42 @@ typedef struct merge_trial {
 } merge_trial;
 
 static void make_array(array *a, natten_dtype dtype, int ndim, const int64_t *shape,
-                       randoms *r)
+                       double size, randoms *r)
 {
     array_make(a, dtype, ndim, shape, random_once_in(r, 2) ? ARRAY_ANY : ARRAY_COMPACT,
                r);
     for (int64_t i = 0; i < array_count(a); i++)
-        array_set(a, i, random_normal(r));
+        array_set(a, i, random_normal(r) * size);
 }
 
-/* Some partials saw nothing; some values are not finite. */
+/* Some partials saw nothing; some values are not finite; or all partials agree, and
+ * their products are beyond fp32. */
 static void make_merge(merge_trial *t, natten_dtype dtype, randoms *r)
 {
     natten_dtype accumulator = natten_dtype_accumulator(dtype);
     int64_t shape[5] = {random_int(r, 1, 3), random_int(r, 1, 9), random_int(r, 1, 5),
                         random_int(r, 1, 3), random_int(r, 1, 70)};
     bool finite = random_once_in(r, 2);
+    bool huge = random_once_in(r, 4) && dtype != NATTEN_FP16;
+    double size = huge ? 1e20 : 1;
     t->count = (int)random_int(r, 1, PARTIALS);
     for (int n = 0; n < t->count; n++) {
-        make_array(&t->outputs[n], dtype, 5, shape, r);
-        make_array(&t->lses[n], accumulator, 4, shape, r);
-        make_array(&t->grad_outputs[n], dtype, 5, shape, r);
-        make_array(&t->grad_lses[n], accumulator, 4, shape, r);
+        make_array(&t->outputs[n], dtype, 5, shape, size, r);
+        make_array(&t->lses[n], accumulator, 4, shape, 1, r);
+        make_array(&t->grad_outputs[n], dtype, 5, shape, 1, r);
+        make_array(&t->grad_lses[n], accumulator, 4, shape, 1, r);
+        if (huge)
+            array_assign(&t->outputs[n], &t->outputs[0]);
         for (int64_t i = 0; i < array_count(&t->lses[n]); i++)
             if (random_once_in(r, 4))
                 array_set(&t->lses[n], i, -HUGE_VAL);
         if (!finite)
             array_set(&t->outputs[n], 0, NAN);
     }
-    make_array(&t->out, dtype, 5, shape, r);
-    make_array(&t->lse, accumulator, 4, shape, r);
-    make_array(&t->grad_out, dtype, 5, shape, r);
-    make_array(&t->grad_lse, accumulator, 4, shape, r);
+    make_array(&t->out, dtype, 5, shape, 1, r);
+    make_array(&t->lse, accumulator, 4, shape, 1, r);
+    make_array(&t->grad_out, dtype, 5, shape, size, r);
+    make_array(&t->grad_lse, accumulator, 4, shape, 1, r);
 }
 
 /* Every array of a merge, to be sent, fetched and freed alike. */
