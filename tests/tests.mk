@@ -171,7 +171,8 @@ check_PROGRAMS += $(core_tests)
 %C%_base_check_parallel_SOURCES = %D%/base/check_parallel.c
 %C%_base_check_parallel_CPPFLAGS = $(check_cppflags)
 %C%_base_check_parallel_LDADD = $(check_ldadd)
-%C%_base_check_parallel_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=pthread_create
+%C%_base_check_parallel_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=pthread_create \
+	-Wl,--wrap=pthread_cond_timedwait
 %C%_base_check_status_SOURCES = %D%/base/check_status.c
 %C%_base_check_status_CPPFLAGS = $(check_cppflags)
 %C%_base_check_status_LDADD = $(check_ldadd)
