@@ -233,13 +233,14 @@ static int borrow_buffer(PyObject *object, const char *name, int writable,
  * -1): the call is made on the producer's own stream, behind what it did there. */
 static PyObject *dlpack_capsule(PyObject *object)
 {
+    int on_gpu = is_on_gpu(object); /* before all that may fail: it clears errors */
     PyObject *method = PyObject_GetAttrString(object, "__dlpack__");
     PyObject *none = PyTuple_New(0);
-    PyObject *stream = is_on_gpu(object) ? Py_BuildValue("{si}", "stream", -1) : NULL;
+    PyObject *stream = on_gpu ? Py_BuildValue("{si}", "stream", -1) : NULL;
     PyObject *keywords = Py_BuildValue("{s(ii)}", "max_version", 1, 0);
     PyObject *capsule = NULL;
     if (method && none && keywords &&
-        (!stream || PyDict_Update(keywords, stream) == 0)) {
+        (!on_gpu || (stream && PyDict_Update(keywords, stream) == 0))) {
         capsule = PyObject_Call(method, none, keywords);
         if (!capsule && PyErr_ExceptionMatches(PyExc_TypeError)) {
             PyErr_Clear();

@@ -30,8 +30,9 @@ static bool is_numpy_bool(PyObject *object)
 static int integer_of(PyObject *object, const char *name, int64_t *value)
 {
     if (!PyLong_Check(object) && is_numpy_bool(object)) {
-        *value = PyObject_IsTrue(object);
-        return 0;
+        int truth = PyObject_IsTrue(object);
+        *value = truth;
+        return truth < 0 ? -1 : 0;
     }
     PyObject *number = PyNumber_Index(object);
     if (!number) {

@@ -7,6 +7,9 @@ is the library's to say; so there is no arithmetic here and no condition on atte
 Arrays of a framework that differentiates and traces (torch, JAX) take the same way
 through operators of that framework, which call the functions ``_..._arrays`` here.
 The signatures with their exact result types stand in ``_functional.pyi``.
+
+Length: a fifth of it is the functions' documentation, which users read with help();
+they share their arguments' words, and what makes a Params of them.
 """
 
 import contextlib
@@ -466,6 +469,8 @@ def _attention_params(query, key, is_causal, scale, backend):
     Of one token where there are no queries and no keys: a grid is never empty.
     """
     lengths = _shape_of(query, "query")[1:2] + _shape_of(key, "key")[1:2]
+    # natten_attention_length() written out: torch.compile keeps lengths as symbols,
+    # and could not trace a call into C without fixing them.
     longest = max((1, *lengths))
     return Params(
         rank=1,

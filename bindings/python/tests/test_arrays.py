@@ -167,6 +167,33 @@ def test_dlpack_errors_carry_the_name_and_the_producers_words(arrays):
         natten.na2d(arrays[0], arrays[1], Refuses(arrays[2]), KERNEL)
 
 
+def test_dlpack_that_is_gone_when_it_is_called_is_told(arrays):
+    class Fickle:
+        asked = 0
+
+        @property
+        def __dlpack__(self):
+            self.asked += 1
+            if self.asked % 2 == 0:
+                raise RuntimeError("not a second time")
+
+    params = (2, KERNEL) + (None,) * 8 + (0,)
+    out = np.empty_like(arrays[0])
+    with pytest.raises(RuntimeError, match="^query: not a second time$"):
+        capi.natten_forward(
+            params, Fickle(), *arrays[1:], None, None, None, out, None, None
+        )
+
+
+def test_a_bool_that_does_not_know_is_told(arrays):
+    class bool_:  # looked at as NumPy's
+        def __bool__(self):
+            raise ValueError("neither")
+
+    with pytest.raises(ValueError, match="neither"):
+        natten.na2d(*arrays, KERNEL, is_causal=(bool_(), False))
+
+
 def test_something_else_than_a_capsule_is_refused(arrays):
     class Lies:
         def __dlpack__(self, **keywords):

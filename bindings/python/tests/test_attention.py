@@ -405,6 +405,14 @@ def test_axes_are_not_mixed_up(random, rank):
     np.testing.assert_allclose(out, seen / np.prod(window), rtol=1e-15)
 
 
+@pytest.mark.parametrize("lengths", [(5, 3), (3, 5), (4, 4), (0, 2), (2, 0), (0, 0)])
+def test_attentions_grid_is_as_long_as_the_library_says(lengths):
+    query, key = (np.zeros((1, n, 1, 2), np.float32) for n in lengths)
+    params = natten._functional._attention_params(query, key, False, None, None)
+    wanted = natten.capi.natten_attention_length(*lengths)
+    assert (params.kernel_size, params.grid_length) == (wanted, wanted)
+
+
 def test_a_batch_of_nothing_has_a_gradient_of_zero_for_the_bias():
     q, bias = np.ones((0, 5, 2, 3)), np.ones((2, 5))
     np.full(bias.shape, 7.0)  # leaves the memory that the gradient is likely to get
