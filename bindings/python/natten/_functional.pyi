@@ -2,6 +2,9 @@
 """The types of _functional.py: what each function takes, and what comes out when.
 
 A test holds these signatures against the real ones.
+
+Length: an overload for each kind of result, and an argument a line; a stub goes with
+the whole of its module.
 """
 
 from typing import (

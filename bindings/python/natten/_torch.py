@@ -10,6 +10,8 @@ detached tensors), what shapes come out, and its gradient.  Tensors of a schema 
 optional travel as None; gradients that do not exist as tensors without elements,
 because a schema knows no optional results.  The parameters of a call follow the
 tensors, in the order of ``Params``.
+
+Length: the rows are one table, and what reads it must serve two generations of torch.
 """
 
 import math
