@@ -23,7 +23,7 @@ py_tests = %D%/tests/run.py %D%/tests/conftest.py %D%/tests/oracle.py \
 	%D%/tests/test_abi3.py \
 	%D%/tests/problem.py %D%/tests/test_arrays.py \
 	%D%/tests/test_attention.py %D%/tests/test_cases.py %D%/tests/test_cuda.py \
-	%D%/tests/test_cupy.py \
+	%D%/tests/test_cupy.py %D%/tests/test_jax_cuda.py \
 	%D%/tests/test_device.py \
 	%D%/tests/test_errors.py \
 	%D%/tests/test_lifetime.py %D%/tests/test_surface.py %D%/tests/test_threads.py \

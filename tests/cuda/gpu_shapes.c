@@ -23,13 +23,14 @@ static const char *const texts[] = {
 
 enum { SAMPLES = 24 };
 
-/* Both ends and random tokens between them. */
-static void draw(const natten_problem_spec *s, int n, randoms *r, int64_t at[3])
+/* Both ends and random tokens between them; the batch item likewise. */
+static int64_t draw(const natten_problem_spec *s, int n, randoms *r, int64_t at[3])
 {
     for (int a = 0; a < s->rank; a++) {
         int64_t last = s->queries[a] - 1;
         at[a] = n == 0 ? 0 : n == 1 ? last : random_int(r, 0, last);
     }
+    return n == 0 ? 0 : n == 1 ? s->batch - 1 : random_int(r, 0, s->batch - 1);
 }
 
 static bool check(const char *text, int number)
@@ -45,12 +46,11 @@ static bool check(const char *text, int number)
         printf("# %s\n", natten_last_error());
     randoms r = {7};
     for (int n = 0; n < SAMPLES && status == NATTEN_OK; n++) {
-        int64_t at[3];
-        draw(&p.t.spec, n, &r, at);
-        double ratio = device_problem_judge_query(&p, at);
+        int64_t at[3], batch = draw(&p.t.spec, n, &r, at);
+        double ratio = device_problem_judge_query(&p, batch, at);
         largest = ratio > largest ? ratio : largest;
-        ratio = p.t.spec.operation == NATTEN_BACKWARD && p.t.spec.batch < 100
-                    ? device_problem_judge_key(&p, at)
+        ratio = p.t.spec.operation == NATTEN_BACKWARD
+                    ? device_problem_judge_key(&p, batch, at)
                     : 0;
         largest = ratio > largest ? ratio : largest;
     }

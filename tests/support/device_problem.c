@@ -117,9 +117,9 @@ void device_problem_free(device_problem *p)
 
 /* ---- judging a part ---- */
 
-/* Fetch the tokens of `part` that begin at token begin[] of the whole tensor. */
-static void fetch(const device_problem *p, natten_role role, const int64_t begin[3],
-                  array *part)
+/* Fetch the tokens of `part`, a batch item's, that begin at token begin[] of it. */
+static void fetch(const device_problem *p, natten_role role, int64_t batch,
+                  const int64_t begin[3], array *part)
 {
     const array *whole = &p->t.array[role];
     int rank = p->t.spec.rank;
@@ -131,21 +131,20 @@ static void fetch(const device_problem *p, natten_role role, const int64_t begin
         tokens *= part->shape[1 + a];
     int64_t run = part->shape[rank] * row; /* tokens of the last axis lie together */
     tokens /= part->shape[rank];
-    for (int64_t b = 0; b < part->shape[0]; b++)
-        for (int64_t i = 0; i < tokens; i++) {
-            int64_t from = b, rest = i, at[3] = {0, 0, 0};
-            for (int a = rank - 2; a >= 0; a--) {
-                at[a] = rest % part->shape[1 + a];
-                rest /= part->shape[1 + a];
-            }
-            for (int a = 0; a < rank; a++)
-                from = from * whole->shape[1 + a] + begin[a] + at[a];
-            device_must(device_driver()->download(
-                            array_at(part, (b * tokens + i) * run),
-                            p->address[role] + (size_t)(from * row) * each,
-                            (size_t)run * each, NULL),
-                        "cuMemcpyDtoHAsync");
+    for (int64_t i = 0; i < tokens; i++) {
+        int64_t from = batch, rest = i, at[3] = {0, 0, 0};
+        for (int a = rank - 2; a >= 0; a--) {
+            at[a] = rest % part->shape[1 + a];
+            rest /= part->shape[1 + a];
         }
+        for (int a = 0; a < rank; a++)
+            from = from * whole->shape[1 + a] + begin[a] + at[a];
+        device_must(
+            device_driver()->download(array_at(part, i * run),
+                                      p->address[role] + (size_t)(from * row) * each,
+                                      (size_t)run * each, NULL),
+            "cuMemcpyDtoHAsync");
+    }
     device_must(device_driver()->stream_wait(NULL), "cuStreamSynchronize");
 }
 
@@ -157,10 +156,15 @@ static bool has_tokens(natten_role role)
            role != NATTEN_GRAD_ADDITIONAL_KEYS && role != NATTEN_GRAD_ADDITIONAL_VALUES;
 }
 
-static void fetch_whole(const device_problem *p, natten_role role, array *a)
+/* The bias, or a batch item's extra tokens. */
+static void fetch_whole(const device_problem *p, natten_role role, int64_t batch,
+                        array *a)
 {
-    device_must(device_driver()->download(a->memory, p->address[role], a->bytes, NULL),
-                "cuMemcpyDtoHAsync");
+    bool shared = role == NATTEN_BIAS || role == NATTEN_GRAD_BIAS;
+    size_t begin = shared ? 0 : (size_t)batch * a->bytes;
+    device_must(
+        device_driver()->download(a->memory, p->address[role] + begin, a->bytes, NULL),
+        "cuMemcpyDtoHAsync");
     device_must(device_driver()->stream_wait(NULL), "cuStreamSynchronize");
 }
 
@@ -171,16 +175,16 @@ static bool is_of_queries(natten_role role)
 }
 
 /* The trial of a part, on the host, with the whole's results in place of its own. */
-static void make_part(const device_problem *p, trial *part)
+static void make_part(const device_problem *p, int64_t batch, trial *part)
 {
     part->params = natten_problem_spec_params(&part->spec, NATTEN_BACKEND_CPU);
     randoms r = {1};
     trial_allocate(part, ARRAY_COMPACT, &r);
     for (natten_role role = 0; role < NATTEN_ROLES; role++)
         if (part->given[role] && !has_tokens(role))
-            fetch_whole(p, role, &part->array[role]);
+            fetch_whole(p, role, batch, &part->array[role]);
         else if (part->given[role])
-            fetch(p, role,
+            fetch(p, role, batch,
                   is_of_queries(role) ? part->spec.query_begin : part->spec.key_begin,
                   &part->array[role]);
 }
@@ -200,12 +204,14 @@ static double judge_roles(const trial *part, const natten_role *roles, int count
     return largest;
 }
 
-/* One token of one side, and all tokens of the other within reach of it. */
+/* One token of one side of a batch item, and all tokens of the other within reach of
+ * it. */
 static trial part_at(const device_problem *p, const int64_t at[3], bool of_key)
 {
     trial part = {.spec = p->t.spec, .profile = PROFILE_NORMAL};
     part.rounded = device_rounded(&p->t); /* the whole's plan did it */
     natten_problem_spec *s = &part.spec;
+    s->batch = 1;
     for (int a = 0; a < s->rank; a++) {
         int64_t reach = s->kernel_size[a] * s->dilation[a];
         int64_t begin = at[a] > reach ? at[a] - reach : 0;
@@ -224,22 +230,24 @@ static trial part_at(const device_problem *p, const int64_t at[3], bool of_key)
     return part;
 }
 
-double device_problem_judge_query(const device_problem *p, const int64_t at[3])
+double device_problem_judge_query(const device_problem *p, int64_t batch,
+                                  const int64_t at[3])
 {
     static const natten_role roles[] = {NATTEN_OUT, NATTEN_LSE, NATTEN_GRAD_QUERY};
     bool backward = p->t.spec.operation == NATTEN_BACKWARD;
     trial part = part_at(p, at, false);
-    make_part(p, &part);
+    make_part(p, batch, &part);
     double ratio = judge_roles(&part, backward ? roles + 2 : roles, backward ? 1 : 2);
     trial_free(&part);
     return ratio;
 }
 
-double device_problem_judge_key(const device_problem *p, const int64_t at[3])
+double device_problem_judge_key(const device_problem *p, int64_t batch,
+                                const int64_t at[3])
 {
     static const natten_role roles[] = {NATTEN_GRAD_KEY, NATTEN_GRAD_VALUE};
     trial part = part_at(p, at, true);
-    make_part(p, &part);
+    make_part(p, batch, &part);
     double ratio = judge_roles(&part, roles, 2);
     trial_free(&part);
     return ratio;

@@ -19,10 +19,12 @@ typedef struct device_problem {
 bool device_problem_make(device_problem *p, const char *text);
 void device_problem_free(device_problem *p);
 
-/* Judge what the problem's call left on the GPU: dQ (forward: out and lse) of the query
- * at `at`, or dK and dV of the key at `at` (counted like the lengths). The largest
- * error over its bound. */
-double device_problem_judge_query(const device_problem *p, const int64_t at[3]);
-double device_problem_judge_key(const device_problem *p, const int64_t at[3]);
+/* Judge what the problem's call left on the GPU, of one batch item: dQ (forward: out
+ * and lse) of the query at `at`, or dK and dV of the key at `at` (counted like the
+ * lengths). The largest error over its bound. */
+double device_problem_judge_query(const device_problem *p, int64_t batch,
+                                  const int64_t at[3]);
+double device_problem_judge_key(const device_problem *p, int64_t batch,
+                                const int64_t at[3]);
 
 #endif
