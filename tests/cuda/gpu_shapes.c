@@ -21,7 +21,7 @@ static const char *const texts[] = {
     "fwd bf16 b3 h8:2 d256 31x33 w7x7 s2x3",
 };
 
-enum { SAMPLES = 24 };
+enum { SAMPLES = 8 };
 
 /* Both ends and random tokens between them; the batch item likewise. */
 static int64_t draw(const natten_problem_spec *s, int n, randoms *r, int64_t at[3])
