@@ -3,7 +3,8 @@
 #
 # The code of the README and of the languages' pages runs as it stands there: fenced
 # blocks are cut out and given to their language, so that the first thing a reader tries
-# is never stale.  (Python's page is run by its own tests.)
+# is never stale; and the README's are ten lines at most.  (Python's page is run by its
+# own tests.)
 
 set -eu
 page=README.md # that blocks are cut out of
@@ -49,7 +50,7 @@ missing() # STAGED-FILE LANGUAGE: why a language cannot run
 
 # shellcheck disable=SC2154  # from natten-env.sh
 cd "$top_builddir"
-echo 1..6
+echo 1..7
 try c block.c '' build_and_run
 try python block.py "$(missing stage/python/natten Python)" "${PYTHON:-:}" block.py
 layer=$top_srcdir/bindings/julia/src/LibNATTEN.jl
@@ -57,6 +58,14 @@ reason=$(missing "$layer" Julia)
 test "${JULIA:-:}" != : || reason='no julia'
 try julia block.jl "$reason" "${JULIA:-:}" --startup-file=no block.jl
 try r block.R "$(missing stage/r/natten R)" "${RSCRIPT:-:}" --vanilla block.R
+number=$((number + 1))
+long=
+for language in c python julia r; do
+    block $language block
+    test "$(grep -vc '^[[:space:]{}]*$' "$work/block")" -le 10 || long="$long $language"
+done
+test -z "$long" || printf 'not '
+echo "ok $number - first contact takes ten lines of code in each language$long"
 page=docs/julia.md
 try julia block.jl "$reason" "${JULIA:-:}" --startup-file=no block.jl
 page=docs/r.md
