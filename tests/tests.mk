@@ -34,6 +34,7 @@ if HAVE_CHECK
 numerics_tests = \
 	%D%/cpu/check_cpu \
 	%D%/cpu/check_cpu_merge \
+	%D%/cpu/check_cpu_share \
 	%D%/cpu/check_cpu_tile \
 	%D%/cpu/check_cpu_words \
 	%D%/geometry/check_axis \
@@ -52,6 +53,9 @@ check_PROGRAMS += $(numerics_tests)
 %C%_cpu_check_cpu_SOURCES = %D%/cpu/check_cpu.c
 %C%_cpu_check_cpu_CPPFLAGS = $(check_cppflags)
 %C%_cpu_check_cpu_LDADD = $(check_ldadd)
+%C%_cpu_check_cpu_share_SOURCES = %D%/cpu/check_cpu_share.c
+%C%_cpu_check_cpu_share_CPPFLAGS = $(check_cppflags)
+%C%_cpu_check_cpu_share_LDADD = $(check_ldadd)
 %C%_cpu_check_cpu_tile_SOURCES = %D%/cpu/check_cpu_tile.c
 %C%_cpu_check_cpu_tile_CPPFLAGS = $(check_cppflags)
 %C%_cpu_check_cpu_tile_LDADD = $(check_ldadd)

@@ -7,7 +7,7 @@
  * core/cpu/cpu_job.c, core/cpu/cpu_pass.c, core/cpu/cpu_pass.h, core/cpu/cpu_walk.h,
  * core/cpu/cpu_group.h, core/cpu/cpu_kernel.h, core/cpu/cpu_bias.h,
  * core/cpu/cpu_forward.h, core/cpu/cpu_backward.h, core/cpu/cpu_scatter.h,
- * core/cpu/cpu_share.c, core/cpu/cpu_extra.h and core/cpu/cpu_unfused.h. */
+ * core/cpu/cpu_extra.h and core/cpu/cpu_unfused.h. */
 #include "problem/problem_text.h"
 #include "support/judge.h"
 #include "support/performers.h"
