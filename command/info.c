@@ -6,6 +6,7 @@
 #include "command.h"
 #include "report.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/utsname.h>
@@ -47,6 +48,23 @@ static void get_processor(char *name, size_t size)
         fclose(file);
 }
 
+/* The GPUs, or why there is none. */
+static void report_devices(report *facts)
+{
+    int32_t count = natten_device_count();
+    report_integer(facts, "cuda_devices", count);
+    for (int32_t i = 0; i < (count > 0 ? count : 1); i++) {
+        char name[32], text[256];
+        snprintf(name, sizeof name, "cuda:%" PRId32, i);
+        if (natten_device_text(i, text, sizeof text) == NATTEN_OK) {
+            report_text(facts, name, text);
+            continue;
+        }
+        const char *colon = strstr(natten_last_error(), ": "); /* behind the function */
+        report_text(facts, name, colon ? colon + 2 : natten_last_error());
+    }
+}
+
 static const char *yes_no(bool fact)
 {
     return fact ? "yes" : "no";
@@ -79,9 +97,10 @@ int command_info(int argc, char **argv)
     if (*text)
         report_text(facts, "processor", text);
     report_integer(facts, "threads", natten_get_num_threads());
-    report_text(facts, "backends", "cpu reference");
+    report_text(facts, "backends",
+                natten_device_count() > 0 ? "cpu cuda reference" : "cpu reference");
     report_text(facts, "cpu_variants", natten_cpu_variants());
-    report_integer(facts, "cuda_devices", natten_device_count());
+    report_devices(facts);
     snprintf(text, sizeof text, "npy, PNG: %s, JPEG: %s", yes_no(png), yes_no(jpeg));
     report_text(facts, "files", text);
     report_finish(facts, true);

@@ -16,6 +16,8 @@
 #include <inttypes.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 #ifndef PACKAGE_VERSION
@@ -63,6 +65,24 @@ int32_t natten_device_count(void)
 {
     natten_gpu gpu = natten_gpu_get(0);
     return natten_cuda_is_built() ? gpu.devices : 0;
+}
+
+natten_status natten_device_text(int32_t device_id, char *text, size_t bytes)
+{
+    natten_status_enter("natten_device_text");
+    if (text == NULL)
+        return natten_status_fail(NATTEN_ERR_ARGUMENT, "text is NULL");
+    if (bytes < 1)
+        return natten_status_fail(NATTEN_ERR_ARGUMENT, "bytes=0 not in [1, %zu]",
+                                  (size_t)PTRDIFF_MAX);
+    natten_gpu gpu = natten_gpu_get(device_id);
+    NATTEN_TRY(natten_cuda_check(&gpu));
+    snprintf(text, bytes,
+             "%s, compute capability %" PRId32 ".%" PRId32 ", %" PRId32
+             " processors, %.1f GiB",
+             gpu.name, gpu.arch / 10, gpu.arch % 10, gpu.processors,
+             (double)gpu.memory_bytes / (1 << 30));
+    return NATTEN_OK;
 }
 
 natten_status natten_backend_from_name(const char *name, int32_t *backend)

@@ -36,7 +36,7 @@ static bool has_code(const char *archs, int arch)
     return false;
 }
 
-static natten_status check_gpu(const natten_gpu *gpu)
+natten_status natten_cuda_check(const natten_gpu *gpu)
 {
     if (!natten_cuda_is_built())
         return natten_status_fail(NATTEN_ERR_UNSUPPORTED,
@@ -56,7 +56,7 @@ static natten_status check_gpu(const natten_gpu *gpu)
 static natten_status choose(const natten_task *task, const natten_machine *machine,
                             natten_choice *choice)
 {
-    NATTEN_TRY(check_gpu(&machine->gpu));
+    NATTEN_TRY(natten_cuda_check(&machine->gpu));
     if (task->extras > INT32_MAX)
         return natten_status_fail(NATTEN_ERR_UNSUPPORTED,
                                   "additional_keys[extras]=%" PRId64
@@ -210,7 +210,7 @@ natten_status natten_cuda_merge(const natten_merge_task *task, const natten_gpu 
                                 void *stream)
 {
     natten_cuda_call call;
-    NATTEN_TRY(check_gpu(gpu));
+    NATTEN_TRY(natten_cuda_check(gpu));
     if (!task->backward && task->count > NATTEN_CUDA_MERGE)
         return natten_status_fail(NATTEN_ERR_UNSUPPORTED,
                                   "count=%" PRId64 " not in [1, %d] (on a GPU)",

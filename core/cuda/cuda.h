@@ -17,4 +17,7 @@ natten_status natten_cuda_merge(const natten_merge_task *task, const natten_gpu 
 /* Does this build have kernels? */
 bool natten_cuda_is_built(void);
 
+/* NATTEN_OK if it has some for this GPU, else why not. */
+natten_status natten_cuda_check(const natten_gpu *gpu);
+
 #endif

@@ -422,6 +422,14 @@ NATTEN_API natten_status natten_backend_from_name(const char *name, int32_t *bac
 
 /** CUDA devices that this build can compute on; 0 where there are none. */
 NATTEN_API int32_t natten_device_count(void);
+/** A CUDA device in words: its name, compute capability, processors and memory. Where
+ * it can't be used, the status and natten_last_error() say why: no kernels in this
+ * build, no driver, no device, a driver too old, an architecture without kernels.
+ * @param device_id  which of them, from 0
+ * @param text       written, always NUL-terminated, cut at `bytes`
+ * @param bytes      size of text, at least 1 */
+NATTEN_API natten_status natten_device_text(int32_t device_id, char *text,
+                                            size_t bytes);
 /** A device by its name: "cpu", "cuda", which is the first GPU, or "cuda:1".
  * @param name         what a user wrote
  * @param device_type  written: a natten_device_type

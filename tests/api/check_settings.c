@@ -140,7 +140,13 @@ START_TEST(the_library_says_what_it_is)
     ck_assert_uint_eq(natten_abi_version(), NATTEN_ABI_VERSION);
     ck_assert_ptr_nonnull(strstr(natten_build_info(), natten_version()));
     ck_assert_ptr_nonnull(strstr(natten_build_info(), "\nvariants scalar"));
+    char text[8];
     ck_assert_int_ge(natten_device_count(), 0);
+    ck_assert_int_eq(natten_device_text(0, NULL, 8), NATTEN_ERR_ARGUMENT);
+    ck_assert_int_eq(natten_device_text(0, text, 0), NATTEN_ERR_ARGUMENT);
+    ck_assert_int_ne(natten_device_text(-1, text, sizeof text), NATTEN_OK);
+    ck_assert_int_ne(natten_device_text(natten_device_count(), text, sizeof text),
+                     NATTEN_OK);
 }
 END_TEST
 

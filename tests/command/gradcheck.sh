@@ -52,6 +52,15 @@ info()
     done
 }
 check 'info tells the facts' info
+device()
+{
+    exits 0 info && if grep -q '^cuda devices *0$' out; then
+        grep -qE '^cuda:0 .*(no CUDA kernels|no NVIDIA driver|driver|architecture)' out
+    else
+        grep -qE '^cuda:0 .*compute capability [0-9]+\.[0-9], [0-9]+ processors' out
+    fi
+}
+check 'info names the GPU, or says why there is none' device
 threads()
 {
     NATTEN_NUM_THREADS=3 "$natten" info | grep -q '^threads *3$'

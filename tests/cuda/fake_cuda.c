@@ -154,9 +154,12 @@ static bool no_driver(void)
 
 static bool no_device(void)
 {
+    char text[100];
     EXPECT(natten_device_count() == 0);
     EXPECT(call(forward) == NATTEN_ERR_NO_DEVICE);
     EXPECT(says("no device"));
+    EXPECT(natten_device_text(0, text, sizeof text) == NATTEN_ERR_NO_DEVICE);
+    EXPECT(says("natten_device_text: ") && says("no device"));
     EXPECT(cpu_works());
     return true;
 }
@@ -172,8 +175,10 @@ static bool too_old(void)
 
 static bool unknown_arch(void)
 {
+    char text[100];
     EXPECT(call(forward) == NATTEN_ERR_ARCH);
     EXPECT(state()->launches == 0);
+    EXPECT(natten_device_text(0, text, sizeof text) == NATTEN_ERR_ARCH);
     EXPECT(cpu_works());
     return true;
 }
@@ -268,7 +273,14 @@ static bool launches(void)
         "natten_simt_bias",      "natten_simt_sum_bias",   "natten_simt_extras",
         "natten_simt_sum_extras"};
     static trial t;
+    char text[100];
     int stream;
+    EXPECT(natten_device_text(0, text, sizeof text) == NATTEN_OK);
+    EXPECT(strncmp(text, "Fake GPU, compute capability ", 29) == 0);
+    EXPECT(natten_device_text(0, text, 5) == NATTEN_OK && strcmp(text, "Fake") == 0);
+    EXPECT(natten_device_text(1, text, sizeof text) == NATTEN_ERR_DEVICE);
+    EXPECT(says("device_id=1 not in [0, 0]"));
+    forget_log();
     make(&t, forward, NATTEN_CUDA);
     EXPECT(trial_call(&t, NULL, 0, &stream) == NATTEN_OK);
     fake_state *s = state();

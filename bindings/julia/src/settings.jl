@@ -11,6 +11,13 @@ build_info() = unsafe_string(LibNATTEN.natten_build_info())
 "CUDA devices that the library can compute on."
 device_count() = Int(LibNATTEN.natten_device_count())
 
+"CUDA device `id`, counted from 0, in words; an exception says why it can't be used."
+function device_text(id = 0)
+    text = zeros(UInt8, 256)
+    check(LibNATTEN.natten_device_text(integer(Int32, "id", id), text, length(text)))
+    return String(text[1:findfirst(iszero, text)-1])
+end
+
 """
     NATTEN.set_num_threads(n)
 
