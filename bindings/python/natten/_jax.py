@@ -9,7 +9,7 @@ is there.
 
 import math
 from functools import partial
-from typing import Any, Iterable, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Iterable, List, Optional, Sequence, Tuple
 
 import jax  # type: ignore[import-not-found, unused-ignore]
 import jax.numpy as jnp  # type: ignore[import-not-found, unused-ignore]
@@ -49,17 +49,27 @@ def _hashable(params: arrays.Params) -> arrays.Params:
     )
 
 
-def _checked(
-    params: arrays.Params, operation: int, query: _Array, key: _Array,
-    value: _Array = None, additional_keys: _Array = None,
+def _check(
+    compute: Callable[..., Any], leading: Sequence[Any], inputs: Sequence[_Array],
+    bias: Optional[int] = None,
 ) -> None:
-    """What is not legal is refused here, as ValueError, before it is in a program that
-    is compiled and run elsewhere.  Arrays of one element that is repeated stand in."""
-    stand_ins = [
-        None if x is None else np.broadcast_to(np.zeros((), x.dtype), x.shape)
-        for x in (query, key, value, additional_keys)
-    ]
-    capi.natten_supported(params, operation, *stand_ins)
+    """What is not legal is refused here, with NumPy's exception and sentence, before it
+    is in a program that is compiled and run elsewhere: by the same call on a batch of
+    nothing.  `bias` is the place of the input that has no batch."""
+    batched = [x for i, x in enumerate(inputs) if x is not None and i != bias]
+    one_batch = len({x.shape[:1] for x in batched}) == 1
+
+    def stand_in(place: int, x: _Array) -> Any:
+        if x is None:
+            return None
+        shape = x.shape
+        if one_batch and shape and place != bias:
+            shape = (0, *shape[1:])
+        dtype = jax.dtypes.canonicalize_dtype(x.dtype)
+        # One element that is repeated: inputs of several batches are refused by shape.
+        return np.broadcast_to(np.zeros((), dtype), shape)
+
+    compute(*leading, *(stand_in(i, x) for i, x in enumerate(inputs)))
 
 
 def _struct(shape: Iterable[int], dtype: Any) -> Any:
@@ -131,8 +141,8 @@ def joined(pieces: Sequence[_Array]) -> _Array:
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _forward(params: arrays.Params, *inputs: _Array) -> Tuple[_Array, ...]:
-    q, k, v, _, ak, _ = inputs
-    _checked(params, capi.NATTEN_FORWARD, q, k, v, ak)
+    _check(partial(arrays._forward_arrays, want_lse=True), [params], inputs, bias=3)
+    q, _, v, *_ = inputs
     results = (
         _struct((*q.shape[:-1], v.shape[-1]), q.dtype),
         _struct(q.shape[:-1], _accumulator(q.dtype)),
@@ -166,8 +176,7 @@ def plain_forward(params: arrays.Params, *inputs_and_want: Any) -> Tuple[_Array,
 
 def backward(params: arrays.Params, *arguments: _Array) -> _Gradients:
     """query to additional_values, out, lse, grad_out, grad_lse -> six gradients."""
-    q, k, v, _, ak, _ = arguments[:6]
-    _checked(params, capi.NATTEN_BACKWARD, q, k, v, ak)
+    _check(arrays._backward_arrays, [params], arguments, bias=3)
     return _gradients(params, capi.NATTEN_BACKWARD, arguments[:6], arguments[6:])
 
 
@@ -176,8 +185,8 @@ def backward(params: arrays.Params, *arguments: _Array) -> _Gradients:
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _qk(params: arrays.Params, *inputs: _Array) -> _Array:
-    q, k, _, extras = inputs
-    _checked(params, capi.NATTEN_QK, q, k, None, extras)
+    _check(arrays._qk_arrays, [params], inputs, bias=2)
+    q, _, _, extras = inputs
     slots = math.prod(params.kernel_size) + (0 if extras is None else extras.shape[1])
     results = [_struct((*q.shape[:-1], slots), q.dtype)]
     return _call(params, capi.NATTEN_QK, results, inputs)[0]
@@ -197,15 +206,14 @@ def qk(params: arrays.Params, *inputs: _Array) -> _Array:
 
 def qk_backward(params: arrays.Params, *arguments: _Array) -> _Gradients:
     """query, key, bias, additional_keys, grad_attn -> four gradients."""
-    q, k, _, ak, _ = arguments
-    _checked(params, capi.NATTEN_QK_BACKWARD, q, k, None, ak)
+    _check(arrays._qk_backward_arrays, [params], arguments, bias=2)
     return _qk_gradient(params, arguments[:4], arguments[4])
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _av(params: arrays.Params, *inputs: _Array) -> _Array:
-    attn, value, extras = inputs
-    _checked(params, capi.NATTEN_AV, attn, value, None, extras)
+    _check(arrays._av_arrays, [params], inputs)
+    attn, value, _ = inputs
     results = [_struct((*attn.shape[:-1], value.shape[-1]), attn.dtype)]
     return _call(params, capi.NATTEN_AV, results, inputs)[0]
 
@@ -224,8 +232,7 @@ def av(params: arrays.Params, *inputs: _Array) -> _Array:
 
 def av_backward(params: arrays.Params, *arguments: _Array) -> _Gradients:
     """attn, value, additional_values, grad_out -> three gradients."""
-    attn, value, extras, _ = arguments
-    _checked(params, capi.NATTEN_AV_BACKWARD, attn, value, None, extras)
+    _check(arrays._av_backward_arrays, [params], arguments)
     return _av_gradient(params, arguments[:3], arguments[3])
 
 
@@ -261,8 +268,11 @@ def merge(
 ) -> Tuple[_Array, ...]:
     """(out, lse)."""
     outputs, lses = tuple(outputs), tuple(lse_tensors)
-    if len(outputs) != len(lses):
-        raise ValueError(f"lse_tensors: {len(lses)} arrays for {len(outputs)} outputs")
+
+    def compute(*both: Any) -> None:
+        arrays._merge_arrays(both[: len(outputs)], both[len(outputs) :])
+
+    _check(compute, [], (*outputs, *lses))
     results: Tuple[_Array, ...] = _merge(outputs, lses)
     return results
 
@@ -275,5 +285,12 @@ def merge_backward(
     if grad_lse is None:
         grad_lse = jnp.zeros(lse.shape, lse.dtype)
     inputs = tuple(outputs), tuple(lse_tensors)
+
+    def compute(*flat: Any) -> None:
+        found = iter(flat)
+        lists = [[next(found) for _ in part] for part in inputs]
+        arrays._merge_backward_arrays(*lists, *found)
+
+    _check(compute, [], (*inputs[0], *inputs[1], out, lse, grad_out, grad_lse))
     grads, grad_lses = _merge_gradient((inputs, (out, lse)), (grad_out, grad_lse))
     return list(grads), list(grad_lses)

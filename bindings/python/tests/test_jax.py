@@ -195,10 +195,51 @@ def test_a_batch_of_nothing_has_a_gradient_of_zero_for_the_bias(inputs):
     assert grads[3].shape == (4, 5, 7) and not grads[3].any()
 
 
-def test_what_only_the_library_can_refuse_is_an_error_of_jax(inputs):
-    q, k, v, bias = map(jnp.asarray, inputs[:4])
-    with pytest.raises(Exception, match="natten_forward: bias"):
-        natten.na2d(q, k, v, (3, 4), bias=bias[:, 1:]).block_until_ready()
+def illegal():
+    """A call of each operation that no check of shapes alone would refuse."""
+    q, bias = np.zeros((2, 5, 2, 3), "f4"), np.zeros((2, 5), "f4")
+    half, few = q.astype("f2"), np.zeros((1, 4, 2, 3), "f4")
+    lse = np.zeros((2, 5, 2), "f4")
+    attn = natten.na_qk(q, q, 3)
+    return {
+        "bias's type": lambda to: natten.na1d(
+            to(half), to(half), to(half), 3, bias=to(bias.astype("f2"))
+        ),
+        "bias's shape": lambda to: natten.na1d(
+            to(q), to(q), to(q), 3, bias=to(bias[:, 1:])
+        ),
+        "a batch": lambda to: natten.na1d(to(q), to(q[:1]), to(q), 3),
+        "no axes": lambda to: natten.na1d(to(q), to(q[0, 0, 0, 0]), to(q), 3),
+        "an integer": lambda to: natten.na1d(to(q), to(q), to(q.astype("i4")), 3),
+        "additional_values alone": lambda to: natten.na1d(
+            to(q), to(q), to(q), 3, additional_values=to(q)
+        ),
+        "grad_out": lambda to: natten.na_backward(
+            to(q), to(q), to(q), to(q[..., 1:]), 3, out=to(q), lse=to(lse)
+        ),
+        "bias of qk": lambda to: natten.na_qk(to(q), to(q), 3, bias=to(bias[:1])),
+        "grad_attn": lambda to: natten.na_qk_backward(
+            to(q), to(q), to(attn[..., 1:]), 3
+        ),
+        "attn": lambda to: natten.na_av(to(attn[..., 1:]), to(q), 3),
+        "grad_out of av": lambda to: natten.na_av_backward(to(attn), to(q), to(few), 3),
+        "lses": lambda to: natten.merge_attentions([to(q), to(q)], [to(lse)]),
+        "an lse": lambda to: natten.merge_attentions([to(q)], [to(lse[:, 1:])]),
+        "grad_out of merging": lambda to: natten.merge_attentions_backward(
+            [to(q)], [to(lse)], to(few), out=to(q), lse=to(lse)
+        ),
+    }
+
+
+@pytest.mark.parametrize("wrap", [lambda f: f, jax.jit], ids=["eager", "jit"])
+@pytest.mark.parametrize("name", illegal())
+def test_errors_are_those_of_numpy_when_the_call_is_traced(name, wrap):
+    call = illegal()[name]
+    with pytest.raises((ValueError, TypeError)) as numpys:
+        call(np.asarray)
+    with pytest.raises((ValueError, TypeError)) as ours:
+        wrap(lambda: call(jnp.asarray))()
+    assert ours.type is numpys.type and str(ours.value) == str(numpys.value)
 
 
 # Ours and XLA's names for what the frame of a call is made of.
