@@ -1,13 +1,18 @@
 # SPDX-License-Identifier: MIT
 """What gradcheck1d and gradcheck2d share: finite differences of each operation.
 
-A line "... Gradients Ok" per operation; exit status 1 if a gradient is wrong, 3 without
-torch.
+Options, defaults and lines are those of the first releases' programs, with two lines
+more: a line "... Gradients Ok" per operation.  Exit status 1 if a gradient is wrong, 2
+for a window that does not fit, 3 without torch.
 """
 
 import argparse
 import sys
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Callable, Dict, List, Optional, Tuple
+
+import numpy as np
+
+from . import _functional, capi, functional
 
 __all__ = ["run"]
 
@@ -23,25 +28,50 @@ def _options(rank: int, arguments: Optional[List[str]]) -> argparse.Namespace:
     )
     parser.add_argument("-b", "--batch-size", type=int, default=1)
     parser.add_argument("-n", "--heads", type=int, default=2)
-    parser.add_argument("-x", type=int, default=9, help="length of the first axis")
-    if rank > 1:
-        parser.add_argument("-y", type=int, default=9, help="length of the second axis")
-    parser.add_argument("-d", "--dim", type=int, default=4, help="head_dim")
-    parser.add_argument("-k", "--kernel-size", type=int, default=3)
-    parser.add_argument("--dilation", type=int, default=1)
+    for letter, name in zip("xy", ("length",) if rank == 1 else ("height", "width")):
+        parser.add_argument(
+            f"-{letter}", f"--{name}", dest=letter, type=int, default=14, metavar="N"
+        )
+    parser.add_argument("-d", "--dim", type=int, default=8 if rank == 1 else 32)
+    parser.add_argument("-k", "--kernel-size", type=int, default=7)
+    parser.add_argument("--dilation", type=int, default=2)
     parser.add_argument(
         "--slow", action="store_true", help="every element, not a random projection"
     )
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    try:
+        _supported(rank, options)
+    except ValueError as error:
+        parser.error(str(error))
+    return options
+
+
+def _prefix(rank: int) -> str:
+    """Two axes were the rule when these lines were first written."""
+    return "1D " if rank == 1 else ""
+
+
+def _axes(rank: int, options: argparse.Namespace) -> Tuple[int, ...]:
+    return (options.x,) if rank == 1 else (options.x, options.y)
+
+
+def _supported(rank: int, options: argparse.Namespace) -> None:
+    """ValueError, in the library's words, for a call that it would refuse."""
+    params = _functional.Params(rank, options.kernel_size, dilation=options.dilation)
+    sizes = options.batch_size, *_axes(rank, options), options.heads, options.dim
+    if min(sizes) < 1:
+        raise ValueError("batch, heads, tokens and dim are at least 1")
+    tokens = np.broadcast_to(np.zeros(()), sizes)
+    capi.natten_supported(
+        params, capi.NATTEN_BACKWARD, tokens, tokens, tokens, None
+    )
 
 
 def _operations(rank: int, options: argparse.Namespace) -> Dict[str, Any]:
     """Name -> (function, inputs)."""
     import torch  # type: ignore[import-not-found, unused-ignore]
 
-    from . import _functional, functional
-
-    axes = (options.x, options.y)[:rank] if rank > 1 else (options.x,)
+    axes = _axes(rank, options)
     k, dilation = options.kernel_size, options.dilation
 
     def tensor(*shape: int) -> Any:
@@ -56,13 +86,14 @@ def _operations(rank: int, options: argparse.Namespace) -> Dict[str, Any]:
     qk: Callable[..., Any] = getattr(functional, f"na{rank}d_qk")
     av: Callable[..., Any] = getattr(functional, f"na{rank}d_av")
     na: Callable[..., Any] = getattr(_functional, f"na{rank}d")
+    prefix = _prefix(rank)
     return {
-        f"NATTEN{rank}DQK+RPB": (
+        f"{prefix}QK+RPB": (
             lambda q, key, r: qkrpb(q, key, r, k, dilation), [*first[:2], rpb]
         ),
-        f"NATTEN{rank}DQK": (lambda q, key: qk(q, key, k, dilation), first[:2]),
-        f"NATTEN{rank}DAV": (lambda a, v: av(a, v, k, dilation), [attn, first[2]]),
-        f"NA{rank}D": (
+        f"{prefix}QK": (lambda q, key: qk(q, key, k, dilation), first[:2]),
+        f"{prefix}AV": (lambda a, v: av(a, v, k, dilation), [attn, first[2]]),
+        f"{prefix}fused": (
             lambda q, key, v, r: na(
                 q, key, v, k, dilation=dilation, bias=r, return_lse=True
             ),
@@ -80,6 +111,7 @@ def run(rank: int, arguments: Optional[List[str]] = None) -> int:
         print(f"gradcheck{rank}d needs torch: {missing}", file=sys.stderr)
         return 3
     torch.manual_seed(20220414)
+    print(f"Verifying {_prefix(rank)}backward pass in DOUBLE PRECISION...")
     wrong = 0
     for name, (function, inputs) in _operations(rank, options).items():
         try:
