@@ -1,17 +1,25 @@
 # SPDX-License-Identifier: MIT
 """Time and memory of the Legacy module, which unfolds windows, and of the fused one.
 
-    python3 examples/plots.py --out FOLDER
+    python3 examples/plots.py --out FOLDER [--device cuda]
 
 One 2-D module, forward and backward, for feature maps of 7 x 7 to 224 x 224: a table,
-and plots.png with time and memory over the size of the map.  Window attention is the
-fused operation with a stride of the window.  Each number is of a process of its own, so
-that its peak of memory is its own; times are the shortest of some runs, of the
-processor and on one thread, so that other programs disturb them little.  The module is
-judged against Legacy before it is timed.  Needs torch, Matplotlib and Linux.
+and plots.png with time and memory over the size of the map, where there is Matplotlib.
+The line to compare with is window attention: windows that do not overlap, cut out and
+given to torch's scaled_dot_product_attention.  The module is judged against Legacy
+before it is timed.  Needs torch.
+
+On the CPU, in fp32, each number is of a process of its own, so that its peak of memory
+is its own; times are the shortest of some runs, of the processor and on one thread, so
+that other programs disturb them little.  Needs Linux.
+
+On a GPU, in bf16, times are between two events of CUDA, the shortest of some runs:
+small maps take what the launches take.  Memory is the peak of torch's allocator and
+that of the device's pool, which the library takes its scratch from.
 """
 
 import argparse
+import ctypes
 import json
 import subprocess
 import sys
@@ -23,15 +31,58 @@ SIZES = 7, 14, 28, 56, 112, 224
 NAMES = {"legacy": "Legacy (unfold)", "fused": "fused", "window": "window attention"}
 
 
+def window_attention():
+    """The same projections around torch's attention within windows of the kernel size.
+
+    [batch, height, width, dim], where the kernel size divides height and width.
+    """
+    import torch
+    from torch.nn.functional import scaled_dot_product_attention
+
+    class WindowAttention(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.qkv = torch.nn.Linear(DIM, 3 * DIM)
+            self.proj = torch.nn.Linear(DIM, DIM)
+
+        def forward(self, x):
+            batch, height, width, _ = x.shape
+            rows, columns = height // KERNEL, width // KERNEL
+            x = self.qkv(x).view(
+                batch, rows, KERNEL, columns, KERNEL, 3, HEADS, DIM // HEADS
+            )
+            # [3, batch and windows, heads, tokens of a window, head_dim]
+            x = x.permute(5, 0, 1, 3, 6, 2, 4, 7).flatten(1, 3).flatten(-3, -2)
+            x = scaled_dot_product_attention(*x.unbind(0))
+            x = x.view(batch, rows, columns, HEADS, KERNEL, KERNEL, DIM // HEADS)
+            return self.proj(
+                x.permute(0, 1, 4, 2, 5, 3, 6).reshape(batch, height, width, DIM)
+            )
+
+    return WindowAttention()
+
+
 def made(name):
     import natten
 
-    given = dict(num_heads=HEADS, kernel_size=KERNEL)
+    given = dict(dim=DIM, num_heads=HEADS, kernel_size=KERNEL)
     if name == "legacy":
-        return natten.LegacyNeighborhoodAttention2D(dim=DIM, **given)
-    if name == "fused":
-        return natten.NeighborhoodAttention2D(dim=DIM, **given)
-    return natten.NeighborhoodAttention2D(embed_dim=DIM, stride=KERNEL, **given)
+        return natten.LegacyNeighborhoodAttention2D(**given)
+    return natten.NeighborhoodAttention2D(**given) if name == "fused" else (
+        window_attention()
+    )
+
+
+def run(module, x):
+    module.zero_grad()
+    module(x).square().mean().backward()
+
+
+def enough(times):
+    return len(times) >= 3 and (sum(times) > 0.5 or len(times) >= 50)
+
+
+# ---- on the CPU ----------------------------------------------------------------------
 
 
 def memory(line):
@@ -42,7 +93,7 @@ def memory(line):
     raise OSError(f"/proc/self/status has no {line}")
 
 
-def measure(name, size):
+def measure_cpu(name, size, batch):
     """Seconds of forward and backward, and bytes beyond what the process had before."""
     import torch
 
@@ -55,39 +106,105 @@ def measure(name, size):
     run(module, torch.randn(1, KERNEL, KERNEL, DIM))
     Path("/proc/self/clear_refs").write_text("5")  # what was at most is now forgotten
     before = memory("VmRSS")
-    x = torch.randn(1, size, size, DIM)
+    x = torch.randn(batch, size, size, DIM)
     times = []
-    while len(times) < 3 or (sum(times) < 0.5 and len(times) < 50):
+    while not enough(times):
         start = time.process_time()
         run(module, x)
         times.append(time.process_time() - start)
     return {"seconds": min(times), "bytes": memory("VmHWM") - before}
 
 
-def run(module, x):
-    module.zero_grad()
-    module(x).square().mean().backward()
-
-
-def judged():
-    """The two modules agree, forward and backward."""
-    import torch
-
-    legacy, fused = made("legacy"), made("fused")
-    legacy.load_state_dict(fused.state_dict())
-    x = torch.randn(1, 14, 14, DIM)
-    for module in (legacy, fused):
-        run(module, x)
-    pairs = zip(legacy.parameters(), fused.parameters())
-    return all(torch.allclose(a.grad, b.grad, atol=1e-5) for a, b in pairs)
-
-
-def measured(name, size):
+def measured(name, size, batch):
+    """The same, in a process of its own."""
     result = subprocess.run(
-        [sys.executable, __file__, "--measure", name, str(size)],
+        [sys.executable, __file__, "--measure", name, str(size), "--batch", str(batch)],
         check=True, stdout=subprocess.PIPE,
     )
     return json.loads(result.stdout)
+
+
+# ---- on a GPU ------------------------------------------------------------------------
+
+
+class Pool:
+    """The default memory pool of the current GPU, by the driver's API."""
+
+    USED_HIGH = 8  # CU_MEMPOOL_ATTR_USED_MEM_HIGH
+
+    def __init__(self, device):
+        self.cuda, self.handle = ctypes.CDLL("libcuda.so.1"), ctypes.c_void_p()
+        self.call("cuDeviceGetDefaultMemPool", ctypes.byref(self.handle), device)
+
+    def call(self, name, *arguments):
+        error = getattr(self.cuda, name)(*arguments)
+        if error:
+            raise OSError(f"{name}: error {error} of CUDA")
+
+    def forget(self):
+        """What was at most is now what is."""
+        self.call("cuMemPoolSetAttribute", self.handle, self.USED_HIGH,
+                  ctypes.byref(ctypes.c_uint64(0)))
+
+    def most(self):
+        used = ctypes.c_uint64()
+        self.call("cuMemPoolGetAttribute", self.handle, self.USED_HIGH,
+                  ctypes.byref(used))
+        return used.value
+
+
+def measure_cuda(name, size, batch):
+    """Seconds between two events, and bytes beyond the module and its gradients."""
+    import torch
+
+    torch.manual_seed(20220414)
+    module = made(name).to("cuda", torch.bfloat16)
+    for _ in range(3):
+        run(module, torch.randn(batch, size, size, DIM, device="cuda").bfloat16())
+    torch.cuda.synchronize()
+    pool = Pool(torch.cuda.current_device())
+    pool.forget()
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    x = torch.randn(batch, size, size, DIM, device="cuda").bfloat16()
+    times = []
+    while not enough(times):
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start.record()
+        run(module, x)
+        end.record()
+        end.synchronize()
+        times.append(start.elapsed_time(end) / 1e3)
+    most = torch.cuda.max_memory_allocated() - before + pool.most()
+    return {"seconds": min(times), "bytes": most}
+
+
+# ---- all of it -----------------------------------------------------------------------
+
+
+def judged(device):
+    """The two modules agree, forward and backward, in fp32; and in bf16 on a GPU."""
+    import torch
+
+    def results(module, x):
+        module.zero_grad()
+        out = module(x)
+        out.square().mean().backward()
+        return [out, *(p.grad for p in module.parameters())]
+
+    torch.manual_seed(20220414)
+    legacy, fused = made("legacy").to(device), made("fused").to(device)
+    legacy.load_state_dict(fused.state_dict())
+    x = torch.randn(1, 14, 14, DIM, device=device)
+    wanted = [y.detach().clone() for y in results(legacy, x)]
+    pairs = zip(results(fused, x), wanted)
+    if not all(torch.allclose(a, b, atol=1e-5) for a, b in pairs):
+        return False
+    if device == "cpu":
+        return True
+    # A handful of roundings to 8 bits, each half a 256th of the larger numbers.
+    low = results(fused.bfloat16(), x.bfloat16())
+    return all((a.float() - b).norm() < 0.05 * b.norm() for a, b in zip(low, wanted))
 
 
 def table(results, sizes):
@@ -99,13 +216,13 @@ def table(results, sizes):
         cells = [f"{size} x {size}"]
         for name in NAMES:
             one = results[name, size]
-            cells.append(f"{1e3 * one['seconds']:.1f}")
+            cells.append(f"{1e3 * one['seconds']:.2f}")
             cells.append(f"{one['bytes'] / 2**20:.0f}")
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
-def draw(results, sizes, path):
+def draw(results, sizes, path, where):
     import matplotlib
 
     matplotlib.use("Agg")
@@ -128,7 +245,7 @@ def draw(results, sizes, path):
         panel.legend(frameon=False)
     figure.suptitle(
         f"forward and backward, window {KERNEL} x {KERNEL}, dim {DIM}, {HEADS} heads, "
-        "fp32, one thread"
+        + where
     )
     figure.savefig(path, dpi=90)
 
@@ -137,20 +254,35 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("."))
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
+    parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--measure", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
-    options.out.mkdir(parents=True, exist_ok=True)
+    if any(size < KERNEL or size % KERNEL for size in options.sizes):
+        parser.error(f"--sizes: multiples of the window, {KERNEL}, are wanted")
     if options.measure:
         name, size = options.measure
-        print(json.dumps(measure(name, int(size))))
+        print(json.dumps(measure_cpu(name, int(size), options.batch)))
         return None
-    if not judged():
-        sys.exit("plots: the fused module's gradients are not Legacy's")
+    if not judged(options.device):
+        sys.exit("plots: the fused module is not Legacy")
+    measure = measured if options.device == "cpu" else measure_cuda
     results = {
-        (name, size): measured(name, size) for size in options.sizes for name in NAMES
+        (name, size): measure(name, size, options.batch)
+        for size in options.sizes for name in NAMES
     }
+    where = "fp32, one thread"
+    if options.device == "cuda":
+        import torch
+
+        where = f"batch {options.batch}, bf16, {torch.cuda.get_device_name()}"
+        print(where)
     print(table(results, options.sizes))
-    draw(results, options.sizes, options.out / "plots.png")
+    options.out.mkdir(parents=True, exist_ok=True)
+    try:
+        draw(results, options.sizes, options.out / "plots.png", where)
+    except ImportError as missing:
+        print(f"plots: no picture: {missing}", file=sys.stderr)
     return results
 
 
