@@ -44,7 +44,7 @@ after Ctrl-C.
 
 from typing import Any
 
-from . import capi
+from . import _upstream, capi
 from ._functional import (
     AVGradients,
     Gradients,
@@ -108,6 +108,8 @@ def __getattr__(name: str) -> Any:
         from . import modules
 
         return getattr(modules, name)
+    if name in _upstream.SWITCHES:
+        return _upstream.switch(name)
     raise AttributeError(f"module 'natten' has no attribute {name!r}")
 
 

@@ -334,6 +334,7 @@ def _na(rank):
         device=None,
         **ignored,
     ):
+        bias = _upstream.bias_of(bias, ignored)
         backend = _upstream.backend_of(backend, ignored)
         params = Params(
             rank, kernel_size, stride, dilation, is_causal, scale,
@@ -376,7 +377,7 @@ def _na(rank):
     device : "cuda", or "cuda:1" and so on: the GPU that arrays of the host are sent to,
         computed on, and fetched from; None, or "cpu", computes where the arrays are
     ignored : names of NATTEN's own backends, and its keywords for tiles and schedules,
-        are accepted and ignored, with one warning
+        are accepted and ignored, with one warning; rpb, its old name of bias, is taken
 
     Values for the axes ({axes}) are one integer for all, or one for each.
 
@@ -518,7 +519,19 @@ def attention(
     cumulative_seqlen_Q, cumulative_seqlen_KV : the same as running sums, 0 first
     max_seqlen_Q, max_seqlen_KV : not used, since the sums say it
 
-    The others, what it returns and what it raises are as for :func:`na1d`.
+    The others are as for :func:`na1d`. Compiled programs want lengths of sequences as
+    lists of integers, which are constants of the program: an array of them breaks the
+    graph of torch.compile, and jax.jit refuses to trace it.
+
+    Returns
+    -------
+    out : array [batch, length, heads, head_dim_v], of query's kind and element type
+    lse : array [batch, length, heads], as of :func:`na1d`
+
+    Raises
+    ------
+    ValueError, TypeError : an argument is not legal; the sentence names it and the
+    range.
 
     Source: definition.md, section 8b.
     """
@@ -616,7 +629,26 @@ def attention_backward(
     grad_lse=None,
     backend=None,
 ):
-    """Gradients of :func:`attention`, as :func:`na_backward` gives them."""
+    """Gradients of :func:`attention`.
+
+    Parameters
+    ----------
+    query, key, value, is_causal, scale, additional_keys, additional_values, bias,
+    backend : as for :func:`attention`; sequences that are not packed
+    grad_out : array [batch, length, heads, head_dim_v], the gradient by out
+    out, lse, grad_lse : as for :func:`na_backward`
+
+    Returns
+    -------
+    Gradients : as :func:`na_backward` gives them
+
+    Raises
+    ------
+    ValueError, TypeError : an argument is not legal; the sentence names it and the
+    range.
+
+    Source: definition.md, sections 7 and 8b.
+    """
     return _backward(
         _attention_params(query, key, is_causal, scale, backend), query, key, value,
         grad_out, additional_keys, additional_values, bias, out, lse, grad_lse,
@@ -706,8 +738,26 @@ def na_qk_backward(
 ):
     """Gradients of :func:`na_qk` by query, key, bias and additional_keys.
 
-    grad_attn has attn's shape; its empty slots are not read.  Of bias only the shape is
-    used; a gradient is None for what was not given.
+    Parameters
+    ----------
+    grad_attn : array [batch, axes..., heads, product of kernel_size (+ extras)]
+        The gradient by attn; its empty slots are not read.
+    bias : array [heads, 2 kernel_size - 1 per axis], or None
+        Only its shape is used.
+
+    The others are those of :func:`na_qk`.
+
+    Returns
+    -------
+    QKGradients : named tuple grad_query, grad_key, grad_bias, grad_additional_keys of
+        arrays as those they belong to; None for what was not given
+
+    Raises
+    ------
+    ValueError, TypeError : an argument is not legal; the sentence names it and the
+    range.
+
+    Source: definition.md, section 8.
     """
     params = Params(
         _rank_of(query, "query"), kernel_size, stride, dilation, is_causal, scale,
@@ -804,7 +854,23 @@ def na_av_backward(
 ):
     """Gradients of :func:`na_av` by attn, value and additional_values.
 
-    grad_attn is 0 in empty slots; a gradient is None for what was not given.
+    Parameters
+    ----------
+    grad_out : array [batch, axes..., heads, head_dim_v], the gradient by out
+
+    The others are those of :func:`na_av`.
+
+    Returns
+    -------
+    AVGradients : named tuple grad_attn, grad_value, grad_additional_values of arrays as
+        those they belong to; None for what was not given; grad_attn is 0 in empty slots
+
+    Raises
+    ------
+    ValueError, TypeError : an argument is not legal; the sentence names it and the
+    range.
+
+    Source: definition.md, section 8.
     """
     params = Params(
         _rank_of(attn, "attn"), kernel_size, stride, dilation, is_causal, None,
@@ -885,11 +951,24 @@ def merge_attentions_backward(
 ):
     """Gradients of :func:`merge_attentions`.
 
-    out and lse are what it returned: both or neither, computed first when not given.
+    Parameters
+    ----------
+    outputs, lse_tensors : as for :func:`merge_attentions`
+    grad_out : array [batch, axes..., heads, head_dim_v], the gradient by out
+    out, lse : what it returned
+        Both or neither; computed first when not given.
+    grad_lse : array [batch, axes..., heads], or None
+        The gradient by lse; None means that lse was not used.
 
     Returns
     -------
     (grad_outputs, grad_lse_tensors) : a list of arrays for each of the two sequences
+
+    Raises
+    ------
+    ValueError, TypeError : an argument is not legal; the sentence names it.
+
+    Source: definition.md, section 9.
     """
     outputs, lse_tensors = tuple(outputs), tuple(lse_tensors)
     if _neither(out, lse):
@@ -940,6 +1019,14 @@ def plan(
         For the last two, query is attn and key is value.
 
     The others are those of :func:`na2d`; nothing is computed.
+
+    Returns
+    -------
+    str : a fact a line
+
+    Raises
+    ------
+    ValueError, TypeError : the call would not be legal; the sentence says why.
     """
     params = Params(
         _rank_of(query, "query"), kernel_size, stride, dilation, is_causal, scale,

@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: MIT
 """What calls written for NATTEN say of its own backends: accepted, and ignored.
 
-A tile shape, a schedule or a backend of another library means nothing here; a script
-that names one still runs, and is told so once per process.
+A tile shape, a schedule or a backend of another library means nothing here, and neither
+does a switch between its ways to compute; a script that names one still runs, and is
+told so once per process.
 """
 
 import sys
 import warnings
-from typing import Any, Dict, Optional
+from typing import Any, Callable, Dict, Optional
 
-__all__ = ["backend_of"]
+__all__ = ["SWITCHES", "backend_of", "bias_of", "ignore", "switch"]
 
 _BACKENDS = {
     f"{family}-{kind}"
@@ -18,6 +19,7 @@ _BACKENDS = {
 }
 _KEYWORDS = {
     "attention_kwargs",
+    "xformers_kwargs",
     "q_tile_shape",
     "kv_tile_shape",
     "backward_q_tile_shape",
@@ -33,7 +35,35 @@ _KEYWORDS = {
     "torch_compile",
     "use_autograd_fix",
 }
+#: Functions of NATTEN that choose among its own kernels, from 0.14 on.
+SWITCHES = {
+    "allow_flex_compile", "allow_flex_compile_backprop", "disable_autotuner",
+    "disable_flex_compile", "disable_flex_compile_backprop", "disable_gemm_na",
+    "disable_tf32", "disable_tiled_na", "enable_gemm_na", "enable_tf32",
+    "enable_tiled_na", "force_flex_attention", "set_memory_usage_preference",
+    "use_autotuner", "use_flex_attention", "use_fna", "use_fused_na", "use_gemm_na",
+    "use_kv_parallelism_in_fused_na", "use_tf32_in_gemm_na", "use_tiled_na",
+}
 _warned = False
+
+
+def switch(name: str) -> Callable[..., None]:
+    """One of SWITCHES: takes anything and does nothing."""
+
+    def switched(*arguments: Any, **keywords: Any) -> None:
+        ignore(f"{name}()")
+
+    switched.__name__ = switched.__qualname__ = name
+    switched.__doc__ = "Kept for scripts: there is nothing here that it could switch."
+    return switched
+
+
+def bias_of(bias: Any, keywords: Dict[str, Any]) -> Any:
+    """bias, which NATTEN 0.17 called rpb; takes that out of the keywords."""
+    rpb = keywords.pop("rpb", None)
+    if bias is not None and rpb is not None:
+        raise TypeError("bias and rpb are the same thing: give one")
+    return rpb if bias is None else bias
 
 
 def backend_of(backend: Optional[str], keywords: Dict[str, Any]) -> Optional[str]:
@@ -47,9 +77,8 @@ def backend_of(backend: Optional[str], keywords: Dict[str, Any]) -> Optional[str
     said = [name for name, value in keywords.items() if value is not None]
     if foreign:
         said.append(f"backend={backend!r}")
-    # A warning would break the graph of torch.compile, which traces this.
-    if said and not _traced_by_torch():
-        _warn_once(", ".join(said))
+    if said:
+        ignore(", ".join(said))
     return None if foreign else backend
 
 
@@ -59,12 +88,14 @@ def _traced_by_torch() -> bool:
     return is_compiling is not None and bool(is_compiling())
 
 
-def _warn_once(what: str) -> None:
+def ignore(what: str) -> None:
+    """Say, the first time, that something is ignored."""
     global _warned
-    if not _warned:
+    # A warning would break the graph of torch.compile, which traces this.
+    if not _traced_by_torch() and not _warned:
         _warned = True
         warnings.warn(
-            f"ignored, because they name backends or tiles of another library: {what} "
+            f"ignored, because it is about kernels of another library: {what} "
             "(said once)",
             stacklevel=4,
         )

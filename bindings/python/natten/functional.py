@@ -87,9 +87,13 @@ def _qk(rank: int) -> Callable[..., Any]:
     qk.__doc__ = f"""Logits of {rank}-D windows, heads first and without a scale.
 
     query, key [batch, heads, {rank} axes, head_dim] -> [batch, heads, {rank} axes,
-    slots], slots in row-major order of the window, additional tokens last; see
-    natten.na_qk.
-    rpb [heads, 2 kernel_size - 1 per axis] is added. Errors are natten.na_qk's.
+    slots], slots in row-major order of the window, additional tokens last.
+    additional_keys [batch, heads, extras, head_dim]; rpb [heads, 2 kernel_size - 1 per
+    axis] is added. kernel_size and dilation are in tokens.
+
+    Raises ValueError and TypeError as natten.na_qk, which also says what is computed.
+
+    Source: definition.md, section 8.
     """
     return qk
 
@@ -118,8 +122,12 @@ def _av(rank: int) -> Callable[..., Any]:
     av.__doc__ = f"""Weights of {rank}-D windows times values, heads first.
 
     attn [batch, heads, {rank} axes, slots], value [batch, heads, {rank} axes,
-    head_dim_v] -> [batch, heads, {rank} axes, head_dim_v]; see natten.na_av, whose
-    errors are these.
+    head_dim_v] -> [batch, heads, {rank} axes, head_dim_v]; additional_values [batch,
+    heads, extras, head_dim_v]. kernel_size and dilation are in tokens.
+
+    Raises ValueError and TypeError as natten.na_av, which also says what is computed.
+
+    Source: definition.md, section 8.
     """
     return av
 

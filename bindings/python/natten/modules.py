@@ -18,6 +18,7 @@ from torch.nn import (  # type: ignore[import-not-found, unused-ignore]
     functional as F,
 )
 
+from . import _upstream
 from ._functional import _integers, na1d, na2d, na3d, na_av, na_qk
 
 __all__ = [
@@ -33,6 +34,9 @@ __all__ = [
 # What follows the first three positions, era by era.
 _Names = Tuple[str, ...]
 _ORIGINAL: _Names = "qkv_bias", "qk_scale", "attn_drop", "proj_drop", "dilation"
+_EARLIER: _Names = (
+    "dilation", "bias", "qkv_bias", "qk_scale", "attn_drop", "proj_drop",
+)
 _MIDDLE: _Names = (
     "dilation", "is_causal", "rel_pos_bias", "qkv_bias", "qk_scale", "attn_drop",
     "proj_drop",
@@ -41,7 +45,7 @@ _TODAY: _Names = (
     "stride", "dilation", "is_causal", "qkv_bias", "qk_scale", "proj_drop",
 )
 _KEYWORDS = {
-    "dim", "embed_dim", "num_heads", "kernel_size", "bias", "strict", *_ORIGINAL,
+    "dim", "embed_dim", "num_heads", "kernel_size", "strict", *_ORIGINAL, *_EARLIER,
     *_MIDDLE, *_TODAY,
 }
 
@@ -72,9 +76,37 @@ def _heads_come_second(dim: int, second: Any, third: Any) -> bool:
     )
 
 
+def _later_names(rest: Sequence[Any]) -> _Names:
+    """What positions after (dim, num_heads, kernel_size) mean.
+
+    A flag in the second place is of one of two releases: the earlier one had bias and
+    qkv_bias there, and then a number; the later one is_causal, which alone may be of
+    several axes, and two flags more.
+    """
+    if len(rest) == 1:
+        raise TypeError(
+            f"{rest[0]} after kernel_size may be stride, as today, or dilation, as "
+            "before: give it by name"
+        )
+    if not rest or not _is_flag(rest[1]):
+        return _TODAY
+    if not isinstance(rest[1], bool):
+        return _MIDDLE
+    if len(rest) > 3:
+        return _MIDDLE if isinstance(rest[3], bool) else _EARLIER
+    if len(rest) == 2 and not rest[1]:
+        return _MIDDLE  # no bias and not causal, in both
+    raise TypeError(
+        f"{rest[1]} after dilation may be bias, or is_causal as in later releases of "
+        "NATTEN: give it by name"
+    )
+
+
 def _arguments(positions: Sequence[Any], names: Dict[str, Any]) -> Dict[str, Any]:
     """The arguments of any era by name, `bias` saying whether there is an rpb."""
     given = dict(names)
+    if given.pop("use_experimental_ops", False):
+        _upstream.ignore("use_experimental_ops")
     for name in given:
         if name not in _KEYWORDS:
             raise TypeError(f"unexpected keyword argument {name!r}")
@@ -105,18 +137,11 @@ def _arguments(positions: Sequence[Any], names: Dict[str, Any]) -> Dict[str, Any
         )
     elif args:
         second, third, *rest = args
-        rest_names = _TODAY
         either = second == third and {"bias", "rel_pos_bias"} & set(given)
         if either or _heads_come_second(given["embed_dim"], second, third):
             put("num_heads", second)
             put("kernel_size", third)
-            if len(rest) == 1:
-                raise TypeError(
-                    f"{rest[0]} after kernel_size may be stride, as today, or "
-                    "dilation, as before: give it by name"
-                )
-            if len(rest) > 1 and _is_flag(rest[1]):
-                rest_names = _MIDDLE
+            rest_names = _later_names(rest)
         else:
             put("kernel_size", second)
             put("num_heads", third)
@@ -362,14 +387,22 @@ class _Legacy(_NeighborhoodAttention):
         return picked.flatten(-self.rank).movedim(0, -2)
 
 
+_LEGACY = """Neighborhood attention on {what} in plain torch, by unfolding.
+
+    The arguments, state_dict, shapes, errors and source of NeighborhoodAttention{rank}D
+    without stride and causal axes, which ValueError refuses. Memory grows with the
+    tokens times the window.
+    """
+
+
 class LegacyNeighborhoodAttention1D(_Legacy):
-    """NeighborhoodAttention1D in plain torch: the same arguments and state_dict."""
+    __doc__ = _LEGACY.format(what="sequences", rank=1)
 
     rank = 1
 
 
 class LegacyNeighborhoodAttention2D(_Legacy):
-    """NeighborhoodAttention2D in plain torch: the same arguments and state_dict."""
+    __doc__ = _LEGACY.format(what="images", rank=2)
 
     rank = 2
 

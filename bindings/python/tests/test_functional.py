@@ -63,6 +63,25 @@ def test_probes_and_modes():
     natten.use_deterministic_algorithms(True)
 
 
+def test_bias_has_its_old_name_too(random):
+    q, bias = random.normal(size=(1, 5, 2, 3)), random.normal(size=(2, 5))
+    got = natten.na1d(q, q, q, kernel_size=3, dilation=1, is_causal=True, rpb=bias)
+    assert (got == natten.na1d(q, q, q, 3, is_causal=True, bias=bias)).all()
+    assert (natten.na1d(q, q, q, 3, rpb=None) == natten.na1d(q, q, q, 3)).all()
+    with pytest.raises(TypeError, match="bias and rpb"):
+        natten.na1d(q, q, q, 3, rpb=bias, bias=bias)
+
+
+def test_switches_of_other_kernels_do_nothing_and_say_so_once(monkeypatch):
+    monkeypatch.setattr(natten._upstream, "_warned", False)
+    with pytest.warns(UserWarning, match=r"use_fused_na\(\)") as seen:
+        natten.use_fused_na(True, kv_parallel=True)
+        for name in natten._upstream.SWITCHES:
+            assert getattr(natten, name)() is None
+            assert name not in natten.__all__
+    assert len(seen) == 1
+
+
 def test_there_is_no_other_attribute():
     with pytest.raises(AttributeError, match="nothing"):
         natten.nothing

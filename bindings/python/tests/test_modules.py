@@ -42,7 +42,13 @@ def made(*args, **kwargs):
         ((32, 7, 4, True, None, 0.1, 0.1, 2), {}, (7, 4, 2, True)),
         ((32, 4, 7), {}, (7, 4, 1, False)),
         ((32, 4, 7, 2, 3), {}, (7, 4, 3, False)),
-        ((32, 4, 7, 2, True, True), {}, (7, 4, 2, True)),
+        # 0.14.5 to 0.15: dilation, bias, qkv_bias, qk_scale; then, until 0.17,
+        # dilation, is_causal, rel_pos_bias, qkv_bias.
+        ((32, 4, 7, 2, True, True, None), {}, (7, 4, 2, True)),
+        ((32, 4, 7, 2, False, True, 0.5), {}, (7, 4, 2, False)),
+        ((32, 4, 7, 2, True, True, True), {}, (7, 4, 2, True)),
+        ((32, 4, 7, 2, (True, False), True), {}, (7, 4, 2, True)),
+        ((32, 4, 7, 2, False), {}, (7, 4, 2, False)),
         ((32, 4, (7, 7)), {}, (7, 4, 1, False)),
         ((32, (7, 7), 4), dict(dilation=None), (7, 4, 1, True)),
         ((32, 4), dict(kernel_size=7), (7, 4, 1, False)),
@@ -64,6 +70,9 @@ def test_constructors_of_three_eras(args, kwargs, wanted):
         ((), dict(dim=32, kernel_size=3.5, num_heads=4), "an integer is wanted"),
         ((32, 4), {}, "by name"),
         ((32, 4, 7, 2), {}, "stride.*dilation"),
+        ((32, 4, 7, 2, True), {}, "bias.*is_causal"),
+        ((32, 4, 7, 2, True, True), {}, "bias.*is_causal"),
+        ((32, 4, 7, 2, False, True), {}, "bias.*is_causal"),
         ((32, 5, 7), {}, "divide"),
         ((32, 4, 7), dict(num_heads=4), "one release"),
         ((32,), dict(kernel_size=7), "num_heads is missing"),
@@ -75,6 +84,14 @@ def test_constructors_of_three_eras(args, kwargs, wanted):
 def test_what_may_mean_two_things_is_refused(args, kwargs, sentence):
     with pytest.raises((TypeError, ValueError), match=sentence):
         made(*args, **kwargs)
+
+
+def test_a_flag_after_the_dilation_is_of_the_release_that_its_followers_say():
+    causal = NA2(32, 4, 7, 2, True, False, True)
+    assert causal.is_causal == (True, True) and causal.rpb is None
+    biased = NA2(32, 4, 7, 2, True, False, None, 0.1, 0.2)
+    assert biased.is_causal == (False, False) and biased.rpb is not None
+    assert biased.qkv.bias is None and biased.attn_drop.p == 0.1
 
 
 def test_scale_0_is_0_and_none_is_the_default():
@@ -175,31 +192,97 @@ class Layer(nn.Module):
         self.attn = NA2(dim, kernel_size=7, num_heads=heads, dilation=dilation,
                         rel_pos_bias=True)
         self.norm2 = nn.LayerNorm(dim)
-        self.mlp = nn.Sequential(nn.Linear(dim, 2 * dim), nn.GELU(),
-                                 nn.Linear(2 * dim, dim))
+        self.mlp = nn.Sequential()
+        self.mlp.fc1, self.mlp.act = nn.Linear(dim, 2 * dim), nn.GELU()
+        self.mlp.fc2 = nn.Linear(2 * dim, dim)
 
     def forward(self, x):
         x = x + self.attn(self.norm1(x))
         return x + self.mlp(self.norm2(x))
 
 
-def backbone():
-    return nn.Sequential(Layer(16, 2, 1), Layer(16, 2, 2))
+class Level(nn.Module):
+    """Layers, and half the height and width with twice the channels."""
+
+    def __init__(self, dim, heads, dilations, last):
+        super().__init__()
+        self.blocks = nn.ModuleList(Layer(dim, heads, d) for d in dilations)
+        self.downsample = None if last else nn.Module()
+        if not last:
+            self.downsample.reduction = nn.Conv2d(dim, 2 * dim, 3, 2, 1, bias=False)
+            self.downsample.norm = nn.LayerNorm(2 * dim)
+
+    def forward(self, x):
+        for block in self.blocks:
+            x = block(x)
+        if self.downsample is None:
+            return x
+        x = self.downsample.reduction(x.movedim(-1, 1)).movedim(1, -1)
+        return self.downsample.norm(x)
 
 
-def test_a_backbone_round_trips_with_the_originals_names(tmp_path):
-    model = backbone()
-    names = set(model.state_dict())
-    for name in ("qkv.weight", "qkv.bias", "rpb", "proj.weight", "proj.bias"):
-        assert f"0.attn.{name}" in names
-    assert model[0].attn.rpb.shape == (2, 13, 13)
-    torch.save(model.state_dict(), tmp_path / "nat.pth")
-    other = backbone()
-    other.load_state_dict(torch.load(tmp_path / "nat.pth"))
-    x = torch.randn(1, 15, 14, 16)
+class Backbone(nn.Module):
+    """A NAT, or with dilations a DiNAT, of two levels: images to classes."""
+
+    def __init__(self, dilations):
+        super().__init__()
+        self.patch_embed = nn.Module()
+        self.patch_embed.proj = nn.Conv2d(3, 8, 3, 2, 1)
+        self.patch_embed.norm = nn.LayerNorm(8)
+        self.levels = nn.ModuleList(
+            [Level(8, 2, dilations, False), Level(16, 4, dilations, True)]
+        )
+        self.norm, self.head = nn.LayerNorm(16), nn.Linear(16, 5)
+
+    def forward(self, x):
+        x = self.patch_embed.norm(self.patch_embed.proj(x).movedim(1, -1))
+        for level in self.levels:
+            x = level(x)
+        return self.head(self.norm(x).mean((1, 2)))
+
+
+# What a checkpoint of the original holds for one module of attention.
+ATTENTION = {
+    "rpb": (2, 13, 13), "qkv.weight": (24, 8), "qkv.bias": (24,),
+    "proj.weight": (8, 8), "proj.bias": (8,),
+}
+
+
+@pytest.mark.parametrize("dilations", [(1, 1), (1, 2)], ids=["NAT", "DiNAT"])
+def test_a_backbone_round_trips_with_the_originals_names(tmp_path, dilations):
+    model = Backbone(dilations)
+    checkpoint = {
+        name: torch.randn_like(x) for name, x in model.state_dict().items()
+        if ".attn." not in name
+    }
+    for level in (0, 1):
+        for block in (0, 1):
+            for name, shape in ATTENTION.items():
+                # Twice the channels and heads; a window is what it was.
+                shape = [n if n == 13 else n << level for n in shape]
+                checkpoint[f"levels.{level}.blocks.{block}.attn.{name}"] = (
+                    torch.randn(shape) / 8
+                )
+    torch.save(checkpoint, tmp_path / "nat.pth")
+    model.load_state_dict(torch.load(tmp_path / "nat.pth"), strict=True)
+    assert all(torch.equal(x, checkpoint[n]) for n, x in model.state_dict().items())
+    x = torch.randn(1, 3, 30, 28)
+    other = Backbone(dilations)
+    other.load_state_dict(model.state_dict(), strict=True)
     assert torch.equal(model(x), other(x))
-    other(x).sum().backward()
-    assert other[0].attn.rpb.grad.abs().sum() > 0
+    other(x).square().sum().backward()
+    for name, p in other.named_parameters():
+        assert p.grad.abs().sum() > 0, name
+    legacy = Backbone(dilations)
+    for level in legacy.levels:
+        for block in level.blocks:
+            old = block.attn
+            block.attn = natten.LegacyNeighborhoodAttention2D(
+                dim=old.dim, kernel_size=7, num_heads=old.num_heads,
+                dilation=old.dilation,
+            )
+    legacy.load_state_dict(checkpoint, strict=True)
+    torch.testing.assert_close(legacy(x), model(x))
 
 
 def test_a_checkpoint_decides_whether_there_is_a_bias():
@@ -220,29 +303,66 @@ def test_a_checkpoint_decides_whether_there_is_a_bias():
 
 
 @pytest.mark.skipif(not hasattr(torch.library, "custom_op"), reason="torch before 2.4")
-def test_a_step_under_autocast_trains_every_parameter():
-    model = backbone()
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        loss = model(torch.randn(1, 14, 14, 16)).float().square().mean()
-    loss.backward()
-    for p in model.parameters():
-        assert p.grad is not None and torch.isfinite(p.grad).all()
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_scaled_step_under_autocast_trains_every_parameter(dtype):
+    model = Backbone((1, 2))
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10)
+    with torch.autocast("cpu", dtype=dtype):
+        loss = model(torch.randn(1, 3, 30, 28)).float().square().mean()
+    scaler.scale(loss).backward()
+    scaler.step(optimizer)
+    scaler.update()
+    for name, p in model.named_parameters():
+        assert torch.isfinite(p.grad).all() and not torch.equal(p, before[name]), name
+
+
+def test_what_only_other_kernels_know_is_ignored(monkeypatch):
+    monkeypatch.setattr(natten._upstream, "_warned", False)
+    with pytest.warns(UserWarning, match="use_experimental_ops"):
+        NA2(dim=8, kernel_size=3, num_heads=2, use_experimental_ops=True)
 
 
 # ---- programs ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("rank", [1, 2])
-def test_gradcheck_programs_say_ok(rank):
-    flags = ["-b", "1", "-n", "2", "-x", "7", "-d", "3", "-k", "3", "--dilation", "2"]
-    flags += ["-y", "6"] if rank == 2 else ["--slow"]
-    result = subprocess.run(
+def gradcheck(rank, *flags):
+    return subprocess.run(
         [sys.executable, "-m", f"natten.gradcheck{rank}d", *flags],
         capture_output=True, text=True,
     )
+
+
+SMALL = "-b 1 -n 2 -d 3 -k 3 --dilation 2".split()
+
+
+@pytest.mark.parametrize("rank, prefix, flags", [
+    (1, "1D ", ["-x", "7", "--slow"]), (1, "1D ", ["--length", "7"]),
+    (2, "", ["-x", "7", "-y", "6"]), (2, "", ["--height", "7", "--width", "6"]),
+])
+def test_gradcheck_programs_say_what_the_first_ones_said(rank, prefix, flags):
+    result = gradcheck(rank, *SMALL, *flags)
     assert result.returncode == 0, result.stderr
-    lines = result.stdout.splitlines()
-    assert len(lines) == 4 and all(line.endswith(" Gradients Ok") for line in lines)
+    assert result.stdout.splitlines() == [
+        f"Verifying {prefix}backward pass in DOUBLE PRECISION...",
+        *(f"{prefix}{x} Gradients Ok" for x in ("QK+RPB", "QK", "AV", "fused")),
+    ]
+
+
+def test_gradcheck_has_the_defaults_of_the_first_programs():
+    from natten import _gradcheck
+
+    given = [vars(_gradcheck._options(rank, [])) for rank in (1, 2)]
+    both = dict(batch_size=1, heads=2, x=14, kernel_size=7, dilation=2, slow=False)
+    assert given == [dict(both, dim=8), dict(both, y=14, dim=32)]
+
+
+@pytest.mark.parametrize("flags", [["-x", "5"], ["-d", "0"], ["-k", "x"]])
+def test_gradcheck_refuses_what_does_not_fit(flags):
+    result = gradcheck(1, *SMALL, *flags)
+    assert result.returncode == 2 and result.stdout == ""
+    assert "Traceback" not in result.stderr
 
 
 def test_gradcheck_finds_a_wrong_gradient(monkeypatch, capsys):
@@ -251,5 +371,5 @@ def test_gradcheck_finds_a_wrong_gradient(monkeypatch, capsys):
     monkeypatch.setattr(
         functional, "na1d_qk", lambda q, k, *rest: q.detach() * 2 + (q - q.detach())
     )
-    assert _gradcheck.run(1, ["-x", "5"]) == 1
-    assert "NATTEN1DQK Gradients WRONG" in capsys.readouterr().out
+    assert _gradcheck.run(1, [*SMALL, "-x", "7"]) == 1
+    assert "1D QK Gradients WRONG" in capsys.readouterr().out

@@ -72,10 +72,10 @@ def test_every_function_says_what_it_does(name):
     assert text and text.strip().splitlines()[0].endswith((".", ":"))
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["na1d", "na2d", "na3d", "na_backward", "na_qk", "na_av", "merge_attentions"],
-)
+OPERATIONS = [name for name in FUNCTIONS if name.startswith(("na", "att", "merge"))]
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
 def test_operations_document_shapes_errors_and_source(name):
     text = FUNCTIONS[name].__doc__
     for part in (
@@ -86,6 +86,22 @@ def test_operations_document_shapes_errors_and_source(name):
         "Source: definition.md",
     ):
         assert part in text
+
+
+def test_older_functions_and_modules_document_shapes_errors_and_source():
+    older = [getattr(natten.functional, f"na{r}d_{x}") for r in (1, 2, 3)
+             for x in ("qk", "av")]
+    for function in older:
+        for part in ("[batch, heads, ", "tokens", "Raises", "Source: definition.md"):
+            assert part in function.__doc__
+    pytest.importorskip("torch")
+    for rank in (1, 2, 3):
+        text = getattr(natten, f"NeighborhoodAttention{rank}D").__doc__
+        for part in ("Shapes: [batch, ", "Raises", "Source: "):
+            assert part in text
+    for rank in (1, 2):
+        text = getattr(natten, f"LegacyNeighborhoodAttention{rank}D").__doc__
+        assert f"of NeighborhoodAttention{rank}D" in text and "ValueError" in text
 
 
 @pytest.mark.parametrize(

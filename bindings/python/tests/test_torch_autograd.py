@@ -340,6 +340,16 @@ def test_lengths_that_vary_are_compiled_once():
 
 
 @needs_operators
+def test_packed_sequences_of_listed_lengths_are_compiled_whole():
+    q, k = torch.randn(1, 9, 2, 4), torch.randn(1, 7, 2, 4)
+    lists = dict(cumulative_seqlen_Q=[0, 4, 9], cumulative_seqlen_KV=[0, 3, 7])
+    tensors = {name: torch.tensor(x, dtype=torch.int32) for name, x in lists.items()}
+    expected = natten.attention(q, k, k, is_causal=True, **tensors)
+    compiled = torch.compile(natten.attention, fullgraph=True, backend="aot_eager")
+    assert torch.equal(compiled(q, k, k, is_causal=True, **lists), expected)
+
+
+@needs_operators
 def test_vmap_is_a_loop_over_slices():
     q = torch.randn(3, 1, 5, 2, 4)
     k = torch.randn(1, 5, 2, 4)
