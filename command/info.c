@@ -54,8 +54,9 @@ static void report_devices(report *facts)
     int32_t count = natten_device_count();
     report_integer(facts, "cuda_devices", count);
     for (int32_t i = 0; i < (count > 0 ? count : 1); i++) {
-        char name[32], text[256];
-        snprintf(name, sizeof name, "cuda:%" PRId32, i);
+        char name[32] = "no_cuda_because", text[256];
+        if (count > 0)
+            snprintf(name, sizeof name, "cuda:%" PRId32, i);
         if (natten_device_text(i, text, sizeof text) == NATTEN_OK) {
             report_text(facts, name, text);
             continue;

@@ -21,6 +21,7 @@ static const char *const texts[] = {
     "fwd bf16 b3 h8:2 d256 31x33 w7x7 s2x3",
 };
 
+/* The judge takes seconds for each where a window reaches over 160 x 160 tokens. */
 enum { SAMPLES = 8 };
 
 /* Both ends and random tokens between them; the batch item likewise. */
