@@ -50,12 +50,13 @@ def _hashable(params: arrays.Params) -> arrays.Params:
 
 
 def _check(
-    compute: Callable[..., Any], leading: Sequence[Any], inputs: Sequence[_Array],
-    bias: Optional[int] = None,
+    compute: Callable[..., Any], params: Optional[arrays.Params],
+    inputs: Sequence[_Array], bias: Optional[int] = None,
 ) -> None:
     """What is not legal is refused here, with NumPy's exception and sentence, before it
     is in a program that is compiled and run elsewhere: by the same call on a batch of
-    nothing.  `bias` is the place of the input that has no batch."""
+    nothing.  `bias` is the place of the input that has no batch.  Where the program
+    will run is not known yet, so a GPU that was asked for is asked for there."""
     batched = [x for i, x in enumerate(inputs) if x is not None and i != bias]
     one_batch = len({x.shape[:1] for x in batched}) == 1
 
@@ -69,7 +70,12 @@ def _check(
         # One element that is repeated: inputs of several batches are refused by shape.
         return np.broadcast_to(np.zeros((), dtype), shape)
 
-    compute(*leading, *(stand_in(i, x) for i, x in enumerate(inputs)))
+    stand_ins = [stand_in(i, x) for i, x in enumerate(inputs)]
+    if params is None:
+        compute(*stand_ins)
+    else:
+        backend = None if params.backend == "cuda" else params.backend
+        compute(params._replace(backend=backend), *stand_ins)
 
 
 def _struct(shape: Iterable[int], dtype: Any) -> Any:
@@ -141,7 +147,7 @@ def joined(pieces: Sequence[_Array]) -> _Array:
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _forward(params: arrays.Params, *inputs: _Array) -> Tuple[_Array, ...]:
-    _check(partial(arrays._forward_arrays, want_lse=True), [params], inputs, bias=3)
+    _check(partial(arrays._forward_arrays, want_lse=True), params, inputs, bias=3)
     q, _, v, *_ = inputs
     results = (
         _struct((*q.shape[:-1], v.shape[-1]), q.dtype),
@@ -176,7 +182,7 @@ def plain_forward(params: arrays.Params, *inputs_and_want: Any) -> Tuple[_Array,
 
 def backward(params: arrays.Params, *arguments: _Array) -> _Gradients:
     """query to additional_values, out, lse, grad_out, grad_lse -> six gradients."""
-    _check(arrays._backward_arrays, [params], arguments, bias=3)
+    _check(arrays._backward_arrays, params, arguments, bias=3)
     return _gradients(params, capi.NATTEN_BACKWARD, arguments[:6], arguments[6:])
 
 
@@ -185,7 +191,7 @@ def backward(params: arrays.Params, *arguments: _Array) -> _Gradients:
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _qk(params: arrays.Params, *inputs: _Array) -> _Array:
-    _check(arrays._qk_arrays, [params], inputs, bias=2)
+    _check(arrays._qk_arrays, params, inputs, bias=2)
     q, _, _, extras = inputs
     slots = math.prod(params.kernel_size) + (0 if extras is None else extras.shape[1])
     results = [_struct((*q.shape[:-1], slots), q.dtype)]
@@ -206,13 +212,13 @@ def qk(params: arrays.Params, *inputs: _Array) -> _Array:
 
 def qk_backward(params: arrays.Params, *arguments: _Array) -> _Gradients:
     """query, key, bias, additional_keys, grad_attn -> four gradients."""
-    _check(arrays._qk_backward_arrays, [params], arguments, bias=2)
+    _check(arrays._qk_backward_arrays, params, arguments, bias=2)
     return _qk_gradient(params, arguments[:4], arguments[4])
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _av(params: arrays.Params, *inputs: _Array) -> _Array:
-    _check(arrays._av_arrays, [params], inputs)
+    _check(arrays._av_arrays, params, inputs)
     attn, value, _ = inputs
     results = [_struct((*attn.shape[:-1], value.shape[-1]), attn.dtype)]
     return _call(params, capi.NATTEN_AV, results, inputs)[0]
@@ -232,7 +238,7 @@ def av(params: arrays.Params, *inputs: _Array) -> _Array:
 
 def av_backward(params: arrays.Params, *arguments: _Array) -> _Gradients:
     """attn, value, additional_values, grad_out -> three gradients."""
-    _check(arrays._av_backward_arrays, [params], arguments)
+    _check(arrays._av_backward_arrays, params, arguments)
     return _av_gradient(params, arguments[:3], arguments[3])
 
 
@@ -272,7 +278,7 @@ def merge(
     def compute(*both: Any) -> None:
         arrays._merge_arrays(both[: len(outputs)], both[len(outputs) :])
 
-    _check(compute, [], (*outputs, *lses))
+    _check(compute, None, (*outputs, *lses))
     results: Tuple[_Array, ...] = _merge(outputs, lses)
     return results
 
@@ -291,6 +297,6 @@ def merge_backward(
         lists = [[next(found) for _ in part] for part in inputs]
         arrays._merge_backward_arrays(*lists, *found)
 
-    _check(compute, [], (*inputs[0], *inputs[1], out, lse, grad_out, grad_lse))
+    _check(compute, None, (*inputs[0], *inputs[1], out, lse, grad_out, grad_lse))
     grads, grad_lses = _merge_gradient((inputs, (out, lse)), (grad_out, grad_lse))
     return list(grads), list(grad_lses)

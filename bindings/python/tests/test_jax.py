@@ -242,6 +242,17 @@ def test_errors_are_those_of_numpy_when_the_call_is_traced(name, wrap):
     assert ours.type is numpys.type and str(ours.value) == str(numpys.value)
 
 
+def test_a_gpu_is_asked_for_where_the_program_runs():
+    q = jnp.zeros((1, 5, 2, 3))
+
+    def on_a_gpu(q):
+        return natten.na1d(q, q, q, 3, backend="cuda")
+
+    assert jax.eval_shape(on_a_gpu, q).shape == q.shape
+    with pytest.raises(RuntimeError, match="backend=3 .cuda."):
+        jax.block_until_ready(on_a_gpu(jax.device_put(q, jax.devices("cpu")[0])))
+
+
 # Ours and XLA's names for what the frame of a call is made of.
 STRUCTS = {
     "xla_extension": ("XLA_FFI_Extension_Base", "struct_size type next"),

@@ -33,8 +33,8 @@ def inputs(request, random):
     return [jax.device_put(x, GPU) for x in arrays]
 
 
-def fused(q, k, v, bias):
-    return natten.na2d(q, k, v, bias=bias, return_lse=True, **OPTIONS)
+def fused(q, k, v, bias, **backend):
+    return natten.na2d(q, k, v, bias=bias, return_lse=True, **OPTIONS, **backend)
 
 
 def loss(*inputs):
@@ -56,6 +56,11 @@ def exact(inputs):
 @pytest.mark.parametrize("wrap", [lambda f: f, jax.jit], ids=["eager", "jit"])
 def test_forward(inputs, wrap):
     assert_close(wrap(fused)(*inputs), fused(*exact(inputs)), inputs[0].dtype.name)
+
+
+def test_a_backend_by_name(inputs):
+    for a, b in zip(fused(*inputs, backend="cuda"), fused(*inputs)):
+        assert (a == b).all()
 
 
 def test_gradients_within_a_longer_program(inputs):
