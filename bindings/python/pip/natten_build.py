@@ -5,7 +5,8 @@ The hooks of PEP 517, in the standard library alone.  configure and make run in 
 temporary folder, without R and Julia; the wheel holds the package as make check tests
 it, with libnatten.so beside the extension module and found through $ORIGIN.  A checkout
 is bootstrapped first, which takes autoconf, automake and libtool; a release has the
-results and takes a C compiler and make.  CC, CFLAGS and LDFLAGS are heard.
+results and takes a C compiler and make.  CC, CFLAGS and LDFLAGS are heard, and so are
+options of configure: pip install . -C configure="--with-cuda --with-cuda-archs=90a".
 
 One wheel serves Python 3.9 and all that follow (docs/decisions/one-wheel.md), if SWIG
 4.2 or newer made the wrapper.  pip is asked for such a SWIG where the wrapper is
@@ -16,6 +17,7 @@ import base64
 import hashlib
 import os
 import re
+import shlex
 import subprocess
 import sys
 import sysconfig
@@ -89,6 +91,16 @@ def run(*command, cwd):
     subprocess.run(command, cwd=cwd, check=True, stdout=sys.stderr)
 
 
+def asked_for(config_settings):
+    """Options of configure that pip was given; pip makes a list of several settings."""
+    given = (config_settings or {}).get("configure", [])
+    return [
+        option
+        for text in ([given] if isinstance(given, str) else given)
+        for option in shlex.split(text)
+    ]
+
+
 def configured(folder, *options):
     """A build folder, configured for this Python."""
     if not (ROOT / "configure").exists():
@@ -149,7 +161,8 @@ def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
     for_all = abi3()
     name = f"natten-{VERSION}-{tag(for_all)}.whl"
     with tempfile.TemporaryDirectory() as folder:
-        build = configured(folder, *(["--enable-python-abi3"] if for_all else []))
+        options = ["--enable-python-abi3"] if for_all else []
+        build = configured(folder, *options, *asked_for(config_settings))
         jobs = f"-j{os.cpu_count() or 1}"
         run("make", jobs, "stage/python/natten/_capi.so", cwd=build)
         record = []

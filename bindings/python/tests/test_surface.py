@@ -195,6 +195,23 @@ def test_numbers_may_be_numpys(random):
     )
 
 
+@pytest.mark.parametrize(
+    "settings, options",
+    [
+        (None, []),
+        ({"other": "x"}, []),
+        ({"configure": "--with-cuda --with-cuda-archs='80 90a'"},
+         ["--with-cuda", "--with-cuda-archs=80 90a"]),
+        ({"configure": ["--with-cuda", "CC=gcc"]}, ["--with-cuda", "CC=gcc"]),
+    ],
+)
+def test_pip_hands_options_to_configure(settings, options, monkeypatch):
+    monkeypatch.syspath_prepend(str(SOURCE / "bindings" / "python" / "pip"))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    natten_build = pytest.importorskip("natten_build")
+    assert natten_build.asked_for(settings) == options
+
+
 def test_natten_does_not_import_torch():
     code = (
         "import natten, sys, numpy as n; q = n.zeros((1, 5, 1, 2)); "
