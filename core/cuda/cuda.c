@@ -101,9 +101,12 @@ static natten_status launch_all(natten_cuda_call *call, const natten_plan *plan,
             natten_cuda_call_scratch(call, plan->choice.workspace_bytes, &workspace));
     natten_cuda_pass passes[NATTEN_CUDA_PASSES];
     int count = natten_cuda_plan_passes(plan, workspace, passes);
-    for (int i = 0; i < count; i++)
+    for (int i = 0; i < count; i++) {
+        if (passes[i].kernel >= NATTEN_CUDA_KERNELS_SIMT)
+            NATTEN_TRY(natten_cuda_call_map(call, &passes[i].job));
         NATTEN_TRY(natten_cuda_call_launch(call, passes[i].kernel, passes[i].blocks,
                                            passes[i].shared_bytes, &passes[i].job));
+    }
     return NATTEN_OK;
 }
 

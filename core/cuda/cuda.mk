@@ -26,6 +26,7 @@ cuda_kernels = \
 	%D%/device/halo_copies.cuh \
 	%D%/device/halo_tile.cuh \
 	%D%/device/halo_rows.cuh \
+	%D%/device/halo_walk.cuh \
 	%D%/device/keys.cuh \
 	%D%/device/lane.cuh \
 	%D%/device/tensor_core.cuh \

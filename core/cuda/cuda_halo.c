@@ -2,17 +2,21 @@
  *
  * Planning for the halo kernels.  All shapes of subtiles and tiles are tried, and their
  * cost is counted: products of the pairs of groups that a warp takes, copies of the
- * halo, steps.  A few hundred candidates take some microseconds. */
+ * halo, steps.  A few hundred candidates take some microseconds.
+ * Length: one search, whose parts share what it counts with. */
 #include "cuda/cuda_halo.h"
 
 #include "problem/task.h"
 
+#include <math.h>
 #include <string.h>
 
 /* Powers of two that subtiles and tiles of an axis can have: 1 .. 128 tokens. */
 enum { POWERS = 8 };
 /* Addresses of a slice have 16 bits. */
 enum { SLICE_BYTES = 1 << 16 };
+/* Tokens that the copy engine fetches at once along an axis; its swizzle repeats. */
+enum { MAX_BOX = 256, ENGINE_GRAIN = 1024 };
 enum { MAX_PAIRS = 64, MAX_ENTRIES = 4096, MAX_UNITS = 1 << 30 };
 /* Tiles are chosen for a GPU of this size, so that bits do not depend on the number of
  * its processors. */
@@ -21,10 +25,15 @@ enum { PROCESSORS = 132, MAX_FILLS = 6 };
 /* Clocks of a multiprocessor, from instructions counted on an H100 at 2.6 a clock: a
  * pair of groups, and for each 32 numbers of a row; a warp's rows of a unit; bytes from
  * the second-level cache; a step with its barrier; finding a block's place. */
-static const double pair_clocks[3] = {26, 36, 44}; /* by pass */
-static const double wide_clocks[3] = {10, 16, 24};
-static const double unit_clocks[3] = {200, 200, 250};
+static const double pair_clocks[4] = {26, 36, 44, 46}; /* by pass */
+static const double wide_clocks[4] = {10, 16, 24, 16};
+static const double unit_clocks[4] = {200, 200, 250, 200};
 static const double bytes_per_clock = 24, step_clocks = 1000, open_clocks = 6000;
+static const double clocks_per_byte = 1 / 160.0, copying_clocks = 200;
+static const double collision_clocks = 6; /* of a pair */
+static const double bias_clocks = 6000;   /* a block's sums of entries */
+/* Sums of bias that are added up at last, in bytes of all. */
+enum { MAX_PARTIAL_BYTES = 1 << 26 };
 
 static int32_t smaller(int32_t a, int32_t b)
 {
@@ -97,13 +106,15 @@ static int32_t reach(const natten_axis *axis, bool of_keys, int32_t tokens)
 typedef struct search {
     const natten_task *task;
     natten_cuda_halo_pass pass;
-    int32_t dims, units; /* of the whole task */
-    int32_t rows[3];     /* of the longest class */
+    int32_t dims, units, batch; /* of the whole task */
+    int32_t rows[3];            /* of the longest class */
     int32_t reach[3][POWERS];
     int64_t steps[2]; /* from row to row and column to column, in bytes, at most */
-    int32_t entries;  /* of bias; 0: there is none */
-    int32_t room;     /* bytes of shared memory of a block */
-    int32_t blocks;   /* that a multiprocessor holds at once */
+    int32_t short_kind[3];
+    int32_t entries; /* of bias; 0: there is none */
+    int32_t room;    /* bytes of shared memory of a block */
+    int32_t blocks;  /* that a multiprocessor holds at once */
+    bool by_maps;    /* the copy engine may fetch them */
     natten_cuda_halo_fit best;
 } search;
 
@@ -117,9 +128,23 @@ typedef struct shape {
     int32_t sub[3], warps[3];
 } shape;
 
-/* Lay out shared memory for slices of `rows` rows; false if that is too much. */
-static bool lay_out(const search *s, const shape *p, int32_t rows,
-                    natten_cuda_halo_fit *fit)
+/* Entries of bias that a row would have, but that don't exist, at either end: of
+ * partners that other rows of its subtile see. */
+static int32_t bias_pad(const search *s, const shape *p)
+{
+    int32_t pad = 0, entries = 1;
+    for (int a = 2; a >= 0 && s->entries > 0; a--) {
+        pad += ((1 << p->sub[a]) - 1) * entries;
+        entries *= 2 * s->task->axis[a].window - 1;
+    }
+    return pad;
+}
+
+/* Lay out shared memory for slices of `rows` rows; false if that is too much.  In a
+ * `tight` one some groups find two partners in one bank; `by_maps` it is in the way
+ * that the copy engine writes it. */
+static bool lay_out(const search *s, const shape *p, int32_t rows, bool tight,
+                    bool by_maps, natten_cuda_halo_fit *fit)
 {
     natten_cuda_halo *h = &fit->halo;
     int32_t row_bytes = s->dims * 2, box[3], halo[3];
@@ -130,34 +155,55 @@ static bool lay_out(const search *s, const shape *p, int32_t rows,
     h->rows = rows;
     h->pitch = halo[2];
     /* A group that goes on in the next row finds other banks there. */
-    while (box[2] % 8 != 0 && (h->pitch - box[2]) % 8 != 0)
+    while (!tight && box[2] % 8 != 0 && (h->pitch - box[2]) % 8 != 0)
         h->pitch++;
+    bool collides = box[2] % 8 != 0 && (h->pitch - box[2]) % 8 != 0;
     int32_t slices = divide_up(halo[1], rows), touched = 1;
     if (slices > 1)
         touched = smaller(slices, divide_up(box[1] - 1, rows) + 1);
     int64_t bytes = (int64_t)rows * h->pitch * row_bytes;
+    if (by_maps && (!s->by_maps || rows > MAX_BOX || h->pitch > MAX_BOX))
+        return false;
+    h->by_maps = by_maps;
+    int32_t grain = by_maps ? ENGINE_GRAIN : 256;
+    bytes = divide_up(bytes, grain) * grain;
     int64_t pairs = ((int64_t)box[1] * box[2] + 15) / 16 + touched - 1;
     /* Offsets in a slice have 32 bits. */
     if (s->steps[0] > INT32_MAX / 2 / rows || s->steps[1] > INT32_MAX / 2 / h->pitch)
         return false;
     if (slices > NATTEN_CUDA_SLICES || bytes > SLICE_BYTES || pairs > MAX_PAIRS)
         return false;
-    static const int32_t own[] = {1, 2, 2}; /* tensors of a warp's rows, by pass */
-    bool has_stats = s->pass == NATTEN_CUDA_HALO_GRAD_QUERY;
+    static const int32_t own[] = {1, 2, 2, 2}; /* tensors of a warp's rows, by pass */
+    bool sums_bias = s->pass == NATTEN_CUDA_HALO_GRAD_BIAS;
+    bool has_stats = s->pass == NATTEN_CUDA_HALO_GRAD_QUERY || sums_bias;
+    if (sums_bias && (pairs > NATTEN_CUDA_HALO_SUMS || box[0] > 1))
+        return false;
     h->pairs = (int32_t)pairs;
     h->box_bytes = (int32_t)bytes;
     h->stats_at = 2 * h->box_bytes;
     h->bias_at = h->stats_at + (of_keys(s) ? rows * h->pitch * 8 : 0);
-    h->unit_bytes = align(h->bias_at + s->entries * 4);
+    h->bias_pad = bias_pad(s, p);
+    h->unit_bytes =
+        divide_up(h->bias_at + (s->entries + 2 * h->bias_pad) * 4, grain) * grain;
     h->row_bytes =
         NATTEN_CUDA_SUBTILE * (own[s->pass] * row_bytes + (has_stats ? 8 : 0));
     h->rows_at = 2 * h->units * h->unit_bytes;
     h->info_at = h->rows_at + NATTEN_CUDA_WARPS * h->row_bytes;
+    if (sums_bias) { /* at the end dS of all pairs of tokens takes the place of slices
+                      */
+        int32_t sums =
+            NATTEN_CUDA_WARPS * NATTEN_CUDA_SUBTILE * (h->pairs * 16 + 8) * 4;
+        h->info_at = larger(h->info_at, sums);
+    }
     h->tables_at = align(h->info_at + (int32_t)sizeof(natten_cuda_halo_box) +
-                         NATTEN_CUDA_WARPS * (int32_t)sizeof(natten_cuda_halo_warp));
-    h->columns_at = h->tables_at + NATTEN_CUDA_WARPS * h->pairs * NATTEN_CUDA_WARP * 4;
+                         h->places * (int32_t)sizeof(natten_cuda_halo_warp));
+    h->columns_at = h->tables_at + h->places * h->pairs * NATTEN_CUDA_WARP * 4;
     fit->shared_bytes =
-        h->columns_at + (of_keys(s) ? 2 : 1) * NATTEN_CUDA_WARPS * h->pairs * 32;
+        h->columns_at + (of_keys(s) ? 2 : s->entries > 0) * h->places * h->pairs * 32;
+    h->seen_at = sums_bias ? fit->shared_bytes : 0;
+    if (sums_bias)
+        fit->shared_bytes +=
+            h->places * NATTEN_CUDA_SUBTILE * (int32_t)sizeof(natten_cuda_halo_seen);
     if (fit->shared_bytes > s->room)
         return false;
     /* What it costs: of a tile and all its units at once. */
@@ -165,12 +211,16 @@ static bool lay_out(const search *s, const shape *p, int32_t rows,
     /* A barrier ends each step, so it takes as long as its busiest warp, which has all
      * of a slice that a box can have. */
     double busiest = steps * divide_up(smaller(box[1], rows) * box[2], 16);
-    double pair = pair_clocks[s->pass] + wide * wide_clocks[s->pass];
+    double pair = pair_clocks[s->pass] + wide * wide_clocks[s->pass] +
+                  (collides ? collision_clocks : 0);
     double work = NATTEN_CUDA_WARPS * (busiest * pair + unit_clocks[s->pass]);
-    double copies = (double)h->units * halo[0] * halo[1] * halo[2] * row_bytes * 2;
-    fit->slots = (double)h->positions * (NATTEN_CUDA_WARPS / h->units) * box[0] *
-                 h->pairs * 16 * NATTEN_CUDA_SUBTILE;
-    fit->tile_clocks = work + copies / bytes_per_clock + steps * step_clocks;
+    double copied = (double)h->units * halo[0] * halo[1] * halo[2] * row_bytes * 2;
+    double copies = copied / bytes_per_clock + steps * step_clocks;
+    if (!by_maps) /* threads copy */
+        copies += copied * clocks_per_byte + steps * copying_clocks;
+    fit->slots =
+        (double)h->positions * h->places * box[0] * h->pairs * 16 * NATTEN_CUDA_SUBTILE;
+    fit->tile_clocks = work + copies;
     return true;
 }
 
@@ -196,6 +246,47 @@ static void share_out(const search *s, natten_cuda_halo_fit *fit, int32_t proces
     }
 }
 
+/* The same for sums over the batch, head by head: the number of sums decides about
+ * bits, so it does not depend on the GPU. */
+static void share_out_by_head(const search *s, natten_cuda_halo_fit *fit)
+{
+    natten_cuda_halo *h = &fit->halo;
+    int32_t heads = s->units / s->batch;
+    int64_t bytes = (int64_t)h->positions * heads * s->entries * 4;
+    h->is_by_head = 1;
+    h->inner = s->batch;
+    fit->clocks = 0;
+    for (int32_t chunks = 1; chunks <= s->batch && chunks <= 64; chunks *= 2) {
+        int64_t blocks = (int64_t)h->positions * heads * chunks;
+        if (blocks > INT32_MAX || (chunks > 1 && bytes * chunks > MAX_PARTIAL_BYTES))
+            break;
+        int64_t room = (int64_t)PROCESSORS * s->blocks,
+                waves = (blocks + room - 1) / room;
+        int32_t steps = divide_up(divide_up(s->batch, chunks), h->units);
+        double each = steps * fit->tile_clocks + open_clocks + bias_clocks;
+        double clocks = (double)waves * each;
+        if (chunks > 1 && clocks >= fit->clocks)
+            continue;
+        fit->clocks = clocks;
+        h->chunks = chunks;
+        h->replicas = heads * chunks;
+    }
+}
+
+static void count_units(const search *s, natten_cuda_halo_fit *fit, int32_t processors)
+{
+    natten_cuda_halo *h = &fit->halo;
+    if (s->pass == NATTEN_CUDA_HALO_GRAD_BIAS) {
+        share_out_by_head(s, fit);
+        h->stride = h->units;
+    } else {
+        share_out(s, fit, processors);
+        h->stride = h->replicas * h->units;
+        h->inner = s->units / s->batch;
+    }
+    h->inner_inverse = UINT32_MAX / (uint32_t)h->inner;
+}
+
 static void try_shape(search *s, const shape *p)
 {
     natten_cuda_halo_fit fit = {.dims = s->dims};
@@ -212,15 +303,26 @@ static void try_shape(search *s, const shape *p)
             return;
     }
     h->positions = (int32_t)positions;
+    h->places = NATTEN_CUDA_WARPS / h->units;
     int32_t height = s->reach[1][p->sub[1] + p->warps[1]];
-    for (int32_t slices = 1; slices <= NATTEN_CUDA_SLICES; slices++) {
-        if (!lay_out(s, p, divide_up(height, slices), &fit))
+    for (int32_t slices = 1, last = 0; slices <= NATTEN_CUDA_SLICES; slices++) {
+        bool fits = false;
+        int32_t rows = divide_up(height, slices);
+        if (rows == last)
             continue;
-        share_out(s, &fit, PROCESSORS);
-        if (s->best.clocks == 0 || fit.clocks < s->best.clocks ||
-            (fit.clocks == s->best.clocks && fit.slots < s->best.slots))
-            s->best = fit;
-        break;
+        last = rows;
+        for (int way = 0; way < 4; way++) {
+            bool tight = way % 2 != 0, by_maps = way < 2;
+            if (!lay_out(s, p, rows, tight, by_maps, &fit))
+                continue;
+            fits = fits || by_maps == s->by_maps;
+            count_units(s, &fit, PROCESSORS);
+            if (s->best.clocks == 0 || fit.clocks < s->best.clocks ||
+                (fit.clocks == s->best.clocks && fit.slots < s->best.slots))
+                s->best = fit;
+        }
+        if (fits)
+            break;
     }
 }
 
@@ -295,29 +397,47 @@ static void count_steps(const natten_task *task, int64_t steps[2])
     }
 }
 
+/* Number the lengths of the partners' classes; false if that takes too many maps. */
+static bool finds_kinds(search *s)
+{
+    int32_t kinds = 1;
+    for (int a = 0; a < 3; a++) {
+        const natten_axis *axis = &s->task->axis[a];
+        int32_t count = of_keys(s) ? axis->query_count : axis->key_count;
+        s->short_kind[a] = 0;
+        if (count % axis->dilation == 0)
+            continue;
+        s->short_kind[a] = kinds;
+        kinds *= 2;
+    }
+    return kinds <= NATTEN_CUDA_KINDS;
+}
+
 /* Features that only level a has. */
 static bool is_simple(const natten_task *task, const natten_gpu *gpu)
 {
     int64_t units;
-    return gpu->arch >= 80 && !task->by_rows && task->extras == 0 && task->scale != 0 &&
+    return gpu->arch >= 80 && !task->by_rows && task->extras == 0 &&
            (task->dtype == NATTEN_BF16 || task->dtype == NATTEN_FP16) &&
+           fabs(task->scale) > 0x1p-30 && fabs(task->scale) < 0x1p30 &&
            task->dim <= 128 && task->dim_v <= 128 &&
            (task->operation == NATTEN_FORWARD || task->operation == NATTEN_BACKWARD) &&
            !__builtin_mul_overflow(task->batch, task->heads, &units) && units > 0 &&
            units <= MAX_UNITS;
 }
 
-bool natten_cuda_halo_plan(const natten_task *task, const natten_gpu *gpu,
-                           natten_cuda_halo_pass pass, natten_cuda_halo_fit *fit)
+static bool find_fit(const natten_task *task, const natten_gpu *gpu,
+                     natten_cuda_halo_pass pass, natten_cuda_halo_fit *fit)
 {
-    if (!is_simple(task, gpu))
-        return false;
     search s = {.task = task, .pass = pass};
     int64_t widest = task->dim > task->dim_v ? task->dim : task->dim_v;
     s.dims = widest <= 32 ? 32 : widest <= 64 ? 64 : 128;
     /* Kernels with more sums than half the registers hold have a processor, and its
      * shared memory where it is large, for themselves. */
-    bool alone = s.dims > (of_keys(&s) ? 32 : 64);
+    bool sums_bias = pass == NATTEN_CUDA_HALO_GRAD_BIAS;
+    bool alone = s.dims > (of_keys(&s) ? 32 : 64) || sums_bias;
+    if (sums_bias && (s.dims > 64 || task->axis[0].window > 1))
+        return false;
     bool is_large = gpu->arch == 80 || (gpu->arch >= 90 && gpu->arch < 120);
     s.blocks = alone ? 1 : 2;
     bool is_half = gpu->arch >= 90 && gpu->arch < 120;
@@ -326,6 +446,11 @@ bool natten_cuda_halo_plan(const natten_task *task, const natten_gpu *gpu,
                                : NATTEN_CUDA_SHARED_BYTES;
     int64_t row_heads = of_keys(&s) ? task->heads_kv : task->heads;
     s.units = (int32_t)(task->batch * row_heads);
+    s.batch = (int32_t)task->batch;
+    /* Rows of 64 bytes are slower to fetch than the forward pass takes them. */
+    bool is_slow = pass == NATTEN_CUDA_HALO_FORWARD && s.dims == 32;
+    s.by_maps = gpu->arch >= 90 && !is_slow && s.dims <= 64 && task->dim == s.dims &&
+                task->dim_v == s.dims && finds_kinds(&s);
     int64_t entries = task->view[NATTEN_BIAS].data != NULL;
     for (int a = 0; a < 3; a++) {
         const natten_axis *axis = &task->axis[a];
@@ -345,8 +470,52 @@ bool natten_cuda_halo_plan(const natten_task *task, const natten_gpu *gpu,
     if (s.best.clocks == 0)
         return false;
     *fit = s.best;
+    fit->halo.partners[0] = of_keys(&s) ? NATTEN_QUERY : NATTEN_KEY;
+    fit->halo.partners[1] = of_keys(&s) ? NATTEN_GRAD_OUT : NATTEN_VALUE;
+    memcpy(fit->halo.short_kind, s.short_kind, sizeof s.short_kind);
     fit->halo.group = (int32_t)(task->heads / task->heads_kv);
-    fit->halo.heads_inverse = UINT32_MAX / (uint32_t)row_heads;
-    share_out(&s, fit, gpu->processors);
+    count_units(&s, fit, gpu->processors);
     return true;
+}
+
+/* What decides: a task without its addresses, a GPU and a pass. */
+typedef struct question {
+    natten_task task;
+    int32_t arch, processors, pass;
+} question;
+
+/* A call plans the same passes several times, and a program makes the same calls; a
+ * search takes longer than some kernels.  So a thread remembers its last answers. */
+enum { ANSWERS = 8 };
+
+bool natten_cuda_halo_plan(const natten_task *task, const natten_gpu *gpu,
+                           natten_cuda_halo_pass pass, natten_cuda_halo_fit *fit)
+{
+    static _Thread_local struct {
+        question asked;
+        natten_cuda_halo_fit fit;
+        bool is_known, fits;
+    } answers[ANSWERS];
+    static _Thread_local int next;
+    question now;
+    if (!is_simple(task, gpu))
+        return false;
+    memset(&now, 0, sizeof now);
+    memcpy(&now.task, task, sizeof now.task);
+    now.arch = gpu->arch, now.processors = gpu->processors, now.pass = (int32_t)pass;
+    for (int role = 0; role < NATTEN_ROLES; role++)
+        now.task.view[role].data = task->view[role].data == NULL ? NULL : &answers[0];
+    for (int i = 0; i < ANSWERS; i++)
+        if (answers[i].is_known && memcmp(&answers[i].asked, &now, sizeof now) == 0) {
+            *fit = answers[i].fit;
+            return answers[i].fits;
+        }
+    bool fits = find_fit(task, gpu, pass, fit);
+    answers[next].asked = now;
+    answers[next].is_known = true;
+    answers[next].fits = fits;
+    if (fits)
+        answers[next].fit = *fit;
+    next = (next + 1) % ANSWERS;
+    return fits;
 }

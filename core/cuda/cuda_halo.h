@@ -14,7 +14,8 @@
 typedef enum natten_cuda_halo_pass {
     NATTEN_CUDA_HALO_FORWARD,
     NATTEN_CUDA_HALO_GRAD_QUERY,
-    NATTEN_CUDA_HALO_GRAD_TOKENS
+    NATTEN_CUDA_HALO_GRAD_TOKENS,
+    NATTEN_CUDA_HALO_GRAD_BIAS /* and of queries: both in one pass */
 } natten_cuda_halo_pass;
 
 /* A pass as it would be launched. */
@@ -32,7 +33,8 @@ typedef struct natten_cuda_halo_fit {
 natten_task natten_cuda_halo_task(const natten_task *task);
 
 /* Do the halo kernels take this pass of natten_cuda_halo_task()'s result on this GPU?
- * What decides about bits does not depend on the GPU, only the number of replicas. */
+ * What decides about bits does not depend on the GPU, only the number of replicas;
+ * those of a gradient of bias do, so there they don't. */
 bool natten_cuda_halo_plan(const natten_task *task, const natten_gpu *gpu,
                            natten_cuda_halo_pass pass, natten_cuda_halo_fit *fit);
 

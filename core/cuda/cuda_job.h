@@ -22,19 +22,36 @@ typedef struct natten_cuda_halo {
     int32_t sub[3];         /* tokens of a subtile: 16 in all */
     int32_t warps[3];       /* subtiles of a tile */
     int32_t units;          /* batch items and heads that a block does at once */
+    int32_t places;         /* warps of each: NATTEN_CUDA_WARPS / units */
     int32_t tiles[3];       /* of a class */
     int32_t rows;           /* of a slice */
     int32_t pitch;          /* from one row of a slice to the next, in tokens */
     int32_t pairs;          /* of groups, that a warp's table has room for */
     int32_t positions;      /* of tiles, those of all classes */
     int32_t replicas;       /* blocks of a position, that share out batch and heads */
+    int32_t stride;         /* from a block's units to its next */
     int32_t group;          /* heads of queries that share one of keys */
-    uint32_t heads_inverse; /* 2^32 / heads of the rows, rounded down */
+    int32_t is_by_head;     /* units are counted head by head, not item by item */
+    int32_t chunks;         /* if so: parts of the batch; replicas are as many a head */
+    int32_t inner;          /* heads of the rows, or batch items if by head */
+    uint32_t inner_inverse; /* 2^32 / inner, rounded down */
     int32_t box_bytes;      /* a slice of one tensor */
     int32_t stats_at, bias_at, unit_bytes; /* of one unit of a slice */
+    int32_t bias_pad;                      /* zeros before and after the entries */
     int32_t rows_at, row_bytes;            /* rows of a warp */
-    int32_t info_at, tables_at, columns_at;
+    int32_t info_at, tables_at, columns_at, seen_at;
+    int32_t partners[2];   /* natten_role of the tensors whose slices are copied */
+    int32_t by_maps;       /* the copy engine does it, by natten_cuda_job.map */
+    int32_t short_kind[3]; /* what is added to a map's number where the class on an axis
+                              is one of the short ones */
 } natten_cuda_halo;
+
+/* How the copy engine of sm_90 finds a tensor's slices: the driver encodes it. A tensor
+ * has one for each combination of lengths of classes, on two axes at most. */
+enum { NATTEN_CUDA_KINDS = 4 };
+typedef struct __attribute__((aligned(64))) natten_cuda_map {
+    unsigned char bytes[128];
+} natten_cuda_map;
 
 /* Shared memory of a block: what every GPU from sm_80 on has; half of what Hopper and
  * Blackwell have for two blocks; what those of data centres have for one. */
@@ -48,21 +65,26 @@ enum { NATTEN_CUDA_SLICES = 16 };
 /* Tokens of a subtile: the rows of a product. */
 enum { NATTEN_CUDA_SUBTILE = 16 };
 
+/* Pairs of groups whose dS a warp can sum in registers. */
+enum { NATTEN_CUDA_HALO_SUMS = 8 };
+
 /* Tensors of partners and of rows that a pass reads or writes, at most. */
 enum { NATTEN_CUDA_PARTNERS = 4, NATTEN_CUDA_ROWS = 5 };
 
 /* What is known of a block's halo, of a subtile's token and of a warp: in shared
  * memory. */
 typedef struct natten_cuda_halo_place {
-    int32_t partner[3];     /* the first: along the axes of its tensor */
-    int32_t count[3];       /* planes, rows, columns */
-    int32_t slices;         /* of a plane */
-    uint32_t width_inverse; /* 2^32 / columns, rounded down */
+    int32_t partner[3]; /* the first: along the axes of its tensor */
+    int32_t count[3];   /* planes, rows, columns */
+    int32_t slices;     /* of a plane */
 } natten_cuda_halo_place;
 
 typedef struct natten_cuda_halo_box {
     natten_cuda_halo_place place;
-    /* Where slices begin, of two steps; where units of rows do, of three in turn. */
+    int32_t begin, end; /* the block's units */
+    uint64_t ready[2];  /* barriers of the copy engine: a stage's slices have arrived */
+    /* Where slices begin, of two steps (for the copy engine two coordinates); where
+     * units of rows do, of three in turn. */
     char *partner_base[2][NATTEN_CUDA_WARPS][NATTEN_CUDA_PARTNERS];
     char *row_base[3][NATTEN_CUDA_WARPS][NATTEN_CUDA_ROWS];
 } natten_cuda_halo_box;
@@ -74,9 +96,16 @@ typedef struct natten_cuda_halo_row {
     int32_t bias;                   /* entry of bias of the box's first partner */
 } natten_cuda_halo_row;
 
+/* The same along rows and columns, for sums of bias: entry of the box's first partner,
+ * and the partners, counted from there. */
+typedef struct natten_cuda_halo_seen {
+    int16_t entry[2], begin[2], end[2];
+} natten_cuda_halo_seen;
+
 typedef struct natten_cuda_halo_warp {
     natten_cuda_halo_row row[NATTEN_CUDA_SUBTILE];
     int32_t plane_begin, plane_end;             /* of the box */
+    int32_t row_begin, width;                   /* of the box: its rows, its columns */
     int32_t first_pair[NATTEN_CUDA_SLICES + 1]; /* of the table, a slice each */
     uint32_t exists;                            /* bit per row */
 } natten_cuda_halo_warp;
@@ -99,6 +128,7 @@ typedef struct natten_cuda_job {
     void *partial;         /* accumulator [chunks, heads, entries], or
                               [chunks, batch, extras, heads_kv, dim + dim_v] */
     natten_cuda_halo halo;
+    natten_cuda_map map[2][NATTEN_CUDA_KINDS];
 } natten_cuda_job;
 
 /* Most partials of a merge in one launch. */

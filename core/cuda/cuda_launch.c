@@ -48,6 +48,9 @@ static const char *const kernel_names[NATTEN_CUDA_KERNELS] = {
     HALO(GRAD_QUERY, "grad_query", "grad_query"),
     HALO(GRAD_KEY, "grad_tokens", "grad_key"), /* rows up to 64: both */
     HALO(GRAD_VALUE, "grad_tokens", "grad_value"),
+    [NATTEN_CUDA_KERNEL_HALO_GRAD_BIAS] = "natten_halo_grad_bias_32",
+    [NATTEN_CUDA_KERNEL_HALO_GRAD_BIAS + 1] = "natten_halo_grad_bias_64",
+    [NATTEN_CUDA_KERNEL_HALO_DELTA] = "natten_halo_delta",
 };
 
 /* ---- kernels ---- */
@@ -112,6 +115,76 @@ static natten_status allow_shared(const natten_cuda_call *call,
     NATTEN_TRY_CUDA(call->driver, kernel_attribute, SHARED_SHARE, 100, function,
                     call->gpu->device);
     atomic_fetch_or(&allowed[call->dtype][kernel][large], device);
+    return NATTEN_OK;
+}
+
+/* ---- maps ---- */
+
+/* A tensor as the copy engine sees it, of one kind: the innermost axis runs over the
+ * elements of a row and, further on, over heads and where classes begin; then come the
+ * tokens of a class, and the batch. */
+typedef struct map_shape {
+    uint64_t extent[5], stride[4]; /* elements; bytes */
+} map_shape;
+
+static bool describe(const natten_cuda_job *job, int which, int kind, map_shape *shape)
+{
+    const natten_task *task = &job->task;
+    natten_role role = (natten_role)job->halo.partners[which];
+    const natten_view *view = &task->view[role];
+    bool of_keys = role == NATTEN_KEY || role == NATTEN_VALUE;
+    int64_t heads = of_keys ? task->heads_kv : task->heads;
+    int64_t inner =
+        role == NATTEN_VALUE || role == NATTEN_GRAD_OUT ? task->dim_v : task->dim;
+    inner += (heads - 1) * view->head;
+    int64_t extent[5] = {0, 0, 0, 0, task->batch}, stride[4] = {0, 0, 0, view->batch};
+    for (int a = 0; a < 3; a++) {
+        const natten_axis *axis = &task->axis[a];
+        int64_t d = axis->dilation,
+                count = of_keys ? axis->key_count : axis->query_count;
+        bool is_short =
+            job->halo.short_kind[a] != 0 && (kind & job->halo.short_kind[a]);
+        extent[3 - a] = natten_max(1, is_short ? count / d : (count + d - 1) / d);
+        stride[2 - a] = view->axis[a] * d;
+        inner +=
+            natten_min(d, count) > 0 ? (natten_min(d, count) - 1) * view->axis[a] : 0;
+    }
+    extent[0] = inner;
+    for (int i = 0; i < 5; i++)
+        shape->extent[i] = (uint64_t)extent[i];
+    for (int i = 0; i < 4; i++) {
+        if (extent[i + 1] == 1) /* it has no meaning */
+            stride[i] = 16;
+        /* Within 2^40 bytes. */
+        if (stride[i] <= 0 || stride[i] >= INT64_C(1) << 38)
+            return false;
+        shape->stride[i] = (uint64_t)stride[i] * 2;
+    }
+    return view->head >= 0 && inner <= INT32_MAX && (job->vector >> role & 1) != 0;
+}
+
+natten_status natten_cuda_call_map(const natten_cuda_call *call, natten_cuda_job *job)
+{
+    enum { UINT16 = 1, SWIZZLE_64 = 2, SWIZZLE_128 = 3, PROMOTE_128 = 2 };
+    const uint32_t row = (uint32_t)job->task.dim;
+    const uint32_t box[5] = {row, (uint32_t)job->halo.pitch, (uint32_t)job->halo.rows,
+                             1, 1},
+                   steps[5] = {1, 1, 1, 1, 1};
+    int kinds = 1;
+    for (int a = 0; a < 3; a++)
+        kinds += job->halo.short_kind[a];
+    for (int which = 0; which < 2 && job->halo.by_maps; which++)
+        for (int kind = 0; kind < kinds && job->halo.by_maps; kind++) {
+            map_shape shape;
+            if (!describe(job, which, kind, &shape)) {
+                job->halo.by_maps = 0;
+                break;
+            }
+            NATTEN_TRY_CUDA(call->driver, tensor_map, &job->map[which][kind], UINT16, 5,
+                            job->task.view[job->halo.partners[which]].data,
+                            shape.extent, shape.stride, box, steps, 0,
+                            row == 32 ? SWIZZLE_64 : SWIZZLE_128, PROMOTE_128, 0);
+        }
     return NATTEN_OK;
 }
 

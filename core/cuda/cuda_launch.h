@@ -39,7 +39,8 @@ natten_status natten_cuda_call_scratch(natten_cuda_call *call, size_t bytes,
                                        void **scratch);
 
 /* The kernels of simt.cu, those for easy rows first, and of halo.cu: rows of 32, 64 and
- * 128, then the same with a bias. */
+ * 128, then the same with a bias; GRAD_BIAS is of queries too, for rows of 32 and 64.
+ */
 typedef enum natten_cuda_kernel {
     NATTEN_CUDA_KERNEL_FORWARD_EASY,
     NATTEN_CUDA_KERNEL_GRAD_QUERY_EASY,
@@ -69,8 +70,14 @@ typedef enum natten_cuda_kernel {
     NATTEN_CUDA_KERNEL_HALO_GRAD_QUERY = NATTEN_CUDA_KERNEL_HALO_FORWARD + 6,
     NATTEN_CUDA_KERNEL_HALO_GRAD_KEY = NATTEN_CUDA_KERNEL_HALO_GRAD_QUERY + 6,
     NATTEN_CUDA_KERNEL_HALO_GRAD_VALUE = NATTEN_CUDA_KERNEL_HALO_GRAD_KEY + 6,
-    NATTEN_CUDA_KERNELS = NATTEN_CUDA_KERNEL_HALO_GRAD_VALUE + 6
+    NATTEN_CUDA_KERNEL_HALO_GRAD_BIAS = NATTEN_CUDA_KERNEL_HALO_GRAD_VALUE + 6,
+    NATTEN_CUDA_KERNEL_HALO_DELTA = NATTEN_CUDA_KERNEL_HALO_GRAD_BIAS + 2,
+    NATTEN_CUDA_KERNELS
 } natten_cuda_kernel;
+
+/* Let the copy engine fetch a job's slices, if its tensors allow it: encode the maps,
+ * or take halo.by_maps back. */
+natten_status natten_cuda_call_map(const natten_cuda_call *call, natten_cuda_job *job);
 
 /* Launch a kernel on `blocks` blocks of NATTEN_CUDA_THREADS; a kernel whose work needs
  * more blocks than a grid can have goes round.  `job` is its parameter, copied. */

@@ -3,7 +3,7 @@
  * Planning: the halo kernels where they take a task, else level a.  What decides about
  * bits (lanes of a row, chunks of queries) follows from the shape of one batch item
  * alone; the GPU only decides the size of tiles, in which each row is computed the
- * same. */
+ * same.  Length: scratch and passes have to agree on every choice. */
 #include "cuda/cuda_plan.h"
 
 #include "base/status.h"
@@ -185,6 +185,25 @@ static int32_t bias_chunks(const natten_task *task)
     return (int32_t)larger(1, smaller(chunks, BIAS_CHUNKS));
 }
 
+/* Does one pass of the halo kernels do the gradients of queries and of the bias? */
+static bool fits_bias(const natten_task *task, const natten_gpu *gpu,
+                      natten_cuda_halo_fit *fit)
+{
+    natten_task halo_task = natten_cuda_halo_task(task);
+    return task->operation == NATTEN_BACKWARD && wants(task, NATTEN_GRAD_BIAS) &&
+           wants(task, NATTEN_GRAD_QUERY) &&
+           natten_cuda_halo_plan(&halo_task, gpu, NATTEN_CUDA_HALO_GRAD_BIAS, fit);
+}
+
+/* Partial sums of each entry. */
+static int64_t bias_partials(const natten_task *task, const natten_gpu *gpu)
+{
+    natten_cuda_halo_fit fit;
+    if (fits_bias(task, gpu, &fit))
+        return (int64_t)fit.halo.positions * fit.halo.chunks;
+    return bias_chunks(task);
+}
+
 /* Entries of bias that a block keeps sums of in shared memory. */
 static int32_t bias_strip(const natten_task *task)
 {
@@ -208,12 +227,12 @@ static bool wants_extras(const natten_task *task)
 }
 
 /* Saturates: such a task's tensors would not fit either. */
-static int64_t partial_bytes(const natten_task *task)
+static int64_t partial_bytes(const natten_task *task, const natten_gpu *gpu)
 {
     int64_t bias = 0, extras = 0, each = (int64_t)natten_dtype_bytes(task->accumulator);
     if (wants(task, NATTEN_GRAD_BIAS) &&
-        __builtin_mul_overflow(bias_chunks(task) * each * task->heads, entries_of(task),
-                               &bias))
+        __builtin_mul_overflow(bias_partials(task, gpu) * each * task->heads,
+                               entries_of(task), &bias))
         bias = INT64_MAX;
     if (wants_extras(task) &&
         __builtin_mul_overflow(extra_chunks(task) * each * (task->dim + task->dim_v),
@@ -238,7 +257,8 @@ static void choose_halo(natten_choice *choice, const natten_task *task,
     natten_cuda_halo_pass pass = task->operation == NATTEN_FORWARD
                                      ? NATTEN_CUDA_HALO_FORWARD
                                      : NATTEN_CUDA_HALO_GRAD_QUERY;
-    if (!natten_cuda_halo_plan(&halo_task, gpu, pass, &fit))
+    if (!fits_bias(task, gpu, &fit) &&
+        !natten_cuda_halo_plan(&halo_task, gpu, pass, &fit))
         return;
     choice->kernel = "halo";
     choice->items = (int64_t)fit.halo.positions * fit.halo.replicas;
@@ -251,7 +271,7 @@ natten_status natten_cuda_plan(const natten_task *task, const natten_gpu *gpu,
                                natten_choice *choice)
 {
     int64_t delta = task->operation == NATTEN_BACKWARD ? delta_bytes(task) : 0;
-    int64_t partial = is_backward(task) ? partial_bytes(task) : 0, bytes;
+    int64_t partial = is_backward(task) ? partial_bytes(task, gpu) : 0, bytes;
     if (__builtin_add_overflow(delta, partial, &bytes))
         return natten_status_fail(NATTEN_ERR_OVERFLOW,
                                   "the workspace does not fit in 63 bits");
@@ -318,6 +338,13 @@ static void add_tokens(list *l, natten_cuda_kernel kernel, bool of_keys, int64_t
     add(l, kernel, job->pieces, 0);
 }
 
+/* Add job.chunks partial sums up. */
+static void add_sum_bias(list *l)
+{
+    add(l, NATTEN_CUDA_KERNEL_SUM_BIAS,
+        divide_up(l->job.task.heads * l->job.entries, NATTEN_CUDA_THREADS), 0);
+}
+
 static void add_bias(list *l, bool fused)
 {
     natten_cuda_job *job = &l->job;
@@ -328,8 +355,7 @@ static void add_bias(list *l, bool fused)
     add(l, fused ? NATTEN_CUDA_KERNEL_BIAS : NATTEN_CUDA_KERNEL_BIAS_UNFUSED,
         strips * job->task.heads * job->chunks,
         job->strip_entries * NATTEN_CUDA_WARPS * each);
-    add(l, NATTEN_CUDA_KERNEL_SUM_BIAS,
-        divide_up(job->task.heads * job->entries, NATTEN_CUDA_THREADS), 0);
+    add_sum_bias(l);
 }
 
 static void add_extras(list *l, bool fused)
@@ -356,11 +382,12 @@ static bool add_halo(list *l, natten_cuda_halo_pass pass)
     l->job.task = task;
     l->job.halo = fit.halo;
     int kind =
-        (fit.dims > 64 ? 2 : fit.dims > 32) + (wants(&task, NATTEN_BIAS) ? 3 : 0);
+        (fit.dims > 64 ? 2 : fit.dims > 32) +
+        (wants(&task, NATTEN_BIAS) && pass != NATTEN_CUDA_HALO_GRAD_BIAS ? 3 : 0);
     int64_t blocks = (int64_t)fit.halo.positions * fit.halo.replicas;
-    static const natten_cuda_kernel first[] = {NATTEN_CUDA_KERNEL_HALO_FORWARD,
-                                               NATTEN_CUDA_KERNEL_HALO_GRAD_QUERY,
-                                               NATTEN_CUDA_KERNEL_HALO_GRAD_KEY};
+    static const natten_cuda_kernel first[] = {
+        NATTEN_CUDA_KERNEL_HALO_FORWARD, NATTEN_CUDA_KERNEL_HALO_GRAD_QUERY,
+        NATTEN_CUDA_KERNEL_HALO_GRAD_KEY, NATTEN_CUDA_KERNEL_HALO_GRAD_BIAS};
     bool is_split = pass == NATTEN_CUDA_HALO_GRAD_TOKENS && fit.dims > 64;
     if (!is_split || wants(&task, NATTEN_GRAD_KEY))
         add(l, first[pass] + kind, blocks, fit.shared_bytes);
@@ -370,13 +397,59 @@ static bool add_halo(list *l, natten_cuda_halo_pass pass)
     return true;
 }
 
+/* The gradients of queries and of the bias in one pass; false if it isn't for them. */
+static bool add_halo_bias(list *l)
+{
+    natten_cuda_halo_fit fit;
+    if (!fits_bias(&l->job.task, l->gpu, &fit) ||
+        !add_halo(l, NATTEN_CUDA_HALO_GRAD_BIAS))
+        return false;
+    l->job.chunks = (int32_t)((int64_t)fit.halo.positions * fit.halo.chunks);
+    add_sum_bias(l);
+    return true;
+}
+
+/* Do rows of `width` elements follow each other, as queries and heads are counted? */
+static bool is_compact(const natten_task *task, const natten_view *view, int64_t width)
+{
+    int64_t step = width;
+    bool compact =
+        (width == 1 || view->item == 1) && (task->heads == 1 || view->head == step);
+    step *= task->heads;
+    for (int a = 2; a >= 0; a--) {
+        compact = compact && (task->axis[a].query_count == 1 || view->axis[a] == step);
+        step *= task->axis[a].query_count;
+    }
+    return compact && (task->batch == 1 || view->batch == step);
+}
+
+static void add_delta(list *l)
+{
+    const natten_task *task = &l->job.task;
+    bool is_half = task->dtype == NATTEN_BF16 || task->dtype == NATTEN_FP16;
+    const uint32_t both = UINT32_C(1) << NATTEN_OUT | UINT32_C(1) << NATTEN_GRAD_OUT;
+    if (!is_half || l->gpu->arch < 80 || (l->job.vector & both) != both ||
+        widest(task) > NATTEN_CUDA_SLICE ||
+        !is_compact(task, &task->view[NATTEN_OUT], task->dim_v) ||
+        !is_compact(task, &task->view[NATTEN_GRAD_OUT], task->dim_v) ||
+        (wants(task, NATTEN_GRAD_LSE) &&
+         !is_compact(task, &task->view[NATTEN_GRAD_LSE], 1))) {
+        add_tokens(l, NATTEN_CUDA_KERNEL_DELTA, false, 1);
+        return;
+    }
+    l->job.pieces = queries_of(task) * task->batch * task->heads;
+    add(l, NATTEN_CUDA_KERNEL_HALO_DELTA,
+        divide_up(l->job.pieces * l->job.lanes, NATTEN_CUDA_THREADS), 0);
+}
+
 /* delta is read by all others. */
 static void add_backward(list *l, bool fused)
 {
     const natten_task *task = &l->job.task;
     if (fused)
-        add_tokens(l, NATTEN_CUDA_KERNEL_DELTA, false, 1);
-    if (wants(task, NATTEN_GRAD_QUERY) &&
+        add_delta(l);
+    bool has_bias = fused && add_halo_bias(l);
+    if (wants(task, NATTEN_GRAD_QUERY) && !has_bias &&
         !(fused && add_halo(l, NATTEN_CUDA_HALO_GRAD_QUERY)))
         add_tokens(l,
                    fused ? NATTEN_CUDA_KERNEL_GRAD_QUERY
@@ -388,7 +461,7 @@ static void add_backward(list *l, bool fused)
                    fused ? NATTEN_CUDA_KERNEL_GRAD_TOKENS
                          : NATTEN_CUDA_KERNEL_GRAD_TOKENS_UNFUSED,
                    true, widest(task));
-    if (wants(task, NATTEN_GRAD_BIAS))
+    if (wants(task, NATTEN_GRAD_BIAS) && !has_bias)
         add_bias(l, fused);
     if (wants_extras(task))
         add_extras(l, fused);

@@ -2,8 +2,9 @@
  *
  * The halo kernels (tensor cores from sm_80 on, small windows), for one 16-bit type:
  * make compiles this page with NATTEN_ELEMENT defined as __nv_bfloat16 and as __half.
- * cuda_launch.c lists them; each exists with a bias and without. */
+ * cuda_launch.c lists them; most exist with a bias and without. */
 #define NATTEN_EASY_ROWS 0
+#include "cuda/device/halo_walk.cuh"
 #include "cuda/halo_backward.cuh"
 #include "cuda/halo_forward.cuh"
 
@@ -17,6 +18,12 @@ using T = NATTEN_ELEMENT;
         natten::walk_halo(pass);                                              \
     }
 
+extern "C" __global__ void __launch_bounds__(NATTEN_CUDA_THREADS)
+    natten_halo_delta(const __grid_constant__ natten_cuda_job job)
+{
+    natten::compact_delta<T>(job);
+}
+
 KERNEL(forward_32, 2, HaloForward<T, 32, false>)
 KERNEL(forward_64, 2, HaloForward<T, 64, false>)
 KERNEL(forward_128, 1, HaloForward<T, 128, false>)
@@ -29,6 +36,8 @@ KERNEL(grad_query_128, 1, HaloGradQuery<T, 128, false>)
 KERNEL(grad_query_bias_32, 2, HaloGradQuery<T, 32, true>)
 KERNEL(grad_query_bias_64, 2, HaloGradQuery<T, 64, true>)
 KERNEL(grad_query_bias_128, 1, HaloGradQuery<T, 128, true>)
+KERNEL(grad_bias_32, 1, HaloGradQuery<T, 32, true, true>)
+KERNEL(grad_bias_64, 1, HaloGradQuery<T, 64, true, true>)
 KERNEL(grad_tokens_32, 2, HaloGradTokens<T, 32, false, true, true>)
 KERNEL(grad_tokens_64, 1, HaloGradTokens<T, 64, false, true, true>)
 KERNEL(grad_tokens_bias_32, 2, HaloGradTokens<T, 32, true, true, true>)

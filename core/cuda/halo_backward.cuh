@@ -4,6 +4,7 @@
  * their box, and of 16 keys and values from the queries that see them, each computing P
  * and dS anew, so that no two warps add to one place.
  *
+ *     delta         <dO, O> - d_lse, of each row
  *     grad_query    S = Q K^T    dP = dO V^T    dS = P (dP - delta)    dQ += dS K
  *     grad_tokens   S = K Q^T    dP = V dO^T    dV += P dO             dK += dS Q
  *
@@ -33,6 +34,35 @@ __device__ __noinline__ void grad_tokens_again(const natten_cuda_job &job,
     grad_tokens_row<T, Weights::fused>(job, lane, place, 0, exists);
 }
 
+/* delta of compact tensors, which is fast; the same bits as level a's
+ * (simt_backward.cuh). A lane has NATTEN_CUDA_STRIP elements, a row job.lanes. */
+template <class T> __device__ inline void compact_delta(const natten_cuda_job &job)
+{
+    const natten_task &task = job.task;
+    const uint4 *out = static_cast<const uint4 *>(task.view[NATTEN_OUT].data);
+    const uint4 *grad_out = static_cast<const uint4 *>(task.view[NATTEN_GRAD_OUT].data);
+    const float *grad_lse = static_cast<const float *>(task.view[NATTEN_GRAD_LSE].data);
+    int64_t thread = blockIdx.x * (int64_t)NATTEN_CUDA_THREADS + threadIdx.x;
+    int64_t row = thread / job.lanes, strips = task.dim_v / strip;
+    int32_t within = (int32_t)(thread % job.lanes);
+    bool exists = row < job.pieces;
+    float sum = 0;
+    if (exists && within < strips) {
+        uint4 x = __ldg(out + row * strips + within),
+              y = __ldg(grad_out + row * strips + within);
+        const uint32_t left[4] = {x.x, x.y, x.z, x.w}, right[4] = {y.x, y.y, y.z, y.w};
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+            float2 a = unpack<T>(left[i]), b = unpack<T>(right[i]);
+            sum = fmaf(a.y, b.y, fmaf(a.x, b.x, sum));
+        }
+    }
+    sum = Lane(job.lanes).sum(sum);
+    if (exists && within == 0)
+        static_cast<float *>(job.delta)[row] =
+            grad_lse == nullptr ? sum : sum - grad_lse[row];
+}
+
 template <int count> __device__ inline void clear(float (&sum)[count][4])
 {
     for (int j = 0; j < count; j++)
@@ -49,14 +79,25 @@ __device__ inline float weight_of(float s, float scale, float bias, float lse)
     return exp2_fast(fmaf(s, scale * log2_e, -lse));
 }
 
-template <class T, int dims, bool biased> class HaloGradQuery {
+/* lse to base 2; of a row that sees nothing any number, so that nothing gets weight. */
+__device__ inline float lse_of(float lse)
+{
+    return larger_or_nan(lse, -0x1p60f) * log2_e;
+}
+
+/* With `sums_bias`, dS of each pair of tokens is summed over the batch in registers,
+ * and at the end by entries of the bias: NATTEN_CUDA_HALO_SUMS pairs of groups at most.
+ */
+template <class T, int dims, bool biased, bool sums_bias = false> class HaloGradQuery {
   public:
     HaloTile<T, dims, Side::queries> tile;
 
     __device__ explicit HaloGradQuery(const natten_cuda_job &job)
-        : tile(job), scale((float)job.task.scale)
+        : tile(job), scale(fabsf((float)job.task.scale)), negative(job.task.scale < 0)
     {
         clear(sum);
+        if (sums_bias)
+            clear(bias_sum);
     }
 
     static constexpr int row_tensors = 5, partner_tensors = 2;
@@ -91,50 +132,87 @@ template <class T, int dims, bool biased> class HaloGradQuery {
     {
         query.load(tile, 0);
         grad.load(tile, 1);
+        if (negative)
+            negate(query);
         const float *stats =
             static_cast<const float *>(__cvta_shared_to_generic(tile.own_rows(2)));
         for (int i = 0; i < 2; i++) {
-            lse[i] = stats[tile.lane / 4 + 8 * i] * log2_e;
+            lse[i] = stats[tile.lane / 4 + 8 * i];
+            blind[i] = lse[i] == -INFINITY;
+            lse[i] = lse_of(lse[i]);
             delta[i] = stats[tile.lane / 4 + 8 * i + 16];
         }
     }
 
     __device__ void take(int stage, const HaloStep &step, int32_t first, int32_t pairs,
-                         uint32_t keep)
+                         uint32_t also)
     {
-        uint32_t keys = tile.stage(stage);
-        uint32_t values = keys + (uint32_t)tile.job.halo.box_bytes;
-        const uint32_t *table = tile.table() + first * NATTEN_CUDA_WARP;
-#pragma unroll 2
-        for (int32_t p = 0; p < pairs; p++) {
-            uint32_t word = table[p * NATTEN_CUDA_WARP] & keep, ds[4];
-            Biases<biased> bias(tile, stage, step, first + p);
+        Biases<biased> bias(tile, stage, step);
+        float ds[2][4];
+        if constexpr (sums_bias) {
+            int32_t last = first + pairs;
 #pragma unroll
-            for (int g = 0; g < 2; g++) {
-                float s[4], dp[4];
-                dot<T, dims>(s, query, keys + place_of(word, g));
-                dot<T, dims>(dp, grad, values + place_of(word, g), -delta[0],
-                             -delta[1]);
+            for (int p = 0; p < NATTEN_CUDA_HALO_SUMS; p++) {
+                if (p < first || p >= last)
+                    continue;
+                add(ds, stage, bias, p, also);
 #pragma unroll
-                for (int e = 0; e < 4; e++) {
-                    float b = biased ? bias.at(g, e) : 0;
-                    float w = weight_of<biased>(s[e], scale, b, lse[e / 2]);
-                    dp[e] = sees(word, g, e) ? w * dp[e] : 0;
-                }
-                ds[2 * g] = pack<T>(dp[0], dp[1]);
-                ds[2 * g + 1] = pack<T>(dp[2], dp[3]);
+                for (int g = 0; g < 2; g++)
+#pragma unroll
+                    for (int e = 0; e < 4; e++)
+                        if (!blind[e / 2])
+                            bias_sum[2 * p + g][e] += ds[g][e];
             }
-            accumulate<T, dims>(sum, ds, keys + place_of(word, 0),
-                                keys + place_of(word, 1));
+        } else {
+#pragma unroll 2
+            for (int32_t p = 0; p < pairs; p++)
+                add(ds, stage, bias, first + p, also);
         }
     }
 
     __device__ void end()
     {
-        float factor[2] = {scale, scale};
-        bool found = store_rows<T, dims>(tile, NATTEN_GRAD_QUERY, sum, factor, 4);
+        float factor = negative ? -scale : scale, factors[2] = {factor, factor};
+        bool found = store_rows<T, dims>(tile, NATTEN_GRAD_QUERY, sum, factors, 4);
         trouble = trouble || found;
         clear(sum);
+    }
+
+    /* The block's sums of entries, of one head: each warp writes its dS as a matrix of
+     * rows and partners, and a thread adds those of an entry in their order. */
+    __device__ void finish(bool exists)
+    {
+        if constexpr (!sums_bias)
+            return;
+        const natten_cuda_job &job = fresh(tile.job);
+        const natten_cuda_halo &h = job.halo;
+        int32_t pitch = h.pairs * 16 + 8; /* rows r .. r + 3 lie in different banks */
+        float *all = reinterpret_cast<float *>(halo_shared);
+        __syncthreads();
+        if (exists) {
+            float *own =
+                all + (tile.warp * subtile + tile.lane / 4) * pitch + tile.lane % 4 * 2;
+#pragma unroll
+            for (int g = 0; g < 2 * NATTEN_CUDA_HALO_SUMS; g++) {
+                if (g >= 2 * h.pairs)
+                    continue;
+                *reinterpret_cast<float2 *>(own + g * 8) = {bias_sum[g][0],
+                                                            bias_sum[g][1]};
+                *reinterpret_cast<float2 *>(own + g * 8 + 8 * pitch) = {bias_sum[g][2],
+                                                                        bias_sum[g][3]};
+            }
+            __syncthreads();
+        }
+        int32_t replica = (int32_t)(blockIdx.x / (uint32_t)h.positions);
+        int32_t position = (int32_t)(blockIdx.x % (uint32_t)h.positions);
+        int32_t head = replica / h.chunks;
+        int64_t chunk = (int64_t)position * h.chunks + replica % h.chunks;
+        float *to = static_cast<float *>(job.partial) +
+                    (chunk * job.task.heads + head) * job.entries;
+        int32_t width = 2 * job.task.axis[2].window - 1;
+        for (int32_t e = threadIdx.x; e < (int32_t)job.entries;
+             e += NATTEN_CUDA_THREADS)
+            to[e] = exists ? sum_of(e / width, e % width, all, pitch) : 0;
     }
 
     __device__ void again() const
@@ -147,9 +225,63 @@ template <class T, int dims, bool biased> class HaloGradQuery {
 
   private:
     float scale;
-    bool trouble = false;
+    bool negative, trouble = false;
     Rows<dims> query, grad;
+    bool blind[2]; /* the row sees nothing but logits of -inf */
     float lse[2], delta[2], sum[dims / 8][4];
+    float bias_sum[sums_bias ? 2 * NATTEN_CUDA_HALO_SUMS : 1][4];
+
+    __device__ void add(float (&ds)[2][4], int stage, Biases<biased> &bias,
+                        int32_t number, uint32_t also)
+    {
+        const float minus_delta[4] = {-delta[0], -delta[0], -delta[1], -delta[1]};
+        uint32_t keys = tile.stage(stage);
+        uint32_t values = keys + (uint32_t)tile.job.halo.box_bytes;
+        HaloPair pair(tile.table()[number * NATTEN_CUDA_WARP]);
+        bias.open(number);
+#pragma unroll
+        for (int g = 0; g < 2; g++) {
+            float s[4];
+            hide(s, pair, also, g, tile.minus_unit);
+            dot<T, dims>(s, query, keys + pair.row(g), s);
+            dot<T, dims>(ds[g], grad, values + pair.row(g), minus_delta);
+#pragma unroll
+            for (int e = 0; e < 4; e++) {
+                float b = biased ? bias.at(g, e) : 0;
+                ds[g][e] *= weight_of<biased>(s[e], scale, b, lse[e / 2]);
+            }
+        }
+        uint32_t packed[4] = {pack<T>(ds[0][0], ds[0][1]), pack<T>(ds[0][2], ds[0][3]),
+                              pack<T>(ds[1][0], ds[1][1]), pack<T>(ds[1][2], ds[1][3])};
+        accumulate<T, dims>(sum, packed, pair.both(keys));
+    }
+
+    /* dS of all pairs of tokens that are `y` and `x` apart, as entries count. What no
+     * row sees may not be finite. */
+    __device__ float sum_of(int32_t y, int32_t x, const float *all, int32_t pitch) const
+    {
+        const natten_cuda_halo_warp *first = tile.info() - tile.place;
+        const natten_cuda_halo &h = tile.job.halo;
+        bool is_whole = tile.halo()->place.slices == 1;
+        float total = 0;
+        for (int i = 0, place = 0; i < NATTEN_CUDA_WARPS; i++, place++) {
+            place = place == h.places ? 0 : place;
+            const natten_cuda_halo_warp *w = first + place;
+            for (int r = 0; r < subtile; r++) {
+                const natten_cuda_halo_seen seen = tile.seen(place)[r];
+                int32_t v = y - seen.entry[0], u = x - seen.entry[1];
+                if (v < seen.begin[0] || v >= seen.end[0] || u < seen.begin[1] ||
+                    u >= seen.end[1])
+                    continue;
+                int32_t from_top = v + w->row_begin;
+                int32_t slice = is_whole ? 0 : from_top / h.rows;
+                int32_t top = natten_max(slice * h.rows, w->row_begin);
+                total += all[(i * subtile + r) * pitch + w->first_pair[slice] * 16 +
+                             (from_top - top) * w->width + u];
+            }
+        }
+        return total;
+    }
 };
 
 /* Rows of 128 leave registers for one of the two results: `of_keys`, `of_values`. */
@@ -159,7 +291,7 @@ class HaloGradTokens {
     HaloTile<T, dims, Side::keys> tile;
 
     __device__ explicit HaloGradTokens(const natten_cuda_job &job)
-        : tile(job), scale((float)job.task.scale)
+        : tile(job), scale(fabsf((float)job.task.scale)), negative(job.task.scale < 0)
     {
         clear(key_sum);
         clear(value_sum);
@@ -200,53 +332,59 @@ class HaloGradTokens {
         key.load(tile, 0);
         if (of_keys)
             value.load(tile, 1);
+        if (negative)
+            negate(key);
     }
 
     __device__ void take(int stage, const HaloStep &step, int32_t first, int32_t pairs,
-                         uint32_t keep)
+                         uint32_t also)
     {
         uint32_t queries = tile.stage(stage);
         uint32_t grads = queries + (uint32_t)tile.job.halo.box_bytes;
         const float2 *stats = static_cast<const float2 *>(
             __cvta_shared_to_generic(queries + (uint32_t)tile.job.halo.stats_at));
         const uint32_t *table = tile.table() + first * NATTEN_CUDA_WARP;
+        Biases<biased> bias(tile, stage, step);
         for (int32_t i = 0; i < pairs; i++) {
-            uint32_t word = table[i * NATTEN_CUDA_WARP] & keep, p[4], ds[4];
-            Biases<biased> bias(tile, stage, step, first + i);
+            HaloPair pair(table[i * NATTEN_CUDA_WARP]);
+            uint32_t p[4], ds[4];
+            bias.open(first + i);
             ushort4 token = tile.columns(1)[(first + i) * 4];
 #pragma unroll
             for (int g = 0; g < 2; g++) {
                 float2 left = stats[g == 0 ? token.x : token.z];
                 float2 right = stats[g == 0 ? token.y : token.w];
-                float s[4], dp[4];
-                dot<T, dims>(s, key, queries + place_of(word, g));
+                float lse[2] = {lse_of(left.x), lse_of(right.x)};
+                float delta[2] = {left.y, right.y}, s[4], dp[4];
+                hide(s, pair, also, g, tile.minus_unit);
+                dot<T, dims>(s, key, queries + pair.row(g), s);
                 if (of_keys)
-                    dot<T, dims>(dp, value, grads + place_of(word, g));
+                    dot<T, dims>(dp, value, grads + pair.row(g), {0, 0, 0, 0});
 #pragma unroll
                 for (int e = 0; e < 4; e++) {
-                    const float2 &of = e % 2 == 0 ? left : right; /* lse, delta */
                     float b = biased ? bias.at(g, e) : 0;
-                    float w = weight_of<biased>(s[e], scale, b, of.x * log2_e);
-                    s[e] = sees(word, g, e) ? w : 0;
-                    dp[e] = sees(word, g, e) ? w * (dp[e] - of.y) : 0;
+                    s[e] = weight_of<biased>(s[e], scale, b, lse[e % 2]);
+                    if (of_keys)
+                        dp[e] = s[e] * (dp[e] - delta[e % 2]);
                 }
                 p[2 * g] = pack<T>(s[0], s[1]);
                 p[2 * g + 1] = pack<T>(s[2], s[3]);
+                if (!of_keys)
+                    continue;
                 ds[2 * g] = pack<T>(dp[0], dp[1]);
                 ds[2 * g + 1] = pack<T>(dp[2], dp[3]);
             }
             if (of_values)
-                accumulate<T, dims>(value_sum, p, grads + place_of(word, 0),
-                                    grads + place_of(word, 1));
+                accumulate<T, dims>(value_sum, p, pair.both(grads));
             if (of_keys)
-                accumulate<T, dims>(key_sum, ds, queries + place_of(word, 0),
-                                    queries + place_of(word, 1));
+                accumulate<T, dims>(key_sum, ds, pair.both(queries));
         }
     }
 
     __device__ void end()
     {
-        float factor[2] = {scale, scale}, one[2] = {1, 1};
+        float signed_scale = negative ? -scale : scale;
+        float factor[2] = {signed_scale, signed_scale}, one[2] = {1, 1};
         bool found = false;
         if (of_keys && tile.job.task.view[NATTEN_GRAD_KEY].data != nullptr)
             found = store_rows<T, dims>(tile, NATTEN_GRAD_KEY, key_sum, factor, 2);
@@ -256,6 +394,10 @@ class HaloGradTokens {
         trouble = trouble || found;
         clear(key_sum);
         clear(value_sum);
+    }
+
+    __device__ void finish(bool)
+    {
     }
 
     __device__ void again() const
@@ -270,7 +412,7 @@ class HaloGradTokens {
 
   private:
     float scale;
-    bool trouble = false;
+    bool negative, trouble = false;
     Rows<dims> key, value;
     float key_sum[dims / 8][4], value_sum[dims / 8][4];
 };

@@ -8,10 +8,9 @@
  *     a round     some pairs of groups: S = Q K^T, masked; P = exp2(S c - reference) in
  *                 16 bits; sums += P V
  *
- * bf16 has the exponents of fp32, so any logit that the row sees does as the reference;
- * the first pair's largest is taken.  A row whose sum of weights shows that its logits
- * are further from it than 2^60 is computed anew, as below.  fp16 holds 2^16 at most:
- * there the reference moves whenever a logit is more than `slack` above it.
+ * A row's reference is the largest logit of the first round in which it sees something.
+ * It stays unless the weights of a later round show logits far above it: then it is
+ * raised, and the round done again.  So most rounds look for no largest logit.
  *
  * Products touch every key of the box with every row, so what is not finite leaks as
  * 0 * NaN to rows that do not see it, but never unnoticed: such a row's results are not
@@ -37,11 +36,9 @@ template <class T, int dims, bool biased> class HaloForward {
     HaloTile<T, dims, Side::queries> tile;
 
     __device__ explicit HaloForward(const natten_cuda_job &job)
-        : tile(job), factor((float)job.task.scale * (biased ? 1 : log2_e)),
-          negative(factor < 0)
+        : tile(job), factor(fabsf((float)job.task.scale) * (biased ? 1 : log2_e)),
+          negative(job.task.scale < 0)
     {
-        if (!biased)
-            factor = fabsf(factor);
         reset();
     }
 
@@ -69,26 +66,23 @@ template <class T, int dims, bool biased> class HaloForward {
     __device__ void begin()
     {
         rows.load(tile, 0);
-        /* The reference is near the largest S times the factor: the factor must not
-         * turn that into the least. */
-        if (!biased && negative)
-            for (int k = 0; k < dims / 16; k++)
-                for (int i = 0; i < 4; i++)
-                    rows.a[k][i] ^= 0x80008000u;
+        /* What is hidden is far below, so the factor must be positive. */
+        if (negative)
+            negate(rows);
     }
 
     __device__ void take(int stage, const HaloStep &step, int32_t first, int32_t pairs,
-                         uint32_t keep)
+                         uint32_t also)
     {
-        int32_t last = first + pairs;
-        for (; first + at_once <= last; first += at_once)
-            round<at_once>(stage, step, first, keep);
-        if (at_once > 2 && first + 2 <= last) {
-            round<2>(stage, step, first, keep);
-            first += 2;
-        }
-        if (first < last)
-            round<1>(stage, step, first, keep);
+        Biases<biased> bias(tile, stage, step);
+        for (; pairs >= at_once; pairs -= at_once, first += at_once)
+            round<at_once>(stage, bias, first, also);
+        if (at_once > 3 && pairs == 3)
+            round<3>(stage, bias, first, also);
+        else if (at_once > 2 && pairs == 2)
+            round<2>(stage, bias, first, also);
+        else if (pairs == 1)
+            round<1>(stage, bias, first, also);
     }
 
     __device__ void end()
@@ -97,9 +91,9 @@ template <class T, int dims, bool biased> class HaloForward {
         float inverse[2];
         for (int i = 0; i < 2; i++) {
             weights[i] = quad_sum(weights[i]);
-            /* NaN is seen below. */
-            bool good = weights[i] > least_weight && weights[i] < 1 / least_weight;
-            inverse[i] = good ? __fdividef(1, weights[i]) : NAN;
+            /* A reference this large may be what is hidden; NaN is seen below. */
+            bool good = weights[i] > least_weight && reference[i] < -unseen;
+            inverse[i] = good ? inverse_of(weights[i]) : NAN;
         }
         bool found = store_rows<T, dims>(tile, NATTEN_OUT, sum, inverse, 1);
         trouble = trouble || found;
@@ -113,6 +107,10 @@ template <class T, int dims, bool biased> class HaloForward {
         reset();
     }
 
+    __device__ void finish(bool)
+    {
+    }
+
     __device__ void again() const
     {
         if (__any_sync(all_lanes, trouble))
@@ -122,18 +120,24 @@ template <class T, int dims, bool biased> class HaloForward {
     }
 
   private:
-    static constexpr int at_once = dims == 32 ? 4 : 2;
-    static constexpr bool any_reference = is_bfloat16<T>;
-    static constexpr float slack = 8, unseen = -1e30f, least_weight = 0x1p-60f;
+    static constexpr int at_once = dims == 32 && !biased ? 4 : 2;
+    static constexpr float unseen = -0x1p60f;
+    /* Where weights have a sum in fp32, lse = reference + log(sum) is as exact as the
+     * exponents S c - reference are: their rounding is an error of 2^-24 of them, and
+     * that of the logarithm one of 2^-24 of it.  Some 10 cost 7 units each; 60, as
+     * fp32 would hold, 40 and more than a small window's bound of lse.  fp16 holds
+     * 2^16. */
+    static constexpr float most_weight = 0x1p10f, least_weight = 0x1p-16f;
 
     float factor; /* that makes S logits; with a bias, those to base e */
-    bool negative, trouble = false, settled;
+    bool negative, trouble = false;
+    bool begun, settled; /* some rows have a reference; all do */
     Rows<dims> rows;
     float reference[2], weights[2], sum[dims / 8][4];
 
     __device__ void reset()
     {
-        settled = false;
+        begun = settled = false;
         for (int i = 0; i < 2; i++)
             reference[i] = unseen, weights[i] = 0;
         for (int j = 0; j < dims / 8; j++)
@@ -147,110 +151,92 @@ template <class T, int dims, bool biased> class HaloForward {
     }
 
     template <int n>
-    __device__ void round(int stage, const HaloStep &step, int32_t pair, uint32_t keep)
+    __device__ void round(int stage, Biases<biased> &bias, int32_t first, uint32_t also)
     {
-        uint32_t keys = tile.stage(stage), word[n];
-        float s[n][2][4];
+        uint32_t keys = tile.stage(stage);
+        float s[n][2][4], more[2];
+        HaloPair pair[n];
+#pragma unroll
+        for (int i = 0; i < n; i++)
+            pair[i] = HaloPair(tile.table()[(first + i) * NATTEN_CUDA_WARP]);
+        bool raises = !settled;
+        for (;;) {
+#pragma unroll
+            for (int i = 0; i < n; i++) {
+                bias.open(first + i);
+                score(s[i], pair[i], keys, bias, also);
+            }
+            if (raises)
+                raise_reference(s);
+            more[0] = more[1] = 0;
+#pragma unroll
+            for (int i = 0; i < n; i++)
+#pragma unroll
+                for (int g = 0; g < 2; g++)
+#pragma unroll
+                    for (int e = 0; e < 4; e++) {
+                        s[i][g][e] =
+                            exp2_fast(fmaf(s[i][g][e], exponent(), -reference[e / 2]));
+                        more[e / 2] += s[i][g][e];
+                    }
+            /* NaN is not more, and shows later. */
+            if (raises || !__any_sync(all_lanes, fmaxf(more[0], more[1]) > most_weight))
+                break;
+            raises = true;
+        }
+        weights[0] += more[0], weights[1] += more[1];
+        uint32_t values = keys + (uint32_t)tile.job.halo.box_bytes;
 #pragma unroll
         for (int i = 0; i < n; i++) {
-            word[i] = tile.table()[(pair + i) * NATTEN_CUDA_WARP] & keep;
-            score(s[i], word[i], keys, stage, step, pair + i);
+            uint32_t p[4] = {
+                pack<T>(s[i][0][0], s[i][0][1]), pack<T>(s[i][0][2], s[i][0][3]),
+                pack<T>(s[i][1][0], s[i][1][1]), pack<T>(s[i][1][2], s[i][1][3])};
+            accumulate<T, dims>(sum, p, pair[i].both(values));
         }
-        if (!any_reference)
-            raise_reference(s);
-#pragma unroll
-        for (int i = 0; i < n && any_reference; i++)
-            if (!settled)
-                settle(s[i]);
-#pragma unroll
-        for (int i = 0; i < n; i++)
-            add(s[i], word[i], keys + (uint32_t)tile.job.halo.box_bytes);
     }
 
-    __device__ void score(float (&s)[2][4], uint32_t word, uint32_t keys, int stage,
-                          const HaloStep &step, int32_t pair)
+    __device__ void score(float (&s)[2][4], const HaloPair &pair, uint32_t keys,
+                          const Biases<biased> &bias, uint32_t also)
     {
-        Biases<biased> bias(tile, stage, step, pair);
 #pragma unroll
         for (int g = 0; g < 2; g++) {
-            dot<T, dims>(s[g], rows, keys + place_of(word, g));
+            hide(s[g], pair, also, g, tile.minus_unit);
+            dot<T, dims>(s[g], rows, keys + pair.row(g), s[g]);
 #pragma unroll
-            for (int e = 0; e < 4; e++) {
-                if (biased)
-                    s[g][e] = fmaf(s[g][e], factor, bias.at(g, e));
-                s[g][e] = sees(word, g, e) ? s[g][e] : -INFINITY;
-            }
+            for (int e = 0; e < 4 && biased; e++)
+                s[g][e] = fmaf(s[g][e], factor, bias.at(g, e));
         }
     }
 
-    /* The largest exponent of each row, among this lane's partners. */
-    template <int n>
-    __device__ void largest(const float (&s)[n][2][4], float (&top)[2]) const
-    {
-        top[0] = top[1] = -INFINITY;
-#pragma unroll
-        for (int i = 0; i < n; i++)
-#pragma unroll
-            for (int g = 0; g < 2; g++)
-#pragma unroll
-                for (int e = 0; e < 4; e++)
-                    top[e / 2] = fmaxf(top[e / 2], s[i][g][e]);
-        top[0] *= exponent(), top[1] *= exponent();
-    }
-
-    /* Give a reference to rows that have none and see something now.  All sums of such
-     * a row are 0. */
-    __device__ void settle(const float (&s)[2][4])
-    {
-        float top[2];
-        largest<1>(reinterpret_cast<const float(&)[1][2][4]>(s), top);
-        bool open = false;
-#pragma unroll
-        for (int i = 0; i < 2; i++) {
-            top[i] = quad_max(top[i]);
-            reference[i] =
-                reference[i] == unseen ? fmaxf(top[i], unseen) : reference[i];
-            bool exists = tile.info()->exists >> (tile.lane / 4 + 8 * i) & 1;
-            open = open || (exists && reference[i] == unseen);
-        }
-        settled = !__any_sync(all_lanes, open);
-    }
-
-    /* A NaN is above nothing, and shows later. */
+    /* Raise each row's reference to its largest exponent so far. */
     template <int n> __device__ void raise_reference(const float (&s)[n][2][4])
     {
-        float top[2];
-        largest(s, top);
-        if (!__any_sync(all_lanes,
-                        top[0] > reference[0] + slack || top[1] > reference[1] + slack))
-            return;
+        const float least = 0.5f * hidden * (biased ? factor : 1);
+        bool open = false;
 #pragma unroll
-        for (int i = 0; i < 2; i++) {
-            float higher = fmaxf(reference[i], quad_max(top[i]));
-            float shrink = exp2_fast(reference[i] - higher);
-            reference[i] = higher;
-            weights[i] *= shrink;
+        for (int r = 0; r < 2; r++) {
+            float top = -INFINITY;
 #pragma unroll
-            for (int j = 0; j < dims / 8; j++)
-                sum[j][2 * i] *= shrink, sum[j][2 * i + 1] *= shrink;
-        }
-    }
-
-    __device__ void add(float (&s)[2][4], uint32_t word, uint32_t values)
-    {
-        uint32_t p[4];
+            for (int i = 0; i < n; i++)
 #pragma unroll
-        for (int g = 0; g < 2; g++) {
+                for (int g = 0; g < 2; g++)
+                    top = fmaxf(top, fmaxf(s[i][g][2 * r], s[i][g][2 * r + 1]));
+            top = quad_max(top);
+            top = top > least ? top * exponent() : unseen;
+            float higher = fmaxf(reference[r], top);
+            if (begun) {
+                float shrink = exp2_fast(reference[r] - higher);
+                weights[r] *= shrink;
 #pragma unroll
-            for (int e = 0; e < 4; e++) {
-                s[g][e] = exp2_fast(fmaf(s[g][e], exponent(), -reference[e / 2]));
-                weights[e / 2] += s[g][e];
+                for (int j = 0; j < dims / 8; j++)
+                    sum[j][2 * r] *= shrink, sum[j][2 * r + 1] *= shrink;
             }
-            p[2 * g] = pack<T>(s[g][0], s[g][1]);
-            p[2 * g + 1] = pack<T>(s[g][2], s[g][3]);
+            reference[r] = higher;
+            bool exists = (tile.info()->exists >> (tile.lane / 4 + 8 * r) & 1) != 0;
+            open = open || (exists && higher == unseen);
         }
-        accumulate<T, dims>(sum, p, values + place_of(word, 0),
-                            values + place_of(word, 1));
+        begun = true;
+        settled = !__any_sync(all_lanes, open);
     }
 };
 

@@ -473,6 +473,41 @@ static bool planning(void)
     return true;
 }
 
+/* One pass has the gradients of queries and of a bias, where a warp can hold its sums;
+ * how many there are does not depend on the number of processors. */
+static bool halo_bias(void)
+{
+    natten_plan plan;
+    natten_cuda_pass pass[NATTEN_CUDA_PASSES];
+    EXPECT(plan_of("bwd bf16 b64 h4 d32 56x56 w7x7 bias", 90, &plan));
+    EXPECT(natten_cuda_plan_passes(&plan, NULL, pass) == 4);
+    EXPECT(pass[0].kernel == NATTEN_CUDA_KERNEL_HALO_DELTA);
+    EXPECT(pass[1].kernel == NATTEN_CUDA_KERNEL_HALO_GRAD_BIAS);
+    EXPECT(pass[2].kernel == NATTEN_CUDA_KERNEL_SUM_BIAS);
+    EXPECT(pass[3].kernel == NATTEN_CUDA_KERNEL_HALO_GRAD_KEY + 3);
+    const natten_cuda_halo *h = &pass[1].job.halo;
+    EXPECT(h->is_by_head && h->pairs <= NATTEN_CUDA_HALO_SUMS && h->inner == 64);
+    EXPECT(pass[1].blocks == (int64_t)h->positions * 4 * h->chunks);
+    EXPECT(pass[2].job.chunks == h->positions * h->chunks);
+    int64_t partials = (int64_t)pass[2].job.chunks * 4 * pass[2].job.entries;
+    EXPECT(plan.choice.workspace_bytes >= (size_t)partials * sizeof(float));
+    int32_t chunks = h->chunks;
+    plan.choice.processors = 20;
+    EXPECT(natten_cuda_plan_passes(&plan, NULL, pass) == 4 && h->chunks == chunks);
+    /* More pairs than a warp holds; rows too wide; more planes than one. */
+    static const char *const left[] = {"bwd bf16 b4 h4 d32 56x56 w13x13 bias",
+                                       "bwd bf16 b4 h4 d96 56x56 w7x7 bias",
+                                       "bwd bf16 b4 h4 d32 9x9x9 w3x3x3 bias"};
+    for (int i = 0; i < 3; i++) {
+        EXPECT(plan_of(left[i], 90, &plan));
+        int count = natten_cuda_plan_passes(&plan, NULL, pass);
+        EXPECT(pass[1].kernel >= NATTEN_CUDA_KERNEL_HALO_GRAD_QUERY &&
+               pass[1].kernel < NATTEN_CUDA_KERNEL_HALO_GRAD_KEY);
+        EXPECT(pass[count - 1].kernel == NATTEN_CUDA_KERNEL_SUM_BIAS);
+    }
+    return true;
+}
+
 /* What the halo kernels get to do, and what they leave to level a. */
 static bool halo(void)
 {
@@ -480,9 +515,9 @@ static bool halo(void)
         "fwd bf16 b64 h4 d32 56x56 w7x7", "fwd fp16 b2 h4:2 d40 17x19 w13x12 s3x2 e1x1",
         "fwd bf16 b1 h1 d128:5 3x9x11 w3x5x7 causal100 bias", "fwd bf16 b1 h1 d8 5 w5"};
     static const char *const left[] = {
-        "fwd fp32 b64 h4 d32 56x56 w7x7", "fwd bf16 b1 h1 d32 9x9 w3x3 m1",
-        "fwd bf16 b1 h1 d129 9x9 w3x3", "fwd bf16 b1 h1 d32 99x99 w99x99",
-        "fwd bf16 b1 h1 d32 9x9 w3x3 scale0"};
+        "fwd fp32 b64 h4 d32 56x56 w7x7",     "fwd bf16 b1 h1 d32 9x9 w3x3 m1",
+        "fwd bf16 b1 h1 d129 9x9 w3x3",       "fwd bf16 b1 h1 d32 99x99 w99x99",
+        "fwd bf16 b1 h1 d32 9x9 w3x3 scale0", "fwd bf16 b1 h1 d32 9x9 w3x3 scale1e-12"};
     natten_plan plan;
     natten_cuda_pass pass[NATTEN_CUDA_PASSES];
     for (int i = 0; i < 4; i++) {
@@ -506,7 +541,7 @@ static bool halo(void)
         EXPECT(pass[0].shared_bytes <= NATTEN_CUDA_SHARED_BYTES);
         EXPECT(plan_of(taken[i], 75, &plan) && strcmp(plan.choice.kernel, "simt") == 0);
     }
-    for (int i = 0; i < 5; i++) {
+    for (int i = 0; i < 6; i++) {
         EXPECT(plan_of(left[i], 90, &plan) && strcmp(plan.choice.kernel, "simt") == 0);
         EXPECT(judged_as_rounded(left[i]) == 0);
     }
@@ -525,6 +560,35 @@ static bool halo(void)
     EXPECT(pass[2].kernel == NATTEN_CUDA_KERNEL_HALO_GRAD_KEY + 2);
     EXPECT(pass[3].kernel == NATTEN_CUDA_KERNEL_HALO_GRAD_VALUE + 2);
     EXPECT(pass[3].shared_bytes <= NATTEN_CUDA_SHARED_LARGE);
+    return halo_bias();
+}
+
+/* The copy engine of Hopper fetches slices by maps, one for each combination of lengths
+ * of classes, where rows are as wide as in shared memory. */
+static bool maps(void)
+{
+    static const struct {
+        const char *text;
+        int maps, launches;
+    } calls[] = {
+        {"fwd bf16 b1 h2 d64 20x20 w6x7 e3x1", 4, 1},
+        {"fwd fp16 b2 h2:1 d64 21x20x9 w3x3x3 e2x3x1", 8, 1},
+        {"fwd fp16 b1 h1 d64 21x20x9 w3x3x3 e2x3x2", 0, 1}, /* too many */
+        {"fwd bf16 b1 h2 d32 20x20 w7x7", 0, 1},            /* slower */
+        {"fwd bf16 b1 h2 d40 20x20 w7x7", 0, 1},
+        {"bwd bf16 b1 h2 d64 20x20 w7x6 e1x3", 8, 3},
+    };
+    static trial t;
+    int stream;
+    fake_state *s = state();
+    for (size_t i = 0; i < sizeof calls / sizeof calls[0]; i++) {
+        make(&t, calls[i].text, NATTEN_CUDA);
+        EXPECT(trial_call(&t, NULL, 0, &stream) == NATTEN_OK);
+        EXPECT(s->maps == calls[i].maps && s->launches == calls[i].launches);
+        const natten_cuda_halo *h = &s->launch[s->launches - 1].job.halo;
+        EXPECT((h->by_maps != 0) == (calls[i].maps > 0));
+        forget_log();
+    }
     return true;
 }
 
@@ -548,6 +612,7 @@ static const struct {
     {"host_stopped", fake_host_stopped},
     {"planning", planning},
     {"halo", halo},
+    {"maps", maps},
 };
 
 int main(int argc, char **argv)

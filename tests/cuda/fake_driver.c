@@ -8,7 +8,9 @@
  *     NATTEN_FAKE_VERSION   version of the driver, 13000 unless set
  *     NATTEN_FAKE_INIT      result of cuInit
  *     NATTEN_FAKE_DEVICES   how many devices, 1 unless set
- *     NATTEN_FAKE_ARCH      their architecture, 90 unless set */
+ *     NATTEN_FAKE_ARCH      their architecture, 90 unless set
+ *
+ * Length: one function for each of driver.def, around one state. */
 #include "cuda/fake_driver.h"
 #include "machine/driver.h"
 
@@ -384,6 +386,29 @@ int cuKernelSetAttribute(int attribute, int value, void *kernel, int device)
         shared_of[kernel_number(kernel)] = value;
     bool legal = value >= 0 && (attribute != SHARED_BYTES || value <= 163 * 1024);
     return legal && device == 0 ? 0 : NATTEN_DRIVER_INVALID;
+}
+
+#define MAP_PARAMETERS                                                           \
+    (void *map, int type, unsigned rank, void *address, const uint64_t *extents, \
+     const uint64_t *strides, const uint32_t *box, const uint32_t *steps,        \
+     int interleave, int swizzle, int promotion, int fill)
+
+/* What the driver asks of a map of 16-bit elements. */
+int cuTensorMapEncodeTiled MAP_PARAMETERS
+{
+    ENTER();
+    bool legal = (uintptr_t)map % 64 == 0 && (uintptr_t)address % 16 == 0 &&
+                 type == 1 && rank == 5 && interleave == 0 && promotion >= 0 &&
+                 fill == 0 && box[0] * 2 == (swizzle == 2 ? 64 : 128);
+    for (unsigned i = 0; i < rank; i++) {
+        legal = legal && extents[i] >= 1 && extents[i] <= UINT64_C(1) << 32 &&
+                box[i] >= 1 && box[i] <= 256 && steps[i] == 1;
+        if (i + 1 < rank)
+            legal = legal && strides[i] % 16 == 0 && strides[i] < UINT64_C(1) << 40;
+    }
+    memset(map, 0x5a, 128);
+    state.maps++;
+    return legal ? 0 : NATTEN_DRIVER_INVALID;
 }
 
 int cuLaunchKernel LAUNCH_PARAMETERS

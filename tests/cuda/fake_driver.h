@@ -27,6 +27,7 @@ typedef struct fake_state {
     int live;         /* of them not freed */
     int handles;      /* streams and events that are not destroyed */
     int launches;
+    int maps; /* of tensors, for the copy engine */
     /* What a launch does, which is then not logged; NULL: nothing. */
     void (*on_launch)(const char *kernel, const void *job);
     fake_launch launch[FAKE_LAUNCHES];

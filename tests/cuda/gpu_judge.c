@@ -3,17 +3,20 @@
  * The CUDA kernels before the judge, on a real GPU and without Check, which the machine
  * may lack: scripts/gpu-check runs this.  They are core/cuda/simt_forward.cuh,
  * core/cuda/simt_slots.cuh, core/cuda/simt_backward.cuh, core/cuda/simt_sums.cuh and
- * core/cuda/simt_merge.cuh, core/cuda/halo_forward.cuh and core/cuda/halo_backward.cuh,
+ * core/cuda/simt_merge.cuh, core/cuda/halo.cu: core/cuda/halo_forward.cuh and
+ * core/cuda/halo_backward.cuh,
  * made of core/cuda/device/halo_tile.cuh, core/cuda/device/halo_copies.cuh,
- * core/cuda/device/halo_rows.cuh,
+ * core/cuda/device/halo_rows.cuh, core/cuda/device/halo_walk.cuh,
  * core/cuda/device/tensor_core.cuh, core/cuda/device/element.cuh,
  * core/cuda/device/lane.cuh, core/cuda/device/walk.cuh and core/cuda/device/keys.cuh.
  *
  *     gpu_judge judge TYPE FIRST COUNT   random problems within their bounds, twice
- * with the same bits gpu_judge halo TYPE FIRST COUNT    the same with problems for the
- * halo kernels gpu_judge merge TYPE COUNT         the same for merging gpu_judge median
- * TYPE              16-bit types against a plain computation gpu_judge repeat COUNT the
- * same bits COUNT times
+ *                                        with the same bits
+ *     gpu_judge halo TYPE FIRST COUNT    the same with problems for the halo kernels
+ *     gpu_judge climb TYPE               logits that climb within a row
+ *     gpu_judge merge TYPE COUNT         random merges
+ *     gpu_judge median TYPE              16-bit types against a plain computation
+ *     gpu_judge repeat COUNT             the same bits COUNT times
  *
  * Prints TAP; exits 77 where there is no GPU. */
 #include "support/device.h"
@@ -141,6 +144,55 @@ static void judge(int dtype, int first, int count, bool small_windows)
              "%s: %d of %d random problems from %d are wrong, %d on tensor cores",
              natten_dtype_name((natten_dtype)dtype), wrong, count, first,
              on_tensor_cores);
+    report(wrong == 0, what);
+}
+
+/* ---- climbing logits ---- */
+
+/* Logits that climb by `step` from one row of the grid to the next, to 0 in the last.
+ * So the reference that a kernel has from the first keys of a query may be far below
+ * the top, while lse, near 0, has to be right within some 30 units in the last place
+ * of 1. */
+static bool is_right_climbing(const char *text, double step)
+{
+    static trial t;
+    judgement j;
+    randoms r = {(uint64_t)step};
+    memset(&t, 0, sizeof t);
+    if (natten_problem_text_parse(text, &t.spec) != NATTEN_OK)
+        return false;
+    t.params = natten_problem_spec_params(&t.spec, NATTEN_BACKEND_CUDA);
+    trial_allocate(&t, ARRAY_COMPACT, &r);
+    trial_fill(&t, &r);
+    int64_t dim = t.spec.dim, row = t.spec.keys[1] * dim, tokens = t.spec.keys[0];
+    for (int64_t i = 0; i < array_count(&t.array[NATTEN_QUERY]); i++)
+        array_set(&t.array[NATTEN_QUERY], i, i % dim == 0);
+    for (int64_t i = 0; i < array_count(&t.array[NATTEN_KEY]); i++)
+        array_set(&t.array[NATTEN_KEY], i,
+                  i % dim == 0 ? -step * (double)(tokens - 1 - i / row) : 0);
+    judge_for(&t, NATTEN_BACKEND_CUDA, &j);
+    bool right = trial_run(&t, NATTEN_BACKEND_CUDA) == NATTEN_OK && is_right(&t, &j);
+    judge_free(&j);
+    trial_free(&t);
+    return right;
+}
+
+static void climb(int dtype)
+{
+    static const char *const sizes[] = {"24x24 w5x5", "40x9 w7x7", "70x1 w64x1",
+                                        "31x16 w13x13"};
+    int wrong = 0, count = 0;
+    for (int n = 0; n < 4; n++)
+        for (double step = 1; step < 100; step += step < 20 ? 1 : 20) {
+            char text[96];
+            snprintf(text, sizeof text, "fwd %s b1 h1 d32 %s scale1",
+                     natten_dtype_name((natten_dtype)dtype), sizes[n]);
+            wrong += !is_right_climbing(text, step);
+            count++;
+        }
+    char what[96];
+    snprintf(what, sizeof what, "%s: %d of %d problems with climbing logits are wrong",
+             natten_dtype_name((natten_dtype)dtype), wrong, count);
     report(wrong == 0, what);
 }
 
@@ -367,6 +419,8 @@ int main(int argc, char **argv)
         judge(type_named(argv[2]), atoi(argv[3]), atoi(argv[4]), false);
     } else if (strcmp(mode, "halo") == 0 && argc == 5) {
         judge(type_named(argv[2]), atoi(argv[3]), atoi(argv[4]), true);
+    } else if (strcmp(mode, "climb") == 0 && argc == 3) {
+        climb(type_named(argv[2]));
     } else if (strcmp(mode, "merge") == 0 && argc == 4) {
         merge(type_named(argv[2]), atoi(argv[3]));
     } else if (strcmp(mode, "median") == 0 && argc == 3) {
@@ -378,9 +432,8 @@ int main(int argc, char **argv)
     } else if (strcmp(mode, "repeat") == 0 && argc == 3) {
         repeat(atoi(argv[2]));
     } else {
-        fprintf(stderr,
-                "usage: gpu_judge judge|halo TYPE FIRST COUNT | merge TYPE COUNT | "
-                "median TYPE | repeat COUNT\n");
+        fprintf(stderr, "usage: gpu_judge judge|halo TYPE FIRST COUNT | climb TYPE | "
+                        "merge TYPE COUNT | median TYPE | repeat COUNT\n");
         return 2;
     }
     printf("1..%d\n", number);

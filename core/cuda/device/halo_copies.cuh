@@ -9,93 +9,114 @@
 
 namespace natten {
 
-/* A thread's tokens of a slice: one of every `each`, row by row.  Addresses move along
- * with it, in bytes, instead of being worked out for every token. */
-template <int each> struct HaloWalk {
-    int32_t y, x, place; /* token of the slice, and its number in shared memory */
-    int32_t width, step_y, step_x, step_place, wrap_place;
+/* A thread's tokens of a slice, of which a warp copies `tokens` at once: next to each
+ * other in as many rows as they fill.  Its first, and how far it is to the next ones.
+ */
+template <int tokens> struct HaloWalk {
+    int32_t x, y, step_x, step_y, width;
 
-    __device__ HaloWalk(const natten_cuda_halo_place &box, int32_t pitch, int32_t first)
-        : width(box.count[2])
+    __device__ explicit HaloWalk(int32_t width_) : width(width_)
     {
-        Divider by(width, box.width_inverse);
-        y = by(first, x);
-        step_y = by(each, step_x);
-        place = y * pitch + x;
-        step_place = step_y * pitch + step_x;
-        wrap_place = pitch - width;
+        int32_t token = threadIdx.x % NATTEN_CUDA_WARP / (NATTEN_CUDA_WARP / tokens);
+        int shift = natten_min(32 - __clz(width - 1), log2_tokens());
+        step_x = 1 << shift, step_y = NATTEN_CUDA_WARPS * tokens >> shift;
+        x = token & (step_x - 1);
+        y = (int32_t)(threadIdx.x / NATTEN_CUDA_WARP * tokens + token) >> shift;
     }
-    /* What lies `row` bytes apart from row to row and `column` from column to column.
-     * The planner has seen that a slice's extent fits 32 bits; a step past its last
-     * token may wrap around, and is not used. */
-    struct Along {
-        uint32_t at, step, wrap;
-    };
-    __device__ Along along(uint32_t row, uint32_t column) const
+
+  private:
+    __device__ static constexpr int log2_tokens()
     {
-        return {(uint32_t)y * row + (uint32_t)x * column,
-                (uint32_t)step_y * row + (uint32_t)step_x * column,
-                row - (uint32_t)width * column};
-    }
-    __device__ void next(Along &a, Along &b)
-    {
-        x += step_x;
-        place += step_place;
-        a.at += a.step, b.at += b.step;
-        if (x >= width) {
-            x -= width;
-            place += wrap_place;
-            a.at += a.wrap, b.at += b.wrap;
-        }
+        int log = 0;
+        while (1 << log < tokens)
+            log++;
+        return log;
     }
 };
+
+/* The same by the copy engine.  Past the end of a class it writes zeros. */
+template <class T, int dims, Side side>
+__device__ inline void HaloTile<T, dims, side>::fetch_slice(int n,
+                                                            const HaloStep &s) const
+{
+    const natten_cuda_halo &h = job.halo;
+    int i = threadIdx.x / NATTEN_CUDA_PARTNERS,
+        which = threadIdx.x % NATTEN_CUDA_PARTNERS;
+    if (i >= h.units || which >= 2)
+        return;
+    if (threadIdx.x == 0)
+        barrier_expect(ready(n),
+                       (uint32_t)(2 * h.units * h.rows * h.pitch * row_bytes));
+    int2 found = *reinterpret_cast<const int2 *>(&halo()->partner_base[n][i][which]);
+    int32_t at[5] = {found.x, 0, 0, s.plane, found.y}, kind = 0;
+    const int32_t step[3] = {s.plane, s.slice * h.rows, 0};
+    for (int a = 0; a < 3; a++) {
+        int32_t first = halo()->place.partner[a], d = job.task.axis[a].dilation;
+        at[3 - a] = first / d + step[a];
+        const natten_axis &axis = job.task.axis[a];
+        int32_t count = side == Side::queries ? axis.key_count : axis.query_count;
+        if (count % d != 0 && first % d >= count % d)
+            kind += h.short_kind[a];
+    }
+    if (halo()->place.count[2] == 0) /* no partner: nothing but zeros */
+        at[1] = -h.pitch;
+    uint32_t to = shared_address(halo_shared) +
+                  (uint32_t)((n * h.units + i) * h.unit_bytes + which * h.box_bytes);
+    copy_box(to, &job.map[which][kind], ready(n), at);
+}
 
 template <class T, int dims, Side side>
 __device__ inline void HaloTile<T, dims, side>::copy_slice(int n, const HaloStep &s,
                                                            natten_role left_role,
                                                            natten_role right_role) const
 {
-    constexpr int each = NATTEN_CUDA_THREADS / chunks;
+    if (uses_engine()) {
+        fetch_slice(n, s);
+        return;
+    }
     const natten_cuda_job &now = fresh(job);
     const natten_cuda_halo &h = now.halo;
-    const uint32_t rows = now.task.axis[1].dilation,
-                   columns_ = now.task.axis[2].dilation;
-    constexpr uint32_t size = sizeof(T);
+    const int32_t rows = now.task.axis[1].dilation,
+                  columns_ = now.task.axis[2].dilation;
+    constexpr int32_t size = sizeof(T);
     Source<T> left(now, left_role), right(now, right_role);
+    /* The planner has seen that a slice's extent fits 32 bits. */
+    int32_t l_row = (int32_t)left.view->axis[1] * rows * size,
+            l_column = (int32_t)left.view->axis[2] * columns_ * size,
+            r_row = (int32_t)right.view->axis[1] * rows * size,
+            r_column = (int32_t)right.view->axis[2] * columns_ * size;
     bool both = left.vector && right.vector;
-    int32_t chunk = threadIdx.x % chunks, first = threadIdx.x / chunks;
-    int32_t all = slice_tokens(s), from = chunk * strip;
+    int32_t chunk = threadIdx.x % chunks, from = chunk * strip;
     bool in_left = from < left.count, in_right = from < right.count;
-    HaloWalk<each> start(halo()->place, h.pitch, first);
-    auto left_start = start.along((uint32_t)left.view->axis[1] * rows * size,
-                                  (uint32_t)left.view->axis[2] * columns_ * size);
-    auto right_start = start.along((uint32_t)right.view->axis[1] * rows * size,
-                                   (uint32_t)right.view->axis[2] * columns_ * size);
+    int32_t height = slice_rows(s.slice);
+    HaloWalk<NATTEN_CUDA_WARP / chunks> walk(halo()->place.count[2]);
+    int32_t l_step = walk.step_x * l_column, r_step = walk.step_x * r_column;
     for (int i = 0; i < h.units; i++) {
         uint32_t to =
             shared_address(halo_shared) + (uint32_t)((n * h.units + i) * h.unit_bytes);
-        const char *l_base = halo()->partner_base[n][i][0];
-        const char *r_base = halo()->partner_base[n][i][1];
-        HaloWalk<each> walk = start;
-        auto l = left_start, r = right_start;
+        const char *l_base = halo()->partner_base[n][i][0] + walk.x * l_column;
+        const char *r_base = halo()->partner_base[n][i][1] + walk.x * r_column;
         if (both) {
             l_base += in_left ? from * size : 0;
             r_base += in_right ? from * size : 0;
-#pragma unroll 2
-            for (int32_t k = first; k < all; k += each) {
-                uint32_t place = to + permute(walk.place, chunk);
-                copy16(place, l_base + l.at, in_left);
-                copy16(place + (uint32_t)h.box_bytes, r_base + r.at, in_right);
-                walk.next(l, r);
-            }
-            continue;
         }
-        for (int32_t k = first; k < all; k += each) {
-            uint32_t place = to + permute(walk.place, chunk);
-            left.copy(place, reinterpret_cast<const T *>(l_base + l.at), chunk);
-            right.copy(place + (uint32_t)h.box_bytes,
-                       reinterpret_cast<const T *>(r_base + r.at), chunk);
-            walk.next(l, r);
+        for (int32_t y = walk.y; y < height; y += walk.step_y) {
+            const char *l = l_base + y * l_row, *r = r_base + y * r_row;
+            int32_t token = y * h.pitch + walk.x, x = walk.x;
+#pragma unroll 2
+            for (; both && x < walk.width; x += walk.step_x) {
+                uint32_t place = to + permute(token, chunk);
+                copy16(place, l, in_left);
+                copy16(place + (uint32_t)h.box_bytes, r, in_right);
+                token += walk.step_x, l += l_step, r += r_step;
+            }
+            for (; x < walk.width; x += walk.step_x) {
+                uint32_t place = to + permute(token, chunk);
+                left.copy(place, reinterpret_cast<const T *>(l), chunk);
+                right.copy(place + (uint32_t)h.box_bytes,
+                           reinterpret_cast<const T *>(r), chunk);
+                token += walk.step_x, l += l_step, r += r_step;
+            }
         }
     }
 }
@@ -104,32 +125,29 @@ template <class T, int dims, Side side>
 __device__ inline void HaloTile<T, dims, side>::copy_stats(int n,
                                                            const HaloStep &s) const
 {
-    constexpr int each = NATTEN_CUDA_THREADS;
-    constexpr uint32_t size = sizeof(float);
+    constexpr int size = sizeof(float);
     const natten_cuda_job &now = fresh(job);
     const natten_cuda_halo &h = now.halo;
     const natten_task &task = now.task;
     const natten_view &lse = task.view[NATTEN_LSE];
-    const uint32_t rows = task.axis[1].dilation, columns_ = task.axis[2].dilation;
-    const uint32_t column = (uint32_t)task.heads * size,
-                   row = column * (uint32_t)task.axis[2].query_count;
-    int32_t all = slice_tokens(s);
-    HaloWalk<each> start(halo()->place, h.pitch, threadIdx.x);
+    const int32_t rows = task.axis[1].dilation, columns_ = task.axis[2].dilation;
+    int32_t d_column = (int32_t)task.heads * size * columns_,
+            d_row = (int32_t)task.heads * size * task.axis[2].query_count * rows,
+            l_row = (int32_t)lse.axis[1] * rows * size,
+            l_column = (int32_t)lse.axis[2] * columns_ * size;
+    int32_t height = slice_rows(s.slice);
+    HaloWalk<NATTEN_CUDA_WARP> walk(halo()->place.count[2]);
     for (int i = 0; i < h.units; i++) {
         uint32_t to = shared_address(halo_shared) +
                       (uint32_t)((n * h.units + i) * h.unit_bytes + h.stats_at);
         const char *l_base = halo()->partner_base[n][i][2];
         const char *d_base = halo()->partner_base[n][i][3];
-        HaloWalk<each> walk = start;
-        auto l = start.along((uint32_t)lse.axis[1] * rows * size,
-                             (uint32_t)lse.axis[2] * columns_ * size);
-        auto d = start.along(row * rows, column * columns_);
-        for (int32_t k = threadIdx.x; k < all; k += each) {
-            uint32_t place = to + (uint32_t)walk.place * 8;
-            copy4(place, l_base + l.at);
-            copy4(place + 4, d_base + d.at);
-            walk.next(l, d);
-        }
+        for (int32_t y = walk.y; y < height; y += walk.step_y)
+            for (int32_t x = walk.x; x < walk.width; x += walk.step_x) {
+                uint32_t place = to + (uint32_t)(y * h.pitch + x) * 8;
+                copy4(place, l_base + (y * l_row + x * l_column));
+                copy4(place + 4, d_base + (y * d_row + x * d_column));
+            }
     }
 }
 
@@ -149,9 +167,10 @@ __device__ inline void HaloTile<T, dims, side>::copy_bias(int n,
         int32_t batch, head;
         unit_of(s, i, batch, head);
         if (side == Side::queries) /* the query's own head, not that of its key */
-            batch_of(natten_min(s.first_unit + i, all_units() - 1), head);
-        uint32_t to = shared_address(halo_shared) +
-                      (uint32_t)((n * h.units + i) * h.unit_bytes + h.bias_at);
+            batch_of(natten_min(s.first_unit + i, halo()->end - 1), head);
+        uint32_t to =
+            shared_address(halo_shared) +
+            (uint32_t)((n * h.units + i) * h.unit_bytes + h.bias_at + 4 * h.bias_pad);
         const float *first = static_cast<const float *>(bias.data) + head * bias.head;
         for (int32_t e = threadIdx.x; e < (int32_t)now.entries;
              e += NATTEN_CUDA_THREADS) {

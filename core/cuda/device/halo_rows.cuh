@@ -27,48 +27,45 @@ template <int dims> struct Rows {
 };
 
 /* c = rows times the transposed partners of a group, whose rows begin at `partner`,
- * plus a number for each of rows r and r + 8. */
+ * plus c0. */
 template <class T, int dims>
 __device__ inline void dot(float (&c)[4], const Rows<dims> &rows, uint32_t partner,
-                           float upper = 0, float lower = 0)
+                           const float (&c0)[4])
 {
 #pragma unroll
     for (int k = 0; k < dims / 32; k++) {
         uint32_t b[4];
         load_matrices(b, partner ^ (k * 64));
         if (k == 0)
-            multiply<T>(c, rows.a[0], b[0], b[1], {upper, upper, lower, lower});
+            multiply<T>(c, rows.a[0], b[0], b[1], c0);
         else
             multiply<T>(c, rows.a[2 * k], b[0], b[1]);
         multiply<T>(c, rows.a[2 * k + 1], b[2], b[3]);
     }
 }
 
-/* sum += weights of a pair's 16 partners times their rows. */
+/* sum += weights of a pair's 16 partners times their rows, which begin at `both`. */
 template <class T, int dims>
 __device__ inline void accumulate(float (&sum)[dims / 8][4],
-                                  const uint32_t (&weights)[4], uint32_t left,
-                                  uint32_t right)
+                                  const uint32_t (&weights)[4], uint32_t both)
 {
 #pragma unroll
-    for (int k = 0; k < dims / 32; k++) {
-        uint32_t l[4], r[4];
-        load_transposed(l, left ^ (k * 64));
-        load_transposed(r, right ^ (k * 64));
-#pragma unroll
-        for (int j = 0; j < 4; j++)
-            multiply<T>(sum[4 * k + j], weights, l[j], r[j]);
+    for (int k = 0; k < dims / 16; k++) {
+        uint32_t b[4];
+        load_transposed(b, both ^ (k * 32));
+        multiply<T>(sum[2 * k], weights, b[0], b[1]);
+        multiply<T>(sum[2 * k + 1], weights, b[2], b[3]);
     }
 }
 
-/* The halves of a word of the table. */
-__device__ inline uint32_t place_of(uint32_t word, int group)
+/* Rows times -1. */
+template <int dims> __device__ inline void negate(Rows<dims> &rows)
 {
-    return group == 0 ? word & 0xfff0u : word >> 16 & 0xfff0u;
-}
-__device__ inline bool sees(uint32_t word, int group, int i)
-{
-    return (word >> (16 * group + i) & 1) != 0;
+#pragma unroll
+    for (int k = 0; k < dims / 16; k++)
+#pragma unroll
+        for (int i = 0; i < 4; i++)
+            rows.a[k][i] ^= 0x80008000u;
 }
 
 /* Write `sum` times a factor to the warp's rows of `role`, the pass's n-th.  Lane t of
@@ -148,10 +145,9 @@ __device__ inline void redo(const Tile &tile, natten_role role, natten_role othe
     int32_t each =
         Tile::of_queries ? (int32_t)job.task.heads / (int32_t)job.task.heads_kv : 1;
     HaloStep step = tile.first_step();
-    for (; step.first_unit + tile.unit < tile.all_units();
+    for (; step.first_unit + tile.unit < tile.halo()->end;
          step.first_unit = tile.next_units(step)) {
-        int32_t unit = step.first_unit + tile.unit, batch = unit / tile.row_heads();
-        int32_t head = unit - batch * tile.row_heads();
+        int32_t head, batch = tile.batch_of(step.first_unit + tile.unit, head);
         for (int r = lane.group; r < subtile; r += lane.groups) {
             const int32_t *at = w->row[r].at;
             Place place = {batch, head, head / each, {at[0], at[1], at[2]}};
@@ -164,34 +160,41 @@ __device__ inline void redo(const Tile &tile, natten_role role, natten_role othe
     }
 }
 
-/* Entries of bias of a pair of groups, in the stage's copy of them. */
+/* Entries of bias of a head in a stage's copy of them. */
 template <bool biased> struct Biases {
-    const float *row[2]; /* of rows r and r + 8: entry of the box's first partner */
-    int32_t column[4];
+    uint32_t row[2];        /* of rows r and r + 8: entry of the box's first partner */
+    const ushort4 *columns; /* of the pairs: bytes from there */
+    int32_t sign, column[4];
 
     template <class Tile>
-    __device__ Biases(const Tile &tile, int stage, const HaloStep &step, int32_t pair)
+    __device__ Biases(const Tile &tile, int stage, const HaloStep &step)
     {
         if (!biased)
             return;
         const natten_cuda_halo_warp *w = tile.info();
+        const natten_cuda_halo &h = tile.job.halo;
         const natten_axis *axis = tile.job.task.axis;
         int32_t plane = (2 * axis[1].window - 1) * (2 * axis[2].window - 1);
-        int32_t sign = Tile::of_queries ? 1 : -1;
-        const float *all = reinterpret_cast<const float *>(__cvta_shared_to_generic(
-                               tile.stage(stage) + (uint32_t)tile.job.halo.bias_at)) +
-                           sign * (step.plane - w->plane_begin) * plane;
-        row[0] = all + w->row[tile.lane / 4].bias;
-        row[1] = all + w->row[tile.lane / 4 + 8].bias;
-        ushort4 c = tile.columns(0)[pair * 4];
+        sign = Tile::of_queries ? 1 : -1;
+        int32_t first = h.bias_pad + sign * (step.plane - w->plane_begin) * plane;
+        uint32_t all = tile.stage(stage) + (uint32_t)(h.bias_at + 4 * first);
+        for (int i = 0; i < 2; i++)
+            row[i] = all + (uint32_t)(4 * w->row[tile.lane / 4 + 8 * i].bias);
+        columns = tile.columns(0);
+    }
+    __device__ void open(int32_t pair)
+    {
+        if (!biased)
+            return;
+        ushort4 c = columns[pair * 4];
         column[0] = sign * c.x, column[1] = sign * c.y;
         column[2] = sign * c.z, column[3] = sign * c.w;
     }
-    /* Element e of group g. Of a row that does not see the partner it may be any entry,
-     * or a word beside them. */
+    /* Element e of group g of the pair. Of a row that does not see the partner it may
+     * be any entry, or one of the zeros beside them. */
     __device__ float at(int g, int e) const
     {
-        return row[e / 2][column[2 * g + e % 2]];
+        return load_float(row[e / 2] + (uint32_t)column[2 * g + e % 2]);
     }
 };
 

@@ -17,13 +17,7 @@
  *
  * A block keeps its place in the grid and goes through batch and heads.  So what its
  * window is, who sees whom and where everything lies in a slice is worked out once, in
- * integers, with the rule of geometry/axis.h, and kept as a table: a word for each pair
- * and lane, two halves of
- *
- *     bits 15..4   address in the slice, a multiple of 16, of this lane's row of
- *                  ldmatrix: partner lane % 8 of the group, chunk lane / 8 of its row
- *     bits  3..0   does this lane's row r see columns 2t, 2t + 1 (bits 0, 1); does row
- *                  r + 8 (bits 2, 3); r = lane / 4, t = lane % 4
+ * integers, with the rule of geometry/axis.h, and kept as a table of HaloPair.
  *
  * Chunks of 16 bytes lie permuted within rows, so that 8 partners in a row of a slice
  * are in different banks. */
@@ -174,6 +168,56 @@ template <class T> struct Source {
     }
 };
 
+/* What a lane has to know of a pair of groups: addresses in the slice, multiples of 16,
+ * of its row of ldmatrix, and who is hidden from whom; r = lane / 4, t = lane % 4.
+ *
+ *     bits 15..4    partner lane % 8 of group 0, chunk lane / 8 of its row
+ *     bits 31..20   the same of group 1
+ *     bit 2g        column 2t of group g is hidden from row r
+ *     bit 2g + 1    the same from row r + 8
+ *     16 higher     the same for column 2t + 1 */
+struct HaloPair {
+    uint32_t word, left, right;
+
+    __device__ explicit HaloPair(uint32_t word_)
+        : word(word_), left(word_ & 0xfff0u), right(word_ >> 16 & 0xfff0u)
+    {
+    }
+    HaloPair() = default;
+    __device__ uint32_t row(int group) const
+    {
+        return group == 0 ? left : right;
+    }
+    /* Partner lane % 8 of group lane / 8 % 2, chunk lane / 16: so matrices of both
+     * groups are next to each other in registers.  Chunks differ in bits that only
+     * exclusive ors change, and slices begin at multiples of their rows. */
+    __device__ uint32_t both(uint32_t slice) const
+    {
+        uint32_t eighth = threadIdx.x / 8 % 4;
+        return (slice + (eighth % 2 == 0 ? left : right)) ^ (eighth ^ eighth / 2) << 4;
+    }
+};
+
+/* Far below every product, yet so that sums with it stay finite: what is hidden gets
+ * weight 0.  A product with the unit matrix adds it, which takes fewer instructions
+ * than selecting; rows whose own products come near it are found not to be finite. */
+constexpr float hidden = -0x1p126f;
+
+/* Bits of HaloPair::word that hide everything from row r, or from row r + 8. */
+constexpr uint32_t hides_upper = 0x00050005, hides_lower = 0x000a000a;
+
+/* c = `hidden` where group g's partners are hidden from the lane's rows, by the pair or
+ * by the bits `also`; else 0.  `unit` is minus the unit matrix. */
+__device__ inline void hide(float (&c)[4], const HaloPair &pair, uint32_t also, int g,
+                            uint32_t unit)
+{
+    constexpr uint32_t large = 0x7e80; /* 2^126 */
+    uint32_t bits = pair.word | also;
+    uint32_t upper = (bits & 0x00010001u << (2 * g)) * (large >> (2 * g));
+    uint32_t lower = (bits & 0x00020002u << (2 * g)) * (large >> (2 * g + 1));
+    multiply_half(c, upper, lower, unit, {0, 0, 0, 0});
+}
+
 /* Step of a block: a slice of a plane of the halo, of `units` units. */
 struct HaloStep {
     int32_t first_unit; /* batch item times heads, plus head */
@@ -190,13 +234,18 @@ template <class T, int dims, Side side> class HaloTile {
 
     const natten_cuda_job &job;
     int32_t lane, warp;
-    int32_t unit; /* of the warp, in the block */
-    int turn = 0; /* of the unit that is worked on: 0, 1, 2, 0, ... */
+    int32_t place; /* of the warp's subtile in the tile: other units have the same */
+    int32_t unit;  /* of the warp, in the block */
+    int turn = 0;  /* of the unit that is worked on: 0, 1, 2, 0, ... */
+    uint32_t minus_unit; /* minus the unit matrix, as B of 8 columns in bfloat16 */
 
     __device__ explicit HaloTile(const natten_cuda_job &job_)
         : job(job_), lane(threadIdx.x % NATTEN_CUDA_WARP),
           warp(threadIdx.x / NATTEN_CUDA_WARP)
     {
+        unit = warp / job.halo.places, place = warp % job.halo.places;
+        int apart = lane / 4 - lane % 4 * 2;
+        minus_unit = apart == 0 ? 0xbf80u : apart == 1 ? 0xbf800000u : 0;
     }
 
     __device__ static uint32_t permute(int32_t token, int chunk)
@@ -211,7 +260,7 @@ template <class T, int dims, Side side> class HaloTile {
     }
     __device__ natten_cuda_halo_warp *info() const
     {
-        return reinterpret_cast<natten_cuda_halo_warp *>(halo() + 1) + warp;
+        return reinterpret_cast<natten_cuda_halo_warp *>(halo() + 1) + place;
     }
     /* The warp's rows of tensor `n`. */
     __device__ uint32_t own_rows(int n) const
@@ -223,14 +272,21 @@ template <class T, int dims, Side side> class HaloTile {
     __device__ uint32_t *table() const
     {
         return reinterpret_cast<uint32_t *>(halo_shared + job.halo.tables_at) +
-               warp * job.halo.pairs * NATTEN_CUDA_WARP + lane;
+               place * job.halo.pairs * NATTEN_CUDA_WARP + lane;
     }
-    /* 4 columns 2t, 2t + 1 of both groups of a pair: entries of bias, counted from the
-     * box's first; 4 of their tokens in the slice. */
+    /* 4 columns 2t, 2t + 1 of both groups of a pair: entries of bias, in bytes from the
+     * box's first; their tokens in the slice. */
     __device__ ushort4 *columns(int which) const
     {
         return reinterpret_cast<ushort4 *>(halo_shared + job.halo.columns_at) +
-               ((which * NATTEN_CUDA_WARPS + warp) * job.halo.pairs) * 4 + lane % 4;
+               ((which * job.halo.places + place) * job.halo.pairs) * 4 + lane % 4;
+    }
+    /* What rows of a subtile see, where biases are summed. */
+    __device__ natten_cuda_halo_seen *seen(int32_t of_place) const
+    {
+        return reinterpret_cast<natten_cuda_halo_seen *>(halo_shared +
+                                                         job.halo.seen_at) +
+               of_place * subtile;
     }
     /* The warp's part of a stage. */
     __device__ uint32_t stage(int n) const
@@ -239,15 +295,6 @@ template <class T, int dims, Side side> class HaloTile {
                (uint32_t)((n * job.halo.units + unit) * job.halo.unit_bytes);
     }
 
-    /* At most 2^30. */
-    __device__ int32_t all_units() const
-    {
-        return (int32_t)job.task.batch * row_heads();
-    }
-    __device__ int32_t row_heads() const
-    {
-        return (int32_t)(side == Side::queries ? job.task.heads : job.task.heads_kv);
-    }
     __device__ int32_t group() const
     {
         return side == Side::queries ? 1 : job.halo.group;
@@ -256,7 +303,10 @@ template <class T, int dims, Side side> class HaloTile {
     /* Batch item of a unit of rows, and its head. */
     __device__ int32_t batch_of(int32_t unit_, int32_t &head) const
     {
-        return Divider(row_heads(), job.halo.heads_inverse)(unit_, head);
+        int32_t inner,
+            outer = Divider(job.halo.inner, job.halo.inner_inverse)(unit_, inner);
+        head = job.halo.is_by_head ? outer : inner;
+        return job.halo.is_by_head ? inner : outer;
     }
 
     __device__ static int next_turn(int turn_)
@@ -280,8 +330,12 @@ template <class T, int dims, Side side> class HaloTile {
         unit_of(s, i, batch, head);
         slice_at(s, at);
         natten_role role = Pass::partner_role(which);
-        halo()->partner_base[n][i][which] =
-            begin_of(job, role) + offset_of(job, role, batch, head, at);
+        if (uses_engine() && which < 2)
+            *reinterpret_cast<int2 *>(&halo()->partner_base[n][i][which]) = {
+                inner_of(role, head), batch};
+        else
+            halo()->partner_base[n][i][which] =
+                begin_of(job, role) + offset_of(job, role, batch, head, at);
     }
     template <class Pass> __device__ void find_rows(int turn_, int32_t first_unit) const
     {
@@ -291,7 +345,7 @@ template <class T, int dims, Side side> class HaloTile {
             return;
         const int32_t at[3] = {0, 0, 0};
         int32_t head,
-            batch = batch_of(natten_min(first_unit + i, all_units() - 1), head);
+            batch = batch_of(natten_min(first_unit + i, halo()->end - 1), head);
         natten_role role = Pass::row_role(which);
         halo()->row_base[turn_][i][which] =
             begin_of(job, role) + offset_of(job, role, batch, head, at);
@@ -301,8 +355,7 @@ template <class T, int dims, Side side> class HaloTile {
 
     __device__ HaloStep first_step() const
     {
-        int32_t replica = (int32_t)(blockIdx.x / (uint32_t)job.halo.positions);
-        return {replica * job.halo.units, 0, 0, 0};
+        return {halo()->begin, 0, 0, 0};
     }
     __device__ bool is_last_of_unit(const HaloStep &s) const
     {
@@ -315,11 +368,11 @@ template <class T, int dims, Side side> class HaloTile {
     }
     __device__ int32_t next_units(const HaloStep &s) const
     {
-        return s.first_unit + job.halo.replicas * job.halo.units;
+        return s.first_unit + job.halo.stride;
     }
     __device__ int32_t units_after_next(const HaloStep &s) const
     {
-        return s.first_unit + 2 * job.halo.replicas * job.halo.units;
+        return s.first_unit + 2 * job.halo.stride;
     }
     __device__ void advance(HaloStep &s) const
     {
@@ -356,6 +409,28 @@ template <class T, int dims, Side side> class HaloTile {
         }
     }
 
+    /* Does the copy engine fetch slices? Then the first thread of each unit and tensor
+     * tells it to, those that found them. */
+    __device__ bool uses_engine() const
+    {
+        return has_copy_engine && job.halo.by_maps;
+    }
+    __device__ uint32_t ready(int n) const
+    {
+        return shared_address(&halo()->ready[n]);
+    }
+    /* Innermost coordinate of the halo's classes and a head. */
+    __device__ int32_t inner_of(natten_role role, int32_t head) const
+    {
+        const natten_view &view = job.task.view[role];
+        int64_t inner = head * view.head;
+        for (int a = 0; a < 3; a++)
+            inner +=
+                halo()->place.partner[a] % job.task.axis[a].dilation * view.axis[a];
+        return (int32_t)inner;
+    }
+    __device__ void fetch_slice(int n, const HaloStep &s) const;
+
     /* Begin to copy a slice of two tensors into stage `n`, by all threads. */
     __device__ void copy_slice(int n, const HaloStep &s, natten_role left_role,
                                natten_role right_role) const;
@@ -370,7 +445,7 @@ template <class T, int dims, Side side> class HaloTile {
                             int32_t &head) const
     {
         int32_t each = job.halo.group;
-        batch = batch_of(natten_min(s.first_unit + i, all_units() - 1), head);
+        batch = batch_of(natten_min(s.first_unit + i, halo()->end - 1), head);
         if (each > 1)
             head = side == Side::queries ? head / each : head * each + s.head;
     }
@@ -388,10 +463,8 @@ template <class T, int dims, Side side> class HaloTile {
         for (int a = 0; a < 3; a++)
             at[a] = halo()->place.partner[a] + step[a] * job.task.axis[a].dilation;
     }
-    __device__ int32_t slice_tokens(const HaloStep &s) const
-    {
-        return slice_rows(s.slice) * halo()->place.count[2];
-    }
+    __device__ void share_out();
+    __device__ void clear_pads() const;
     template <class Pass> __device__ void open_warp(const HaloAxis<side> (&axis)[3]);
     __device__ void make_table(const HaloAxis<side> (&axis)[3],
                                const natten_span (&box)[3], natten_span row_seen,
@@ -426,14 +499,36 @@ __device__ inline bool HaloTile<T, dims, side>::open()
      * it, in which every row finds that out. */
     for (int i = 0; i < 3 && !meets; i++)
         box.count[i] = 0;
-    box.width_inverse = Divider(natten_max(1, box.count[2])).inverse;
     box.slices = natten_max(1, (box.count[1] + h.rows - 1) / h.rows);
-    if (threadIdx.x == 0)
+    if (threadIdx.x == 0) {
         halo()->place = box;
+        share_out();
+        if (uses_engine())
+            barrier_make(ready(0)), barrier_make(ready(1));
+    }
     __syncthreads();
     if (exists)
         open_warp<Pass>(axis);
     return exists;
+}
+
+/* Which units are the block's. */
+template <class T, int dims, Side side>
+__device__ inline void HaloTile<T, dims, side>::share_out()
+{
+    const natten_cuda_halo &h = job.halo;
+    int32_t replica = (int32_t)(blockIdx.x / (uint32_t)h.positions);
+    halo()->begin = replica * h.units;
+    halo()->end =
+        (int32_t)(job.task.batch *
+                  (side == Side::queries ? job.task.heads : job.task.heads_kv));
+    if (h.is_by_head) {
+        int32_t head = replica / h.chunks, chunk = replica % h.chunks;
+        int32_t batch = (int32_t)job.task.batch,
+                each = (batch + h.chunks - 1) / h.chunks;
+        halo()->begin = head * batch + natten_min(chunk * each, batch);
+        halo()->end = head * batch + natten_min((chunk + 1) * each, batch);
+    }
 }
 
 /* What the warp's subtile is and sees. */
@@ -443,8 +538,7 @@ __device__ inline void
 HaloTile<T, dims, side>::open_warp(const HaloAxis<side> (&axis)[3])
 {
     const natten_cuda_halo &h = job.halo;
-    int32_t rest = warp, subtiles = h.warps[0] * h.warps[1] * h.warps[2];
-    unit = rest / subtiles, rest %= subtiles;
+    int32_t rest = place;
     int32_t corner[3], inside = lane % subtile;
     for (int i = 2; i >= 0; i--) {
         corner[i] = axis[i].first + rest % h.warps[i] * h.sub[i];
@@ -452,6 +546,7 @@ HaloTile<T, dims, side>::open_warp(const HaloAxis<side> (&axis)[3])
     }
     natten_cuda_halo_warp *w = info();
     natten_cuda_halo_row own = {};
+    natten_cuda_halo_seen own_seen;
     natten_span box[3], seen[3];
     bool exists = true;
     int32_t entries = 1;
@@ -470,26 +565,50 @@ HaloTile<T, dims, side>::open_warp(const HaloAxis<side> (&axis)[3])
         seen[i] = axis[i].partners(g);
         own.at[i] = axis[i].row_at(g, a->dilation);
         int32_t distance = side == Side::queries ? box[i].begin - g : g - box[i].begin;
+        if (i > 0)
+            own_seen.entry[i - 1] = (int16_t)(distance + a->window - 1);
         own.bias += (distance + a->window - 1) * entries;
         entries *= 2 * a->window - 1;
     }
     if (!exists)
         for (int i = 0; i < 3; i++)
             seen[i] = {0, 0};
+    for (int i = 1; i < 3; i++) {
+        own_seen.begin[i - 1] = (int16_t)(seen[i].begin - box[i].begin);
+        own_seen.end[i - 1] = (int16_t)(seen[i].end - box[i].begin);
+    }
     for (int n = 0; n < Pass::row_tensors; n++)
         own.offset[n] = offset_of(job, Pass::row_role(n), 0, 0, own.at);
     own.plane_begin = seen[0].begin - axis[0].begin;
     own.plane_end = seen[0].end - axis[0].begin;
     uint32_t all = __ballot_sync(all_lanes, exists) & 0xffff;
-    if (lane < subtile)
+    if (unit == 0 && lane < subtile)
         w->row[lane] = own;
-    if (lane == 0) {
+    if (unit == 0 && lane < subtile && h.seen_at > 0)
+        this->seen(place)[lane] = own_seen;
+    if (unit == 0 && lane == 0) {
         w->exists = all;
+        w->row_begin = box[1].begin - axis[1].begin;
+        w->width = box[2].end - box[2].begin;
         w->plane_begin = box[0].begin - axis[0].begin;
         w->plane_end = all == 0 ? w->plane_begin : box[0].end - axis[0].begin;
     }
     make_table(axis, box, seen[1], seen[2]);
+    clear_pads();
     __syncwarp();
+}
+
+/* Zeros before and after the entries of bias. */
+template <class T, int dims, Side side>
+__device__ inline void HaloTile<T, dims, side>::clear_pads() const
+{
+    const natten_cuda_halo &h = job.halo;
+    for (int i = 0; i < 2 * h.units; i++) {
+        float *first =
+            reinterpret_cast<float *>(halo_shared + i * h.unit_bytes + h.bias_at);
+        for (int32_t e = threadIdx.x; e < h.bias_pad; e += NATTEN_CUDA_THREADS)
+            first[e] = first[h.bias_pad + (int32_t)job.entries + e] = 0;
+    }
 }
 
 template <class T, int dims, Side side>
@@ -516,7 +635,7 @@ HaloTile<T, dims, side>::make_table(const HaloAxis<side> (&axis)[3],
         int32_t begin = natten_max(box[1].begin, top);
         int32_t end = natten_min(box[1].end, top + h.rows);
         int32_t total = end > begin ? (end - begin) * (box[2].end - box[2].begin) : 0;
-        if (lane == 0)
+        if (unit == 0 && lane == 0)
             info()->first_pair[slice] = pair;
         for (int32_t first = 0; first < total; first += 16, pair++) {
             uint32_t word = 0;
@@ -526,7 +645,7 @@ HaloTile<T, dims, side>::make_table(const HaloAxis<side> (&axis)[3],
                 int32_t k = natten_min(first + 8 * g + lane % 8, total - 1), y = by(k);
                 int32_t x = k - y * width + box[2].begin - axis[2].begin;
                 y += begin;
-                uint32_t half = permute((y - top) * h.pitch + x, lane / 8);
+                word |= permute((y - top) * h.pitch + x, lane / 8) << (16 * g);
 #pragma unroll
                 for (int e = 0; e < 2; e++) {
                     k = first + 8 * g + lane % 4 * 2 + e;
@@ -534,89 +653,28 @@ HaloTile<T, dims, side>::make_table(const HaloAxis<side> (&axis)[3],
                     k = natten_min(k, total - 1);
                     y = by(k), x = k - y * width + box[2].begin, y += begin;
                     for (int i = 0; i < 2; i++)
-                        if (there && y >= rows[i].begin && y < rows[i].end &&
-                            x >= cols[i].begin && x < cols[i].end)
-                            half |= 1u << (2 * i + e);
-                    entry[2 * g + e] =
-                        (uint16_t)((y - box[1].begin) * entries + x - box[2].begin);
+                        if (!there || y < rows[i].begin || y >= rows[i].end ||
+                            x < cols[i].begin || x >= cols[i].end)
+                            word |= 1u << (2 * g + i + 16 * e);
+                    entry[2 * g + e] = (uint16_t)(4 * ((y - box[1].begin) * entries +
+                                                       x - box[2].begin));
                     token[2 * g + e] =
                         (uint16_t)((y - top) * h.pitch + x - axis[2].begin);
                 }
-                word |= half << (16 * g);
             }
+            if (unit != 0)
+                continue;
             table()[pair * NATTEN_CUDA_WARP] = word;
             if (lane < 4) {
-                columns(0)[pair * 4] = {entry[0], entry[1], entry[2], entry[3]};
+                if (h.bias_pad > 0)
+                    columns(0)[pair * 4] = {entry[0], entry[1], entry[2], entry[3]};
                 if (side == Side::keys)
                     columns(1)[pair * 4] = {token[0], token[1], token[2], token[3]};
             }
         }
     }
-    if (lane == 0)
+    if (unit == 0 && lane == 0)
         info()->first_pair[halo()->place.slices] = pair;
-}
-
-/* What a pass over subtiles does with the pairs of a step, and when a unit begins and
- * ends, is up to Pass; this is the order of things.
- *
- *     copies    slice 0 | slice 1 | slice 2 | ...      into two stages in turn
- *     products          | slice 0 | slice 1 | ...
- *     rows of the next unit are on their way while a unit is worked on      */
-template <class Pass> __device__ inline void walk_halo(Pass &pass)
-{
-    auto &tile = pass.tile;
-    if (!tile.template open<Pass>())
-        return;
-    HaloStep step = tile.first_step();
-    int32_t all = tile.all_units();
-    if (step.first_unit >= all)
-        return;
-    const natten_cuda_halo_warp *w = tile.info();
-    HaloStep next = step;
-    tile.advance(next);
-    tile.template find_slices<Pass>(0, step);
-    tile.template find_slices<Pass>(1, next);
-    tile.template find_rows<Pass>(0, step.first_unit);
-    tile.template find_rows<Pass>(1, tile.next_units(step));
-    __syncthreads();
-    pass.copy_rows(0);
-    pass.copy_step(0, step);
-    for (int stage = 0; step.first_unit < all; stage ^= 1) {
-        wait_for_copies();
-        __syncthreads();
-        if (next.first_unit < all)
-            pass.copy_step(stage ^ 1, next);
-        tile.advance(next);
-        tile.template find_slices<Pass>(stage, next);
-        if (tile.is_first_of_unit(step)) {
-            pass.begin();
-            __syncwarp();
-            int turn = tile.next_turn(tile.turn);
-            if (tile.next_units(step) < all)
-                pass.copy_rows(turn);
-            tile.template find_rows<Pass>(tile.next_turn(turn),
-                                          tile.units_after_next(step));
-        }
-        if (step.plane >= w->plane_begin && step.plane < w->plane_end) {
-            int r = tile.lane / 4;
-            const natten_cuda_halo_row &a = w->row[r], &b = w->row[r + 8];
-            uint32_t keep = 0xfff0fff0u;
-            if (step.plane >= a.plane_begin && step.plane < a.plane_end)
-                keep |= 0x00030003u;
-            if (step.plane >= b.plane_begin && step.plane < b.plane_end)
-                keep |= 0x000c000cu;
-            int32_t first = w->first_pair[step.slice];
-            pass.take(stage, step, first, w->first_pair[step.slice + 1] - first, keep);
-        }
-        if (tile.is_last_of_unit(step)) {
-            if (step.first_unit + tile.unit < all)
-                pass.end();
-            tile.turn = tile.next_turn(tile.turn);
-        }
-        tile.advance(step);
-    }
-    __syncwarp();
-    pass.again();
 }
 
 } // namespace natten

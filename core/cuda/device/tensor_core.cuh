@@ -40,10 +40,79 @@ __device__ inline void copy4(uint32_t to, const void *from)
                  : "memory");
 }
 
+/* ---- the copy engine, from sm_90 on; elsewhere nobody calls these ---- */
+
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+constexpr bool has_copy_engine = true;
+#else
+constexpr bool has_copy_engine = false;
+#endif
+
+/* A barrier at which one thread arrives, and bytes. */
+__device__ inline void barrier_make(uint32_t barrier)
+{
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+    asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" ::"r"(barrier) : "memory");
+    asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+#else
+    (void)barrier;
+#endif
+}
+__device__ inline void barrier_expect(uint32_t barrier, uint32_t bytes)
+{
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+    asm volatile(
+        "mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier),
+        "r"(bytes)
+        : "memory");
+#else
+    (void)barrier, (void)bytes;
+#endif
+}
+/* Wait for the end of the phase of that parity. */
+__device__ inline void barrier_wait(uint32_t barrier, uint32_t parity)
+{
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+    uint32_t done;
+    do {
+        asm volatile("{\n.reg .pred p;\n"
+                     "mbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2;\n"
+                     "selp.u32 %0, 1, 0, p;\n}"
+                     : "=r"(done)
+                     : "r"(barrier), "r"(parity)
+                     : "memory");
+    } while (done == 0);
+#else
+    (void)barrier, (void)parity;
+#endif
+}
+/* Begin to copy the box of a map at these coordinates, innermost first. */
+__device__ inline void copy_box(uint32_t to, const void *map, uint32_t barrier,
+                                const int32_t (&at)[5])
+{
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+    asm volatile(
+        "cp.async.bulk.tensor.5d.shared::cluster.global.tile.mbarrier::complete_"
+        "tx::bytes [%0], [%1, {%3, %4, %5, %6, %7}], [%2];" ::"r"(to),
+        "l"(map), "r"(barrier), "r"(at[0]), "r"(at[1]), "r"(at[2]), "r"(at[3]),
+        "r"(at[4])
+        : "memory");
+#else
+    (void)to, (void)map, (void)barrier, (void)at;
+#endif
+}
+
 /* Wait for all copies that this thread has begun. */
 __device__ inline void wait_for_copies()
 {
     asm volatile("cp.async.wait_all;" ::: "memory");
+}
+
+__device__ inline float load_float(uint32_t from)
+{
+    float x;
+    asm volatile("ld.shared.f32 %0, [%1];" : "=f"(x) : "r"(from));
+    return x;
 }
 
 /* Four 8 x 8 matrices: lane 8 m + i says where row i of matrix m is. */
@@ -98,6 +167,17 @@ __device__ inline void multiply(float (&d)[4], const uint32_t (&a)[4], uint32_t 
     multiply<T>(d, a, b0, b1, d);
 }
 
+/* d = a b + c of bfloat16, with 8 columns of A: a[0] of row r, a[1] of row r + 8, both
+ * of columns 2t and 2t + 1; b of rows 2t and 2t + 1 of column r. */
+__device__ inline void multiply_half(float (&d)[4], uint32_t a0, uint32_t a1,
+                                     uint32_t b, const float (&c)[4])
+{
+    asm("mma.sync.aligned.m16n8k8.row.col.f32.bf16.bf16.f32 "
+        "{%0, %1, %2, %3}, {%4, %5}, {%6}, {%7, %8, %9, %10};"
+        : "=f"(d[0]), "=f"(d[1]), "=f"(d[2]), "=f"(d[3])
+        : "r"(a0), "r"(a1), "r"(b), "f"(c[0]), "f"(c[1]), "f"(c[2]), "f"(c[3]));
+}
+
 /* Two numbers rounded, `low` at the lower address. */
 template <class T> __device__ inline uint32_t pack(float low, float high);
 template <> __device__ inline uint32_t pack<__nv_bfloat16>(float low, float high)
@@ -130,6 +210,22 @@ __device__ inline float exp2_fast(float x)
     float y;
     asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
     return y;
+}
+
+/* 1 / x within 1 unit in the last place. */
+__device__ inline float inverse_of(float x)
+{
+    float y;
+    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+}
+
+/* The larger; NaN if either is. */
+__device__ inline float larger_or_nan(float x, float y)
+{
+    float z;
+    asm("max.NaN.f32 %0, %1, %2;" : "=f"(z) : "f"(x), "f"(y));
+    return z;
 }
 
 /* Over the four lanes that hold one row of C. */
