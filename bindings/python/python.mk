@@ -71,19 +71,26 @@ nodist_%C%__capi_la_SOURCES = %D%/capi_wrap.c
 py_install = install-natten_pyexecLTLIBRARIES
 $(py_install): install-libLTLIBRARIES
 
+# Programs that probe for natten ask for a distribution of that name.
+py_info = $(PYTHON) -B '$(py_tree)/pip/natten_build.py'
+
 stage/python/natten/_capi.so: %D%/_capi.la $(py_modules) $(py_capi)
 	$(AM_V_GEN)rm -rf stage/python/natten && $(MKDIR_P) stage/python/natten && \
 	for file in $(py_modules); do \
 	  cp -f '$(srcdir)'/$$file stage/python/natten/ || exit 1; done && \
+	$(py_info) stage/python && \
 	cp -f $(py_capi) stage/python/natten/ && cp -f %D%/.libs/_capi.so $@
 ALL_LOCAL += stage/python/natten/_capi.so
 
 # Python has no use for libtool's archive, and make uninstall knows only files it listed.
 install-python:
 	rm -f '$(DESTDIR)$(natten_pyexecdir)/_capi.la'
+	$(py_info) '$(DESTDIR)$(natten_pydir)' '$(DESTDIR)$(bindir)' '$(natten_pydir)'
 INSTALL_EXEC_HOOKS += install-python
 uninstall-python:
-	rm -rf '$(DESTDIR)$(natten_pydir)/natten'
+	rm -rf '$(DESTDIR)$(natten_pydir)/natten' \
+	  '$(DESTDIR)$(natten_pydir)/natten-$(PACKAGE_VERSION).dist-info'
+	rm -f '$(DESTDIR)$(bindir)/gradcheck1d.py' '$(DESTDIR)$(bindir)/gradcheck2d.py'
 UNINSTALL_HOOKS += uninstall-python
 
 TESTS += %D%/tests/run.py

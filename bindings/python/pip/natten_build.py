@@ -11,6 +11,8 @@ options of configure: pip install . -C configure="--with-cuda --with-cuda-archs=
 One wheel serves Python 3.9 and all that follow (docs/decisions/one-wheel.md), if SWIG
 4.2 or newer made the wrapper.  pip is asked for such a SWIG where the wrapper is
 missing or older; where none comes, without an index, the wheel is one for this Python.
+
+make runs this file as a program, so that what it installs is a distribution too.
 """
 
 import base64
@@ -127,6 +129,25 @@ def metadata():
     return METADATA + (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
 
 
+def install(packages, programs=None, python_path=""):
+    """What pip adds to a package, for make: a distribution by the name of natten in the
+    folder of packages, and programs that find the package in python_path."""
+    info = Path(packages) / INFO
+    info.mkdir(parents=True, exist_ok=True)
+    (info / "METADATA").write_text(metadata(), encoding="utf-8")
+    (info / "INSTALLER").write_text("make\n", encoding="utf-8")
+    if programs is None:
+        return
+    Path(programs).mkdir(parents=True, exist_ok=True)
+    for name, module, function in re.findall(r"(\S+) = (\S+):(\S+)", PROGRAMS):
+        program = Path(programs) / name
+        program.write_text(
+            f"#!{sys.executable}\nimport sys\n\nsys.path.insert(0, {python_path!r})\n"
+            f"from {module} import {function}\n\nsys.exit({function}())\n"
+        )
+        program.chmod(0o755)
+
+
 def get_requires_for_build_sdist(config_settings=None):
     least = ".".join(map(str, SWIG_FOR_ABI3))
     return ["numpy"] if wrapper_serves_all() else ["numpy", f"swig>={least}"]
@@ -197,3 +218,7 @@ def build_sdist(sdist_directory, config_settings=None):
         with tarfile.open(Path(sdist_directory) / f"{name}.tar.gz", "w:gz") as archive:
             archive.add(tree, arcname=name)
     return f"{name}.tar.gz"
+
+
+if __name__ == "__main__":
+    install(*sys.argv[1:])

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The face of the package: names, signatures, types, documentation."""
 
+import importlib.metadata
 import inspect
 import os
 import re
@@ -195,6 +196,29 @@ def test_numbers_may_be_numpys(random):
     )
 
 
+@pytest.fixture
+def natten_build(monkeypatch):
+    monkeypatch.syspath_prepend(str(SOURCE / "bindings" / "python" / "pip"))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    return pytest.importorskip("natten_build")
+
+
+def test_the_distribution_is_named_natten():
+    assert importlib.metadata.version("natten") == natten.__version__
+
+
+def test_make_installs_the_programs_of_pip(natten_build, tmp_path):
+    path = str(PACKAGE.parent)
+    natten_build.install(tmp_path / "packages", tmp_path / "bin", path)
+    (found,) = importlib.metadata.distributions(path=[str(tmp_path / "packages")])
+    assert (found.name, found.version) == ("natten", natten.__version__)
+    for name in ("gradcheck1d.py", "gradcheck2d.py"):
+        result = subprocess.run(
+            [tmp_path / "bin" / name, "--help"], capture_output=True, text=True
+        )
+        assert result.returncode == 0 and "--dilation" in result.stdout, result.stderr
+
+
 @pytest.mark.parametrize(
     "settings, options",
     [
@@ -205,10 +229,7 @@ def test_numbers_may_be_numpys(random):
         ({"configure": ["--with-cuda", "CC=gcc"]}, ["--with-cuda", "CC=gcc"]),
     ],
 )
-def test_pip_hands_options_to_configure(settings, options, monkeypatch):
-    monkeypatch.syspath_prepend(str(SOURCE / "bindings" / "python" / "pip"))
-    monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    natten_build = pytest.importorskip("natten_build")
+def test_pip_hands_options_to_configure(settings, options, natten_build):
     assert natten_build.asked_for(settings) == options
 
 
