@@ -74,7 +74,8 @@ $(py_install): install-libLTLIBRARIES
 # Programs that probe for natten ask for a distribution of that name.
 py_info = $(PYTHON) -B '$(py_tree)/pip/natten_build.py'
 
-stage/python/natten/_capi.so: %D%/_capi.la $(py_modules) $(py_capi)
+stage/python/natten/_capi.so: %D%/_capi.la $(py_modules) $(py_capi) \
+	%D%/pip/natten_build.py
 	$(AM_V_GEN)rm -rf stage/python/natten && $(MKDIR_P) stage/python/natten && \
 	for file in $(py_modules); do \
 	  cp -f '$(srcdir)'/$$file stage/python/natten/ || exit 1; done && \
