@@ -304,6 +304,7 @@ static void try_shape(search *s, const shape *p)
     }
     h->positions = (int32_t)positions;
     h->places = NATTEN_CUDA_WARPS / h->units;
+    h->log2_places = p->warps[0] + p->warps[1] + p->warps[2];
     int32_t height = s->reach[1][p->sub[1] + p->warps[1]];
     for (int32_t slices = 1, last = 0; slices <= NATTEN_CUDA_SLICES; slices++) {
         bool fits = false;

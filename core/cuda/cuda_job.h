@@ -19,15 +19,15 @@ enum { NATTEN_CUDA_SLICE = NATTEN_CUDA_WARP * NATTEN_CUDA_STRIP };
 /* How the halo kernels cut a task (device/halo_tile.cuh has the words); the axes are
  * planes, rows and columns.  Places in shared memory are bytes. */
 typedef struct natten_cuda_halo {
-    int32_t sub[3];         /* tokens of a subtile: 16 in all */
-    int32_t warps[3];       /* subtiles of a tile */
-    int32_t units;          /* batch items and heads that a block does at once */
-    int32_t places;         /* warps of each: NATTEN_CUDA_WARPS / units */
-    int32_t tiles[3];       /* of a class */
-    int32_t rows;           /* of a slice */
-    int32_t pitch;          /* from one row of a slice to the next, in tokens */
-    int32_t pairs;          /* of groups, that a warp's table has room for */
-    int32_t positions;      /* of tiles, those of all classes */
+    int32_t sub[3];              /* tokens of a subtile: 16 in all */
+    int32_t warps[3];            /* subtiles of a tile */
+    int32_t units;               /* batch items and heads that a block does at once */
+    int32_t places, log2_places; /* warps of each: NATTEN_CUDA_WARPS / units */
+    int32_t tiles[3];            /* of a class */
+    int32_t rows;                /* of a slice */
+    int32_t pitch;               /* from one row of a slice to the next, in tokens */
+    int32_t pairs;               /* of groups, that a warp's table has room for */
+    int32_t positions;           /* of tiles, those of all classes */
     int32_t replicas;       /* blocks of a position, that share out batch and heads */
     int32_t stride;         /* from a block's units to its next */
     int32_t group;          /* heads of queries that share one of keys */

@@ -90,7 +90,7 @@ __device__ inline float lse_of(float lse)
  */
 template <class T, int dims, bool biased, bool sums_bias = false> class HaloGradQuery {
   public:
-    HaloTile<T, dims, Side::queries> tile;
+    HaloTile<T, dims, Side::queries, dims <= 64> tile;
 
     __device__ explicit HaloGradQuery(const natten_cuda_job &job)
         : tile(job), scale(fabsf((float)job.task.scale)), negative(job.task.scale < 0)
@@ -260,7 +260,7 @@ template <class T, int dims, bool biased, bool sums_bias = false> class HaloGrad
      * row sees may not be finite. */
     __device__ float sum_of(int32_t y, int32_t x, const float *all, int32_t pitch) const
     {
-        const natten_cuda_halo_warp *first = tile.info() - tile.place;
+        const natten_cuda_halo_warp *first = tile.info() - tile.place();
         const natten_cuda_halo &h = tile.job.halo;
         bool is_whole = tile.halo()->place.slices == 1;
         float total = 0;
@@ -268,7 +268,7 @@ template <class T, int dims, bool biased, bool sums_bias = false> class HaloGrad
             place = place == h.places ? 0 : place;
             const natten_cuda_halo_warp *w = first + place;
             for (int r = 0; r < subtile; r++) {
-                const natten_cuda_halo_seen seen = tile.seen(place)[r];
+                const natten_cuda_halo_seen seen = tile.seen_by(place)[r];
                 int32_t v = y - seen.entry[0], u = x - seen.entry[1];
                 if (v < seen.begin[0] || v >= seen.end[0] || u < seen.begin[1] ||
                     u >= seen.end[1])
@@ -288,7 +288,7 @@ template <class T, int dims, bool biased, bool sums_bias = false> class HaloGrad
 template <class T, int dims, bool biased, bool of_keys, bool of_values>
 class HaloGradTokens {
   public:
-    HaloTile<T, dims, Side::keys> tile;
+    HaloTile<T, dims, Side::keys, dims <= 64> tile;
 
     __device__ explicit HaloGradTokens(const natten_cuda_job &job)
         : tile(job), scale(fabsf((float)job.task.scale)), negative(job.task.scale < 0)

@@ -33,7 +33,8 @@ __device__ __noinline__ void forward_again(const natten_cuda_job &job, const Lan
 
 template <class T, int dims, bool biased> class HaloForward {
   public:
-    HaloTile<T, dims, Side::queries> tile;
+    /* Rows of 64 bytes come faster by the threads. */
+    HaloTile<T, dims, Side::queries, dims == 64> tile;
 
     __device__ explicit HaloForward(const natten_cuda_job &job)
         : tile(job), factor(fabsf((float)job.task.scale) * (biased ? 1 : log2_e)),
@@ -120,7 +121,7 @@ template <class T, int dims, bool biased> class HaloForward {
     }
 
   private:
-    static constexpr int at_once = dims == 32 && !biased ? 4 : 2;
+    static constexpr int at_once = dims == 32 && !biased ? 3 : 2;
     static constexpr float unseen = -0x1p60f;
     /* Where weights have a sum in fp32, lse = reference + log(sum) is as exact as the
      * exponents S c - reference are: their rounding is an error of 2^-24 of them, and

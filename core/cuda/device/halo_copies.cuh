@@ -35,9 +35,9 @@ template <int tokens> struct HaloWalk {
 };
 
 /* The same by the copy engine.  Past the end of a class it writes zeros. */
-template <class T, int dims, Side side>
-__device__ inline void HaloTile<T, dims, side>::fetch_slice(int n,
-                                                            const HaloStep &s) const
+template <class T, int dims, Side side, bool engine>
+__device__ inline void
+HaloTile<T, dims, side, engine>::fetch_slice(int n, const HaloStep &s) const
 {
     const natten_cuda_halo &h = job.halo;
     int i = threadIdx.x / NATTEN_CUDA_PARTNERS,
@@ -65,10 +65,9 @@ __device__ inline void HaloTile<T, dims, side>::fetch_slice(int n,
     copy_box(to, &job.map[which][kind], ready(n), at);
 }
 
-template <class T, int dims, Side side>
-__device__ inline void HaloTile<T, dims, side>::copy_slice(int n, const HaloStep &s,
-                                                           natten_role left_role,
-                                                           natten_role right_role) const
+template <class T, int dims, Side side, bool engine>
+__device__ inline void HaloTile<T, dims, side, engine>::copy_slice(
+    int n, const HaloStep &s, natten_role left_role, natten_role right_role) const
 {
     if (uses_engine()) {
         fetch_slice(n, s);
@@ -121,9 +120,9 @@ __device__ inline void HaloTile<T, dims, side>::copy_slice(int n, const HaloStep
     }
 }
 
-template <class T, int dims, Side side>
-__device__ inline void HaloTile<T, dims, side>::copy_stats(int n,
-                                                           const HaloStep &s) const
+template <class T, int dims, Side side, bool engine>
+__device__ inline void
+HaloTile<T, dims, side, engine>::copy_stats(int n, const HaloStep &s) const
 {
     constexpr int size = sizeof(float);
     const natten_cuda_job &now = fresh(job);
@@ -151,9 +150,9 @@ __device__ inline void HaloTile<T, dims, side>::copy_stats(int n,
     }
 }
 
-template <class T, int dims, Side side>
-__device__ inline void HaloTile<T, dims, side>::copy_bias(int n,
-                                                          const HaloStep &s) const
+template <class T, int dims, Side side, bool engine>
+__device__ inline void
+HaloTile<T, dims, side, engine>::copy_bias(int n, const HaloStep &s) const
 {
     const natten_cuda_job &now = fresh(job);
     const natten_cuda_halo &h = now.halo;

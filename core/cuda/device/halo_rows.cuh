@@ -145,9 +145,9 @@ __device__ inline void redo(const Tile &tile, natten_role role, natten_role othe
     int32_t each =
         Tile::of_queries ? (int32_t)job.task.heads / (int32_t)job.task.heads_kv : 1;
     HaloStep step = tile.first_step();
-    for (; step.first_unit + tile.unit < tile.halo()->end;
+    for (; step.first_unit + tile.unit() < tile.halo()->end;
          step.first_unit = tile.next_units(step)) {
-        int32_t head, batch = tile.batch_of(step.first_unit + tile.unit, head);
+        int32_t head, batch = tile.batch_of(step.first_unit + tile.unit(), head);
         for (int r = lane.group; r < subtile; r += lane.groups) {
             const int32_t *at = w->row[r].at;
             Place place = {batch, head, head / each, {at[0], at[1], at[2]}};

@@ -225,8 +225,9 @@ struct HaloStep {
     int32_t plane, slice;
 };
 
-/* A block's tile.  `dims` is the width of rows in shared memory. */
-template <class T, int dims, Side side> class HaloTile {
+/* A block's tile.  `dims` is the width of rows in shared memory; `engine`: the planner
+ * may want the copy engine. */
+template <class T, int dims, Side side, bool engine> class HaloTile {
   public:
     static constexpr int row_bytes = dims * (int)sizeof(T);
     static constexpr int chunks = row_bytes / 16;
@@ -234,16 +235,13 @@ template <class T, int dims, Side side> class HaloTile {
 
     const natten_cuda_job &job;
     int32_t lane, warp;
-    int32_t place; /* of the warp's subtile in the tile: other units have the same */
-    int32_t unit;  /* of the warp, in the block */
-    int turn = 0;  /* of the unit that is worked on: 0, 1, 2, 0, ... */
+    int turn = 0;        /* of the unit that is worked on: 0, 1, 2, 0, ... */
     uint32_t minus_unit; /* minus the unit matrix, as B of 8 columns in bfloat16 */
 
     __device__ explicit HaloTile(const natten_cuda_job &job_)
         : job(job_), lane(threadIdx.x % NATTEN_CUDA_WARP),
           warp(threadIdx.x / NATTEN_CUDA_WARP)
     {
-        unit = warp / job.halo.places, place = warp % job.halo.places;
         int apart = lane / 4 - lane % 4 * 2;
         minus_unit = apart == 0 ? 0xbf80u : apart == 1 ? 0xbf800000u : 0;
     }
@@ -260,7 +258,18 @@ template <class T, int dims, Side side> class HaloTile {
     }
     __device__ natten_cuda_halo_warp *info() const
     {
-        return reinterpret_cast<natten_cuda_halo_warp *>(halo() + 1) + place;
+        return reinterpret_cast<natten_cuda_halo_warp *>(halo() + 1) + place();
+    }
+    /* The warp's unit, in the block, and the place of its subtile in the tile, which
+     * other units have too.  They are worked out where they are needed: spilled, they
+     * would wait for a first-level cache that shared memory leaves little of. */
+    __device__ int32_t unit() const
+    {
+        return (int32_t)(threadIdx.x / NATTEN_CUDA_WARP) >> job.halo.log2_places;
+    }
+    __device__ int32_t place() const
+    {
+        return (int32_t)(threadIdx.x / NATTEN_CUDA_WARP) & (job.halo.places - 1);
     }
     /* The warp's rows of tensor `n`. */
     __device__ uint32_t own_rows(int n) const
@@ -272,17 +281,17 @@ template <class T, int dims, Side side> class HaloTile {
     __device__ uint32_t *table() const
     {
         return reinterpret_cast<uint32_t *>(halo_shared + job.halo.tables_at) +
-               place * job.halo.pairs * NATTEN_CUDA_WARP + lane;
+               place() * job.halo.pairs * NATTEN_CUDA_WARP + lane;
     }
     /* 4 columns 2t, 2t + 1 of both groups of a pair: entries of bias, in bytes from the
      * box's first; their tokens in the slice. */
     __device__ ushort4 *columns(int which) const
     {
         return reinterpret_cast<ushort4 *>(halo_shared + job.halo.columns_at) +
-               ((which * job.halo.places + place) * job.halo.pairs) * 4 + lane % 4;
+               ((which * job.halo.places + place()) * job.halo.pairs) * 4 + lane % 4;
     }
     /* What rows of a subtile see, where biases are summed. */
-    __device__ natten_cuda_halo_seen *seen(int32_t of_place) const
+    __device__ natten_cuda_halo_seen *seen_by(int32_t of_place) const
     {
         return reinterpret_cast<natten_cuda_halo_seen *>(halo_shared +
                                                          job.halo.seen_at) +
@@ -292,7 +301,7 @@ template <class T, int dims, Side side> class HaloTile {
     __device__ uint32_t stage(int n) const
     {
         return shared_address(halo_shared) +
-               (uint32_t)((n * job.halo.units + unit) * job.halo.unit_bytes);
+               (uint32_t)((n * job.halo.units + unit()) * job.halo.unit_bytes);
     }
 
     __device__ int32_t group() const
@@ -394,7 +403,7 @@ template <class T, int dims, Side side> class HaloTile {
      * of the unit. */
     __device__ char *row_at(int n, int turn_, int r) const
     {
-        return halo()->row_base[turn_][unit][n] + info()->row[r].offset[n];
+        return halo()->row_base[turn_][unit()][n] + info()->row[r].offset[n];
     }
 
     /* Begin to copy the next unit's rows of the n-th tensor of rows to place `n`. */
@@ -413,7 +422,7 @@ template <class T, int dims, Side side> class HaloTile {
      * tells it to, those that found them. */
     __device__ bool uses_engine() const
     {
-        return has_copy_engine && job.halo.by_maps;
+        return engine && has_copy_engine && job.halo.by_maps;
     }
     __device__ uint32_t ready(int n) const
     {
@@ -471,9 +480,9 @@ template <class T, int dims, Side side> class HaloTile {
                                natten_span column_seen);
 };
 
-template <class T, int dims, Side side>
+template <class T, int dims, Side side, bool engine>
 template <class Pass>
-__device__ inline bool HaloTile<T, dims, side>::open()
+__device__ inline bool HaloTile<T, dims, side, engine>::open()
 {
     const natten_cuda_halo &h = job.halo;
     int32_t position = (int32_t)(blockIdx.x % (uint32_t)h.positions);
@@ -513,8 +522,8 @@ __device__ inline bool HaloTile<T, dims, side>::open()
 }
 
 /* Which units are the block's. */
-template <class T, int dims, Side side>
-__device__ inline void HaloTile<T, dims, side>::share_out()
+template <class T, int dims, Side side, bool engine>
+__device__ inline void HaloTile<T, dims, side, engine>::share_out()
 {
     const natten_cuda_halo &h = job.halo;
     int32_t replica = (int32_t)(blockIdx.x / (uint32_t)h.positions);
@@ -532,13 +541,13 @@ __device__ inline void HaloTile<T, dims, side>::share_out()
 }
 
 /* What the warp's subtile is and sees. */
-template <class T, int dims, Side side>
+template <class T, int dims, Side side, bool engine>
 template <class Pass>
 __device__ inline void
-HaloTile<T, dims, side>::open_warp(const HaloAxis<side> (&axis)[3])
+HaloTile<T, dims, side, engine>::open_warp(const HaloAxis<side> (&axis)[3])
 {
     const natten_cuda_halo &h = job.halo;
-    int32_t rest = place;
+    int32_t rest = place();
     int32_t corner[3], inside = lane % subtile;
     for (int i = 2; i >= 0; i--) {
         corner[i] = axis[i].first + rest % h.warps[i] * h.sub[i];
@@ -582,11 +591,11 @@ HaloTile<T, dims, side>::open_warp(const HaloAxis<side> (&axis)[3])
     own.plane_begin = seen[0].begin - axis[0].begin;
     own.plane_end = seen[0].end - axis[0].begin;
     uint32_t all = __ballot_sync(all_lanes, exists) & 0xffff;
-    if (unit == 0 && lane < subtile)
+    if (unit() == 0 && lane < subtile)
         w->row[lane] = own;
-    if (unit == 0 && lane < subtile && h.seen_at > 0)
-        this->seen(place)[lane] = own_seen;
-    if (unit == 0 && lane == 0) {
+    if (unit() == 0 && lane < subtile && h.seen_at > 0)
+        seen_by(place())[lane] = own_seen;
+    if (unit() == 0 && lane == 0) {
         w->exists = all;
         w->row_begin = box[1].begin - axis[1].begin;
         w->width = box[2].end - box[2].begin;
@@ -599,8 +608,8 @@ HaloTile<T, dims, side>::open_warp(const HaloAxis<side> (&axis)[3])
 }
 
 /* Zeros before and after the entries of bias. */
-template <class T, int dims, Side side>
-__device__ inline void HaloTile<T, dims, side>::clear_pads() const
+template <class T, int dims, Side side, bool engine>
+__device__ inline void HaloTile<T, dims, side, engine>::clear_pads() const
 {
     const natten_cuda_halo &h = job.halo;
     for (int i = 0; i < 2 * h.units; i++) {
@@ -611,11 +620,10 @@ __device__ inline void HaloTile<T, dims, side>::clear_pads() const
     }
 }
 
-template <class T, int dims, Side side>
-__device__ inline void
-HaloTile<T, dims, side>::make_table(const HaloAxis<side> (&axis)[3],
-                                    const natten_span (&box)[3], natten_span row_seen,
-                                    natten_span column_seen)
+template <class T, int dims, Side side, bool engine>
+__device__ inline void HaloTile<T, dims, side, engine>::make_table(
+    const HaloAxis<side> (&axis)[3], const natten_span (&box)[3], natten_span row_seen,
+    natten_span column_seen)
 {
     const natten_cuda_halo &h = job.halo;
     int r = lane / 4;
@@ -635,7 +643,7 @@ HaloTile<T, dims, side>::make_table(const HaloAxis<side> (&axis)[3],
         int32_t begin = natten_max(box[1].begin, top);
         int32_t end = natten_min(box[1].end, top + h.rows);
         int32_t total = end > begin ? (end - begin) * (box[2].end - box[2].begin) : 0;
-        if (unit == 0 && lane == 0)
+        if (unit() == 0 && lane == 0)
             info()->first_pair[slice] = pair;
         for (int32_t first = 0; first < total; first += 16, pair++) {
             uint32_t word = 0;
@@ -662,7 +670,7 @@ HaloTile<T, dims, side>::make_table(const HaloAxis<side> (&axis)[3],
                         (uint16_t)((y - top) * h.pitch + x - axis[2].begin);
                 }
             }
-            if (unit != 0)
+            if (unit() != 0)
                 continue;
             table()[pair * NATTEN_CUDA_WARP] = word;
             if (lane < 4) {
@@ -673,7 +681,7 @@ HaloTile<T, dims, side>::make_table(const HaloAxis<side> (&axis)[3],
             }
         }
     }
-    if (unit == 0 && lane == 0)
+    if (unit() == 0 && lane == 0)
         info()->first_pair[halo()->place.slices] = pair;
 }
 

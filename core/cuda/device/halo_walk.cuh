@@ -55,7 +55,7 @@ template <class Pass> __device__ inline void walk_units(Pass &pass)
                                           tile.units_after_next(step));
         }
         if (step.plane >= w->plane_begin && step.plane < w->plane_end &&
-            step.first_unit + tile.unit < all) {
+            step.first_unit + tile.unit() < all) {
             int r = tile.lane / 4;
             const natten_cuda_halo_row &a = w->row[r], &b = w->row[r + 8];
             bool upper = step.plane >= a.plane_begin && step.plane < a.plane_end;
@@ -65,7 +65,7 @@ template <class Pass> __device__ inline void walk_units(Pass &pass)
                       (upper ? 0 : hides_upper) | (lower ? 0 : hides_lower));
         }
         if (tile.is_last_of_unit(step)) {
-            if (busy && step.first_unit + tile.unit < all)
+            if (busy && step.first_unit + tile.unit() < all)
                 pass.end();
             tile.turn = tile.next_turn(tile.turn);
         }
