@@ -187,18 +187,6 @@ static __attribute__((noinline)) void pack_edge(const tokens *t, const block *b,
         v_store(b->columns + i * b->pitch, v_load(f[i]));
 }
 
-enum { CACHE_LINE = 64 };
-
-/* Ask for n tokens that are wanted soon: they are too far apart for the processor to
- * see a pattern. */
-static void prefetch(const tokens *t, const char *from, int n)
-{
-    int64_t bytes = t->dim * (int64_t)natten_dtype_bytes(t->dtype);
-    for (int i = 0; i < n && t->item == 1; i++, from += t->step)
-        for (int64_t b = 0; b < bytes; b += CACHE_LINE)
-            __builtin_prefetch(from + b);
-}
-
 /* Where the head dim is LANES or more, the last vector begins early enough to be whole,
  * and some elements are made twice. */
 INLINE void pack_as(const enum format format, real *columns, ptrdiff_t pitch,
@@ -209,7 +197,6 @@ INLINE void pack_as(const enum format format, real *columns, ptrdiff_t pitch,
         block b = {.from = t->data + x * t->step,
                    .lanes = natten_min(LANES, t->n - x),
                    .pitch = pitch};
-        prefetch(t, b.from + 2 * LANES * t->step, LANES);
         for (int64_t d = 0; d < t->dim; d += LANES) {
             b.d = whole && t->dim - d < LANES ? t->dim - LANES : d;
             b.columns = columns ? columns + b.d * pitch + x : NULL;

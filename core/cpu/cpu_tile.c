@@ -95,11 +95,12 @@ static int64_t inner_box(const natten_cpu_pass *p, int a, int64_t count)
                  count - 1 + 2 * (p->axis[a].stride - 1) + p->axis[a].window);
 }
 
-/* A vector load may begin at the last partner of a row of strips. Rows are no multiple
- * of 256 bytes apart, which would put them all into the same few sets of the cache. */
+/* A vector load may begin at the last partner of a row of columns: the lanes that go on
+ * into the next row are idle or masked. Rows are no multiple of 256 bytes apart, which
+ * would put them all into the same few sets of the cache. */
 static int64_t pitch_of(int64_t width, const natten_cpu_kernels *k)
 {
-    int64_t pitch = up(width + k->lanes - 1, k->lanes);
+    int64_t pitch = up(width, k->lanes);
     return pitch * (int64_t)k->real_bytes % 256 ? pitch : pitch + k->lanes;
 }
 
@@ -130,7 +131,7 @@ size_t natten_cpu_tile_promise(const natten_task *task)
     size_t cells = (size_t)(task->dim + task->dim_v + 2);
     for (int a = 0; a < 3; a++)
         cells *= (size_t)task->axis[a].window;
-    return (1u << 20) + 3 * cells * natten_dtype_bytes(task->accumulator);
+    return (1u << 20) + 6 * cells * natten_dtype_bytes(task->accumulator);
 }
 
 /* ---- chunks of the softmax ------------------------------------------------------- */
@@ -213,6 +214,7 @@ typedef enum keep {
     KEEP_ALL,   /* all that a group sees: each partner is packed once per tile */
     KEEP_INNER, /* what it sees away from borders: there some are packed again */
     KEEP_HEAD,  /* the same, of one head */
+    KEEP_PLANE, /* rows of a plane that a row of owners sees: each packs its own */
     KEEP_CHUNK, /* what is listed at a time */
     KEEPS
 } keep;
@@ -223,7 +225,9 @@ static natten_cpu_strips make_strips(const natten_cpu_pass *p,
     natten_cpu_strips s = {.width = box(p, 2, p->tile[2])};
     int64_t planes, rows;
     chunk_extent(p, p->owners, &planes, &rows);
-    if (level != KEEP_CHUNK) {
+    if (level == KEEP_PLANE) {
+        rows = most(rows, inner_box(p, 1, 1));
+    } else if (level != KEEP_CHUNK) {
         planes = most(planes, inner_box(p, 0, least(p->owners, p->tile[0])));
         rows = most(rows, level == KEEP_ALL ? box(p, 1, p->tile[1])
                                             : inner_box(p, 1, p->tile[1]));

@@ -87,6 +87,8 @@ static void find_memory(group *g, char *scratch)
     for (int i = p->strips.depth * p->strips.high * p->strips.fan - 1; i >= 0; i--)
         g->tags[i] = (tag){-1, -1, -1, 0};
     g->epoch = 1;
+    g->wish_count = 0;
+    g->wanted = g->products = 0;
 }
 
 /* The run that begins with the owner at x. */
@@ -205,9 +207,27 @@ static void pack_owner(group *g, int q)
     }
 }
 
-/* Ask for what the next groups pack: the partner rows that the next row of owners sees
- * and this one does not, shared out among the groups of this row. */
-static void prefetch_ahead(group *g, int z, int y, int r, int taken)
+/* Partner row (z, y) of head f from x on: what is packed, and the gradients that the
+ * sums in its slot are for. */
+static void want_partners(group *g, int z, int y, int f, int x, int n)
+{
+    const natten_cpu_pass *p = g->pass;
+    const natten_cpu_strips *s = &p->strips;
+    const tag *old =
+        &g->tags[(z % s->depth * s->high + y % s->high) * s->fan + f % s->fan];
+    for (int i = 0; i < 2; i++) {
+        int64_t dim = p->other[i].dim;
+        want(g, &g->other[i], &p->other[i].view, dim, (spot){z, y, g->origin + x, f},
+             n);
+        if (old->z >= 0)
+            want(g, &g->shared[i], &p->shared[i], dim,
+                 (spot){old->z, old->y, g->origin + x, 0}, n);
+    }
+}
+
+/* What the next groups pack: the partner rows that the next row of owners sees and this
+ * one does not, shared out among the groups of this row. */
+static void want_ahead(group *g, int z, int y, int r, int taken)
 {
     const natten_cpu_pass *p = g->pass;
     bool down = y + 1 < g->hi[1];
@@ -221,44 +241,30 @@ static void prefetch_ahead(group *g, int z, int y, int r, int taken)
         ys.begin = natten_max(ys.begin, span_of(g, 1, y).end);
     else
         zs.begin = natten_max(zs.begin, span_of(g, 0, next_z - 1).end);
-    int64_t bytes = (int64_t)natten_dtype_bytes(dtype_of(g));
     int x = (int)((int64_t)g->width * r / g->run_count);
     int n = (int)((int64_t)g->width * (r + taken) / g->run_count) - x;
-    for (int i = 0; i < 2; i++)
-        for (int f = 0; f < p->fan; f++)
-            for (int k = zs.begin; k < zs.end; k++)
-                for (int j = ys.begin; j < ys.end; j++) {
-                    const natten_cpu_operand *o = &p->other[i];
-                    tokens t = {.step = g->other[i].step[2],
-                                .item = o->view.item,
-                                .dim = o->dim,
-                                .dtype = dtype_of(g)};
-                    const char *row = at(&g->other[i], k, j, g->origin + x);
-                    prefetch(&t, row + f * o->view.head * bytes, n);
-                }
+    for (int f = 0; f < p->fan; f++)
+        for (int k = zs.begin; k < zs.end; k++)
+            for (int j = ys.begin; j < ys.end; j++)
+                want_partners(g, k, j, f, x, n);
 }
 
-/* Owners n of a row from x on, of the group's rows: what is read of them, and what is
- * written. */
-static void prefetch_owners(const group *g, int z, int nz, int y, int x, int n)
+/* Owners n of a row from x on, of the group's rows: what is read of them. */
+static void want_owners(group *g, int z, int nz, int y, int x, int n)
 {
     const natten_cpu_pass *p = g->pass;
     for (int i = 0; i < 2; i++)
         for (int k = z; k < z + nz; k++) {
-            tokens t = {.step = g->own[i].step[2],
-                        .item = p->own[i].view.item,
-                        .dim = p->own[i].dim,
-                        .dtype = dtype_of(g)};
-            if (g->own[i].data)
-                prefetch(&t, at(&g->own[i], k, y, x), n);
-            t.step = g->out.step[2];
+            int64_t dim = p->own[i].dim;
+            if (i == 0 || p->kind != NATTEN_CPU_FORWARD)
+                want(g, &g->own[i], &p->own[i].view, dim, (spot){k, y, x, 0}, n);
             if (i == 1 && p->kind != NATTEN_CPU_FORWARD && !p->owner_is_key)
-                prefetch(&t, at(&g->out, k, y, x), n);
+                want(g, &g->out, &p->out, dim, (spot){k, y, x, 0}, n);
         }
 }
 
 /* The next group's owners. */
-static void prefetch_next(const group *g, int z, int nz, int y, int r)
+static void want_next(group *g, int z, int nz, int y, int r)
 {
     if (r == g->run_count) {
         r = 0;
@@ -271,7 +277,27 @@ static void prefetch_next(const group *g, int z, int nz, int y, int r)
     if (nz <= 0)
         return;
     int x = g->runs[r].x, most = nz == 1 ? LANES * g->pass->owners : LANES;
-    prefetch_owners(g, z, nz, y, x, natten_min(most, g->hi[2] - x));
+    want_owners(g, z, nz, y, x, natten_min(most, g->hi[2] - x));
+}
+
+/* What is written of this group's owners, and what is read for the groups that follow,
+ * during the products with this group's partners. */
+static void want_all(group *g, int z, int nz, int y, int r, int taken)
+{
+    const natten_cpu_pass *p = g->pass;
+    const run *first = g->own_run[0], *last = g->own_run[g->nq - 1];
+    natten_span zs = {span_of(g, 0, g->z[0]).begin, span_of(g, 0, g->z[g->nq - 1]).end};
+    natten_span ys = span_of(g, 1, y);
+    g->products = (int64_t)(zs.end - zs.begin) * (ys.end - ys.begin) * p->fan *
+                  (last->base + last->most - first->base) *
+                  (p->kind == NATTEN_CPU_FORWARD ? 1 : 2);
+    g->wanted = g->wish_count = 0;
+    want_next(g, z, nz, y, r + taken);
+    want_ahead(g, z, y, r, taken);
+    for (int i = 0; i < 2; i++)
+        for (int q = 0; q < g->nq; q++)
+            want(g, &g->result[i], &p->result[i], p->own[i].dim,
+                 (spot){g->z[q], y, g->own_run[q]->x, 0}, g->own_run[q]->n);
 }
 
 static void begin_group(group *g)
@@ -398,9 +424,8 @@ static void walk(const natten_cpu_pass *p, const natten_cpu_item *item, void *sc
             for (int r = 0; r < g.run_count;) {
                 int taken = choose_owners(&g, z, nz, y, r);
                 begin_group(&g);
-                prefetch_ahead(&g, z, y, r, taken);
+                want_all(&g, z, nz, y, r, taken);
                 r += taken;
-                prefetch_next(&g, z, nz, y, r);
                 if (!p->only_delta) {
                     sweep_windows(&g);
                     sweep_extras(&g);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * How much memory a call takes: per thread at most 1 MiB and 3 (D + Dv + 2)
+ * How much memory a call takes: per thread at most 1 MiB and 6 (D + Dv + 2)
  * accumulators per token of a window, and for backward one accumulator per query and
  * head; never anything that grows with tokens times window.  Asked of
  * natten_workspace_size() for shapes from one token to grids far larger than memory;
@@ -60,7 +60,7 @@ static double limit_of(const natten_problem_spec *s, bool gradient)
         rows *= (double)s->queries[a];
     }
     double each = s->dtype == NATTEN_FP64 ? 8 : 4;
-    double share = 1048576 + 3 * (double)(s->dim + s->dim_v + 2) * each * window;
+    double share = 1048576 + 6 * (double)(s->dim + s->dim_v + 2) * each * window;
     return THREADS * share + ALIGNMENT + (gradient ? each * rows : 0);
 }
 
