@@ -9,7 +9,7 @@ EXTRA_PROGRAMS += %D%/natten-bench
 %C%_natten_bench_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/tests \
 	-DNATTEN_BENCH_SUITES='"$(abs_top_srcdir)/%D%/suites"'
 %C%_natten_bench_LDADD = tests/libtests_support.la core/libnatten_core.la -ldl
-EXTRA_DIST += %D%/suites/cpu.txt %D%/results/2026-11-24-h100.md \
+EXTRA_DIST += %D%/gpu_peers.py %D%/suites/cpu.txt %D%/results/2026-11-24-h100.md \
 	%D%/results/2026-11-28-h200.md \
 	%D%/results/2026-11-28-avx512.md
 CLEANFILES += %D%/natten-bench$(EXEEXT)
