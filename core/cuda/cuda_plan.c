@@ -185,23 +185,39 @@ static int32_t bias_chunks(const natten_task *task)
     return (int32_t)larger(1, smaller(chunks, BIAS_CHUNKS));
 }
 
-/* Does one pass of the halo kernels do the gradients of queries and of the bias? */
+/* Partial sums of each entry in such a pass. */
+static int64_t sums_of(const natten_cuda_halo_fit *fit)
+{
+    return (int64_t)fit->halo.positions * fit->halo.chunks;
+}
+
+/* Partial sums of each entry that there is room for: enough for level a and for the
+ * halo kernels.  The size of the workspace is asked for without a bias, without
+ * gradients and without strides, so the number follows from the shape alone. */
+static int64_t bias_partials(const natten_task *task, const natten_gpu *gpu)
+{
+    natten_task shape = natten_cuda_halo_task(task);
+    natten_cuda_halo_fit fit;
+    memset(shape.view, 0, sizeof shape.view);
+    shape.view[NATTEN_BIAS].data = &shape;
+    int64_t partials = bias_chunks(task);
+    if (task->operation == NATTEN_BACKWARD &&
+        natten_cuda_halo_plan(&shape, gpu, NATTEN_CUDA_HALO_GRAD_BIAS, &fit))
+        partials = larger(partials, sums_of(&fit));
+    return partials;
+}
+
+/* Does one pass of the halo kernels do the gradients of queries and of the bias?  Not
+ * if strides so large that they forbid the best tiles lead to more sums than there is
+ * room for. */
 static bool fits_bias(const natten_task *task, const natten_gpu *gpu,
                       natten_cuda_halo_fit *fit)
 {
     natten_task halo_task = natten_cuda_halo_task(task);
     return task->operation == NATTEN_BACKWARD && wants(task, NATTEN_GRAD_BIAS) &&
            wants(task, NATTEN_GRAD_QUERY) &&
-           natten_cuda_halo_plan(&halo_task, gpu, NATTEN_CUDA_HALO_GRAD_BIAS, fit);
-}
-
-/* Partial sums of each entry. */
-static int64_t bias_partials(const natten_task *task, const natten_gpu *gpu)
-{
-    natten_cuda_halo_fit fit;
-    if (fits_bias(task, gpu, &fit))
-        return (int64_t)fit.halo.positions * fit.halo.chunks;
-    return bias_chunks(task);
+           natten_cuda_halo_plan(&halo_task, gpu, NATTEN_CUDA_HALO_GRAD_BIAS, fit) &&
+           sums_of(fit) <= bias_partials(task, gpu);
 }
 
 /* Entries of bias that a block keeps sums of in shared memory. */
@@ -404,7 +420,7 @@ static bool add_halo_bias(list *l)
     if (!fits_bias(&l->job.task, l->gpu, &fit) ||
         !add_halo(l, NATTEN_CUDA_HALO_GRAD_BIAS))
         return false;
-    l->job.chunks = (int32_t)((int64_t)fit.halo.positions * fit.halo.chunks);
+    l->job.chunks = (int32_t)sums_of(&fit);
     add_sum_bias(l);
     return true;
 }

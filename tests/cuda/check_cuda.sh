@@ -44,6 +44,8 @@ scenario 'a call on arrays of the host can be stopped, and leaves nothing' host_
 scenario 'planning for GPUs that are not here' planning
 scenario 'small windows go to tensor cores, by boxes that cost least' halo
 scenario 'the copy engine gets the maps of the tensors that it can fetch' maps
+scenario 'the size asked for does for every choice of gradients, bias and strides' \
+    scratch
 
 number=$((number + 1))
 if ldconfig -p 2> /dev/null | grep -q 'libcuda\.so\.1'; then

@@ -508,6 +508,82 @@ static bool halo_bias(void)
     return true;
 }
 
+enum { GRADIENTS = NATTEN_ROLES - NATTEN_GRAD_QUERY };
+
+/* The task of a backward call with a bias, as the question for the size of its
+ * workspace is asked: by what shapes it. */
+static bool sketch_of(const char *text, natten_task *task)
+{
+    static trial t;
+    make(&t, text, NATTEN_CUDA);
+    natten_problem problem = {.operation = NATTEN_BACKWARD, .params = &t.params};
+    for (natten_role role = 0; role < NATTEN_OUT; role++)
+        if (role != NATTEN_BIAS)
+            problem.tensor[role] = trial_tensor(&t, role);
+    return natten_problem_sketch(&problem, task) == NATTEN_OK;
+}
+
+/* All passes of a plan keep within the workspace. */
+static bool passes_fit(const natten_plan *plan)
+{
+    natten_cuda_pass pass[NATTEN_CUDA_PASSES];
+    int count = natten_cuda_plan_passes(plan, NULL, pass);
+    for (int i = 0; i < count; i++) {
+        const natten_cuda_job *job = &pass[i].job;
+        if (pass[i].kernel != NATTEN_CUDA_KERNEL_SUM_BIAS)
+            continue;
+        int64_t sums = job->chunks * job->task.heads * job->entries;
+        if ((uintptr_t)job->partial + (uint64_t)sums * sizeof(float) >
+            plan->choice.workspace_bytes)
+            return false;
+    }
+    return true;
+}
+
+/* What natten_workspace_size() says, not told of a bias, of strides nor of what is
+ * wanted, does for every choice of gradients, with a bias and without, for compact
+ * tensors and for those whose strides forbid some tiles or all. */
+static bool scratch_of(const char *text, int32_t arch)
+{
+    static const int64_t apart[] = {1, 3, 1 << 13, 1 << 16};
+    natten_machine machine = machine_with(arch);
+    natten_plan all = {.backend = &natten_cuda_backend}, some = all, call;
+    EXPECT(sketch_of(text, &all.task));
+    EXPECT(all.backend->choose(&all.task, &machine, &all.choice) == NATTEN_OK);
+    EXPECT(passes_fit(&all) && plan_of(text, arch, &call));
+    for (unsigned wanted = 0; wanted < 8u << GRADIENTS; wanted++) {
+        some.task = call.task;
+        for (int g = 0; g < GRADIENTS; g++)
+            if ((wanted >> g & 1) == 0)
+                some.task.view[NATTEN_GRAD_QUERY + g].data = NULL;
+        if (wanted >> GRADIENTS & 1)
+            some.task.view[NATTEN_BIAS].data = NULL;
+        for (natten_role role = 0; role < NATTEN_ROLES; role++)
+            for (int a = 0; a < 3; a++)
+                some.task.view[role].axis[a] *= apart[wanted >> (GRADIENTS + 1)];
+        EXPECT(some.backend->choose(&some.task, &machine, &some.choice) == NATTEN_OK);
+        EXPECT(passes_fit(&some));
+        EXPECT(some.choice.workspace_bytes <= all.choice.workspace_bytes);
+    }
+    return true;
+}
+
+static bool scratch(void)
+{
+    static const char *const texts[] = {
+        "bwd bf16 b64 h4 d32 56x56 w7x7 bias",
+        "bwd fp16 b3 h6:2 d64 37x41 w5x8 e2x1 bias dlse",
+        "bwd bf16 b2 h1 d32 300 w9 s2 bias",
+        "bwd bf16 b1 h1 d32 128x128 w7x7 bias",
+        "bwd bf16 b1 h2 d64 9x10x11 w3x3x3 bias",
+        "bwd bf16 b2 h2 d32 19x23 w7x7 m3 bias",
+        "bwd fp32 b2 h2 d32 19x23 w7x7 bias"};
+    for (int i = 0; i < 7; i++)
+        EXPECT(scratch_of(texts[i], 75) && scratch_of(texts[i], 86) &&
+               scratch_of(texts[i], 90));
+    return true;
+}
+
 /* What the halo kernels get to do, and what they leave to level a. */
 static bool halo(void)
 {
@@ -613,6 +689,7 @@ static const struct {
     {"planning", planning},
     {"halo", halo},
     {"maps", maps},
+    {"scratch", scratch},
 };
 
 int main(int argc, char **argv)
