@@ -14,6 +14,23 @@
 /* Tensors start at a page, as large ones from malloc do. */
 enum { PAGE = 4096 };
 
+/* Elements are drawn from so many normal ones: making each anew would take longer than
+ * timing. */
+enum { NORMALS = 1 << 16 };
+
+static double draw(randoms *r)
+{
+    static double normal[NORMALS];
+    static bool made;
+    if (!made) {
+        randoms source = {0};
+        for (int i = 0; i < NORMALS; i++)
+            normal[i] = random_normal(&source);
+        made = true;
+    }
+    return normal[random_bits(r) % NORMALS];
+}
+
 static natten_status give(subject *s, natten_role role, bool zero)
 {
     natten_dtype dtype = natten_problem_spec_dtype(&s->spec, role);
@@ -40,7 +57,7 @@ static natten_status give(subject *s, natten_role role, bool zero)
     }
     randoms r = {.state = (uint64_t)s->spec.seed * 64 + (uint64_t)role};
     for (int64_t i = 0; i < count; i++)
-        natten_dtype_store(dtype, t->data, i, random_normal(&r));
+        natten_dtype_store(dtype, t->data, i, draw(&r));
     return NATTEN_OK;
 }
 
@@ -63,14 +80,14 @@ static natten_status give_all(subject *s)
     return status;
 }
 
-static natten_status count_pairs(subject *s)
+/* The task, and its pairs. */
+static natten_status describe(subject *s)
 {
-    natten_task task;
     natten_problem problem = {.operation = s->spec.operation, .params = &s->params};
     for (natten_role role = 0; role < NATTEN_ROLES; role++)
         problem.tensor[role] = subject_tensor(s, role);
-    NATTEN_TRY(natten_problem_sketch(&problem, &task));
-    s->pairs = natten_task_pairs(&task) * task.batch * task.heads;
+    NATTEN_TRY(natten_problem_check(&problem, &s->task));
+    s->pairs = natten_task_pairs(&s->task) * s->task.batch * s->task.heads;
     return NATTEN_OK;
 }
 
@@ -83,7 +100,7 @@ natten_status subject_make(subject *s, const natten_problem_spec *spec,
         return natten_status_fail(NATTEN_ERR_ARGUMENT, "only fwd and bwd are timed");
     s->params = natten_problem_spec_params(spec, backend);
     NATTEN_TRY(give_all(s));
-    NATTEN_TRY(count_pairs(s));
+    NATTEN_TRY(describe(s));
     NATTEN_TRY(natten_workspace_size(
         &s->params, (int32_t)spec->operation, subject_tensor(s, NATTEN_QUERY),
         subject_tensor(s, NATTEN_KEY), subject_tensor(s, NATTEN_VALUE),
@@ -103,28 +120,21 @@ void subject_free(subject *s)
     free(s->workspace);
 }
 
-natten_status subject_run(const subject *s)
+natten_status subject_run(subject *s)
 {
-    const natten_tensor *in[NATTEN_ROLES];
-    natten_tensor out[NATTEN_ROLES], *result[NATTEN_ROLES];
-    for (natten_role role = 0; role < NATTEN_ROLES; role++) {
-        out[role] = s->tensor[role];
-        in[role] = subject_tensor(s, role);
-        result[role] = in[role] ? &out[role] : NULL;
-    }
+#define GIVEN(role) subject_tensor(s, NATTEN_##role)
     if (s->spec.operation == NATTEN_FORWARD)
-        return natten_forward(&s->params, in[NATTEN_QUERY], in[NATTEN_KEY],
-                              in[NATTEN_VALUE], in[NATTEN_BIAS],
-                              in[NATTEN_ADDITIONAL_KEYS], in[NATTEN_ADDITIONAL_VALUES],
-                              result[NATTEN_OUT], result[NATTEN_LSE], s->workspace,
-                              s->workspace_bytes, NULL);
+        return natten_forward(&s->params, GIVEN(QUERY), GIVEN(KEY), GIVEN(VALUE),
+                              GIVEN(BIAS), GIVEN(ADDITIONAL_KEYS),
+                              GIVEN(ADDITIONAL_VALUES), GIVEN(OUT), GIVEN(LSE),
+                              s->workspace, s->workspace_bytes, NULL);
     return natten_backward(
-        &s->params, in[NATTEN_QUERY], in[NATTEN_KEY], in[NATTEN_VALUE], in[NATTEN_BIAS],
-        in[NATTEN_ADDITIONAL_KEYS], in[NATTEN_ADDITIONAL_VALUES], in[NATTEN_OUT],
-        in[NATTEN_LSE], in[NATTEN_GRAD_OUT], in[NATTEN_GRAD_LSE],
-        result[NATTEN_GRAD_QUERY], result[NATTEN_GRAD_KEY], result[NATTEN_GRAD_VALUE],
-        result[NATTEN_GRAD_BIAS], result[NATTEN_GRAD_ADDITIONAL_KEYS],
-        result[NATTEN_GRAD_ADDITIONAL_VALUES], s->workspace, s->workspace_bytes, NULL);
+        &s->params, GIVEN(QUERY), GIVEN(KEY), GIVEN(VALUE), GIVEN(BIAS),
+        GIVEN(ADDITIONAL_KEYS), GIVEN(ADDITIONAL_VALUES), GIVEN(OUT), GIVEN(LSE),
+        GIVEN(GRAD_OUT), GIVEN(GRAD_LSE), GIVEN(GRAD_QUERY), GIVEN(GRAD_KEY),
+        GIVEN(GRAD_VALUE), GIVEN(GRAD_BIAS), GIVEN(GRAD_ADDITIONAL_KEYS),
+        GIVEN(GRAD_ADDITIONAL_VALUES), s->workspace, s->workspace_bytes, NULL);
+#undef GIVEN
 }
 
 double subject_flop(const subject *s)

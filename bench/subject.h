@@ -15,23 +15,26 @@ typedef struct subject {
     int64_t shape[NATTEN_ROLES][6];
     void *workspace;
     size_t workspace_bytes;
-    int64_t pairs; /* visible (query, key) pairs, over batch and heads */
+    natten_task task; /* the call as kernels see it */
+    int64_t pairs;    /* visible (query, key) pairs, over batch and heads */
 } subject;
 
 /* Tensors with values of normal distribution (results: NaN), and for backward out and
- * lse of a forward. Free it with subject_free(), also after a failure. */
+ * lse of a forward. The workspace is for as many threads as are set now, or fewer.
+ * Free it with subject_free(), also after a failure. */
 natten_status subject_make(subject *s, const natten_problem_spec *spec,
                            natten_backend backend);
 void subject_free(subject *s);
 
-natten_status subject_run(const subject *s);
+/* Forward or backward. */
+natten_status subject_run(subject *s);
 
 /* Useful floating-point operations of a call: 2 per multiply-add of the products that
  * the definition needs, two forward and five backward. */
 double subject_flop(const subject *s);
 
 /* NULL where the call has no such tensor. */
-static inline const natten_tensor *subject_tensor(const subject *s, natten_role role)
+static inline natten_tensor *subject_tensor(subject *s, natten_role role)
 {
     return s->tensor[role].data ? &s->tensor[role] : NULL;
 }

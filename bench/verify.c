@@ -2,8 +2,8 @@
  *
  * The judge walks pair by pair in extended precision, so it sees a few tokens only: a
  * part of the grid (docs/definition.md, section 13) is a problem of its own, whose rows
- * must be those of the whole.  Queries are judged with a part of the queries and all
- * keys, keys with a part of the keys and all queries. */
+ * must be those of the whole.  Some queries are judged with all keys that they see,
+ * some keys with all queries that see them. */
 #include "verify.h"
 
 #include "support/judge.h"
@@ -14,11 +14,16 @@
 /* Tokens per axis that are judged at a place. */
 enum { TOKENS = 3 };
 
+/* Some tokens of each axis. */
+typedef struct stretch {
+    int64_t begin[3], count[3];
+} stretch;
+
 /* Where in the whole the part lies. */
 typedef struct place {
     bool of_queries;
-    int64_t item;     /* of the batch */
-    int64_t begin[3]; /* first token of each axis */
+    int64_t item; /* of the batch */
+    stretch queries, keys;
 } place;
 
 /* The element of the whole that is element `index` of the part's array. */
@@ -37,8 +42,8 @@ static int64_t element_of(const subject *s, const trial *t, natten_role role,
     }
     at[0] += role == NATTEN_BIAS ? 0 : p->item;
     for (int n = 0; n < s->spec.rank; n++)
-        if (tokens && keys != p->of_queries)
-            at[1 + n] += p->begin[n];
+        if (tokens)
+            at[1 + n] += keys ? p->keys.begin[n] : p->queries.begin[n];
     for (int n = 0; n < a->tensor.ndim; n++)
         element = element * s->shape[role][n] + at[n];
     return element;
@@ -73,10 +78,10 @@ static void make_part(const subject *s, const place *p, trial *t)
     t->spec = s->spec;
     t->spec.batch = 1;
     for (int a = 0; a < s->spec.rank; a++) {
-        int64_t *count = p->of_queries ? t->spec.queries : t->spec.keys;
-        int64_t *begin = p->of_queries ? t->spec.query_begin : t->spec.key_begin;
-        begin[a] += p->begin[a];
-        count[a] = count[a] < TOKENS ? count[a] : TOKENS;
+        t->spec.query_begin[a] += p->queries.begin[a];
+        t->spec.key_begin[a] += p->keys.begin[a];
+        t->spec.queries[a] = p->queries.count[a];
+        t->spec.keys[a] = p->keys.count[a];
     }
     t->params = natten_problem_spec_params(&t->spec, NATTEN_BACKEND_AUTO);
     randoms r = {0};
@@ -99,17 +104,52 @@ static double judge_part(const subject *s, const place *p)
     return worst;
 }
 
+/* On one axis: the tokens of the other side that see `token`, or are seen by it, from
+ * *begin to *end, with those between them. */
+static void widen(const natten_axis *axis, bool of_queries, int64_t token,
+                  int64_t *begin, int64_t *end)
+{
+    int32_t at = (int32_t)token + (of_queries ? axis->query_begin : axis->key_begin);
+    int64_t residue = at % axis->dilation, g = at / axis->dilation;
+    natten_class c = natten_axis_class(axis, (int32_t)residue);
+    natten_span span = of_queries ? natten_class_keys(&c, (int32_t)g)
+                                  : natten_class_queries(&c, (int32_t)g);
+    int64_t from = residue - (of_queries ? axis->key_begin : axis->query_begin);
+    if (span.begin == span.end)
+        return;
+    int64_t first = from + (int64_t)span.begin * axis->dilation;
+    int64_t last = from + (int64_t)(span.end - 1) * axis->dilation;
+    *begin = first < *begin ? first : *begin;
+    *end = last + 1 > *end ? last + 1 : *end;
+}
+
+/* First tokens, middle, or last tokens, and what they have to do with. */
+static place choose(const subject *s, bool of_queries, int where)
+{
+    place p = {.of_queries = of_queries, .item = where ? s->spec.batch - 1 : 0};
+    const int64_t *length = of_queries ? s->spec.queries : s->spec.keys;
+    stretch *own = of_queries ? &p.queries : &p.keys;
+    stretch *other = of_queries ? &p.keys : &p.queries;
+    for (int a = 0; a < s->spec.rank; a++) {
+        int64_t begin = INT64_MAX, end = 0;
+        own->count[a] = length[a] < TOKENS ? length[a] : TOKENS;
+        own->begin[a] = (length[a] - own->count[a]) * where / 2;
+        for (int64_t i = 0; i < own->count[a]; i++)
+            widen(&s->task.axis[3 - s->spec.rank + a], of_queries, own->begin[a] + i,
+                  &begin, &end);
+        other->begin[a] = begin < end ? begin : 0;
+        other->count[a] = begin < end ? end - begin : 1;
+    }
+    return p;
+}
+
 double verify(const subject *s)
 {
     double worst = 0;
-    for (int where = 0; where < 3; where++) /* first tokens, middle, last tokens */
+    for (int where = 0; where < 3; where++)
         for (int side = 0; side < (s->spec.operation == NATTEN_BACKWARD ? 2 : 1);
              side++) {
-            place p = {.of_queries = side == 0, .item = where ? s->spec.batch - 1 : 0};
-            const int64_t *length = p.of_queries ? s->spec.queries : s->spec.keys;
-            for (int a = 0; a < s->spec.rank; a++)
-                if (length[a] > TOKENS)
-                    p.begin[a] = (length[a] - TOKENS) * where / 2;
+            place p = choose(s, side == 0, where);
             worst = fmax(worst, judge_part(s, &p));
         }
     return worst;
