@@ -1,40 +1,58 @@
 /* SPDX-License-Identifier: MIT
  *
- * natten-bench [OPTION]... [PROBLEM]...: times problems (docs/problem-text.md) and
- * prints a line for each: minimum and median time, useful GFLOP/s, the ratio to
- * OpenBLAS's sgemm around the same line, the error that the judge found, text and
- * backend.
+ * natten-bench [OPTION]... [PROBLEM]...: times problems (docs/problem-text.md) beside
+ * the machine's limits and OpenBLAS, and prints a line for each (docs/cpu-bench.md).
  *
  * A report, never a test: only a wrong result makes it fail. */
+#include "base/dtype.h"
+#include "base/parallel.h"
 #include "base/status.h"
-#include "subject.h"
-#include "verify.h"
+#include "ceiling.h"
+#include "pin.h"
+#include "problem/problem_text.h"
+#include "race.h"
+#include "scoreboard.h"
 #include "yardstick.h"
 
 #include <argp.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_REPEATS = 1000, LINE_BYTES = 1024 };
+enum { LINE_BYTES = 1024, MOST_PROBLEMS = 256 };
+enum { RIGHT, WRONG, USAGE, FAILURE }; /* exit statuses */
+
+typedef struct problem {
+    char label[16];
+    natten_problem_spec spec;
+} problem;
+
+typedef struct problem_list {
+    problem problem[MOST_PROBLEMS];
+    int count;
+} problem_list;
 
 typedef struct options {
+    race_options race;
     const char *suite; /* a file of problem texts; NULL: none */
-    const char *variant;
+    const char *variant, *json;
     char **problems;
     int problem_count;
-    int threads;
-    double seconds; /* that a line may take */
-    natten_backend backend;
+    bool pin;
 } options;
 
 static const struct argp_option argp_options[] = {
     {"suite", 's', "FILE", 0, "Problems, one on a line (default: suites/cpu.txt)", 0},
-    {"threads", 't', "N", 0, "Threads, also of sgemm (default: all)", 0},
-    {"seconds", 'n', "S", 0, "Time given to each problem (default 1)", 0},
+    {"threads", 't', "N,...", 0, "Numbers of threads (default: 1 and all)", 0},
+    {"types", 'y', "TYPE,...", 0, "Each problem in these types (default: its own)", 0},
+    {"repeats", 'k', "N", 0, "Rounds in which all take turns (default 20)", 0},
+    {"seconds", 'n', "S", 0, "Time for a line, where its rounds leave some (default 1)",
+     0},
     {"variant", 'v', "NAME", 0, "Instruction set (default: the best)", 0},
     {"reference", 'r', NULL, 0, "Time the reference backend", 0},
+    {"loops", 'l', NULL, 0, "Time plain loops in C too", 0},
+    {"pin", 'p', NULL, 0, "A CPU for each thread", 0},
+    {"json", 'j', "FILE", 0, "Write the results to this file too", 0},
     {0},
 };
 
@@ -48,6 +66,48 @@ static double number(struct argp_state *state, const char *option, const char *t
     return value;
 }
 
+static int integer(struct argp_state *state, const char *option, const char *text,
+                   int low, int high)
+{
+    double value = number(state, option, text, low, high);
+    if (value != (int)value)
+        argp_error(state, "--%s=%s is no integer", option, text);
+    return (int)value;
+}
+
+static void parse_threads(struct argp_state *state, const char *text, race_options *o)
+{
+    char *copy = strdup(text);
+    o->thread_counts = 0;
+    for (char *word = strtok(copy, ","); word; word = strtok(NULL, ",")) {
+        if (o->thread_counts == MOST_COUNTS)
+            argp_error(state, "--threads: more than %d numbers", MOST_COUNTS);
+        o->threads[o->thread_counts++] =
+            integer(state, "threads", word, 1, NATTEN_MAX_THREADS);
+    }
+    if (o->thread_counts == 0)
+        argp_error(state, "--threads: no number");
+    free(copy);
+}
+
+static void parse_types(struct argp_state *state, const char *text, race_options *o)
+{
+    char *copy = strdup(text);
+    o->type_count = 0;
+    for (char *word = strtok(copy, ","); word; word = strtok(NULL, ",")) {
+        natten_dtype type;
+        if (!natten_dtype_from_name(word, &type))
+            argp_error(state, "--types=%s not in {fp64, fp32, bf16, fp16}", word);
+        for (int i = 0; i < o->type_count; i++)
+            if (o->types[i] == type)
+                argp_error(state, "--types: %s twice", word);
+        o->types[o->type_count++] = type;
+    }
+    if (o->type_count == 0)
+        argp_error(state, "--types: no type");
+    free(copy);
+}
+
 static error_t parse(int key, char *text, struct argp_state *state)
 {
     options *o = state->input;
@@ -56,16 +116,31 @@ static error_t parse(int key, char *text, struct argp_state *state)
         o->suite = text;
         return 0;
     case 't':
-        o->threads = (int)number(state, "threads", text, 1, 256);
+        parse_threads(state, text, &o->race);
+        return 0;
+    case 'y':
+        parse_types(state, text, &o->race);
+        return 0;
+    case 'k':
+        o->race.repeats = integer(state, "repeats", text, 1, MOST_SAMPLES);
         return 0;
     case 'n':
-        o->seconds = number(state, "seconds", text, 0, 3600);
+        o->race.seconds = number(state, "seconds", text, 0, 3600);
         return 0;
     case 'v':
         o->variant = text;
         return 0;
     case 'r':
-        o->backend = NATTEN_BACKEND_REFERENCE;
+        o->race.backend = NATTEN_BACKEND_REFERENCE;
+        return 0;
+    case 'l':
+        o->race.loops = true;
+        return 0;
+    case 'p':
+        o->pin = true;
+        return 0;
+    case 'j':
+        o->json = text;
         return 0;
     case ARGP_KEY_ARGS:
         o->problems = state->argv + state->next;
@@ -76,82 +151,108 @@ static error_t parse(int key, char *text, struct argp_state *state)
     }
 }
 
-static int ascending(const void *a, const void *b)
+/* 1 and all, without a number given. */
+static void choose_threads(race_options *o)
 {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
+    int all = natten_get_num_threads();
+    if (o->thread_counts > 0)
+        return;
+    o->threads[o->thread_counts++] = 1;
+    if (all > 1)
+        o->threads[o->thread_counts++] = all;
 }
 
-/* Repeats for `seconds`, sorted; their number. In turn with sgemm, whose best GFLOP/s
- * are taken: what else the machine does meets both. */
-static int time_runs(const subject *s, double seconds, double times[MOST_REPEATS],
-                     double *sgemm)
+/* Keep "LABEL: TEXT", or a text alone. */
+static int add_problem(const char *line, problem_list *list)
 {
-    enum { ROUNDS = 8 };
-    int count = 0;
-    *sgemm = 0;
-    for (int n = 0; n < ROUNDS; n++) {
-        *sgemm = fmax(*sgemm, yardstick_sgemm());
-        subject_run(s); /* warms up, and is left out */
-        double start = yardstick_now();
-        do {
-            double begin = yardstick_now();
-            subject_run(s);
-            times[count++] = yardstick_now() - begin;
-        } while (count < (n + 1) * MOST_REPEATS / ROUNDS &&
-                 yardstick_now() - start < seconds / ROUNDS);
+    const char *colon = strstr(line, ": "), *text = colon ? colon + 2 : line;
+    if (list->count == MOST_PROBLEMS) {
+        fprintf(stderr, "natten-bench: more than %d problems\n", MOST_PROBLEMS);
+        return USAGE;
     }
-    qsort(times, (size_t)count, sizeof *times, ascending);
-    return count;
+    problem *p = &list->problem[list->count++];
+    snprintf(p->label, sizeof p->label, "%.*s", colon ? (int)(colon - line) : 0, line);
+    natten_status_enter("natten-bench");
+    if (natten_problem_text_parse(text, &p->spec) == NATTEN_OK)
+        return RIGHT;
+    fprintf(stderr, "%s (%s)\n", natten_last_error(), text);
+    return USAGE;
 }
 
-/* False after a failure or a wrong result, which a sentence on standard error tells. */
-static bool bench(const options *o, const char *text)
-{
-    static double times[MOST_REPEATS];
-    natten_problem_spec spec;
-    subject s = {0};
-    bool right = false;
-    if (natten_problem_text_parse(text, &spec) != NATTEN_OK ||
-        subject_make(&s, &spec, o->backend) != NATTEN_OK ||
-        subject_run(&s) != NATTEN_OK) {
-        fprintf(stderr, "natten-bench: %s: %s\n", text, natten_last_error());
-    } else {
-        double error = verify(&s), sgemm;
-        int count = time_runs(&s, o->seconds, times, &sgemm);
-        double gflops = 1e-9 * subject_flop(&s) / times[0];
-        right = error <= 1;
-        printf("%10.4f %10.4f %8.1f", 1e3 * times[0], 1e3 * times[count / 2], gflops);
-        if (sgemm > 0)
-            printf(" %7.1f %6.2f", sgemm, gflops / sgemm);
-        else
-            printf(" %7s %6s", "-", "-");
-        printf(" %6.2f  %s\n", error, text);
-        fflush(stdout);
-        if (!right)
-            fprintf(stderr, "natten-bench: %s: wrong: %g times the error allowed\n",
-                    text, error);
-    }
-    subject_free(&s);
-    return right;
-}
-
-static bool bench_suite(const options *o)
+static int read_suite(const char *path, problem_list *list)
 {
     char line[LINE_BYTES];
-    bool right = true;
-    FILE *file = fopen(o->suite, "r");
+    int status = RIGHT;
+    FILE *file = fopen(path, "r");
     if (!file) {
-        perror(o->suite);
-        return false;
+        perror(path);
+        return FAILURE;
     }
-    while (fgets(line, sizeof line, file)) {
+    while (status == RIGHT && fgets(line, sizeof line, file)) {
         line[strcspn(line, "\r\n")] = '\0';
         if (line[0] && line[0] != '#')
-            right = bench(o, line) && right;
+            status = add_problem(line, list);
     }
     fclose(file);
-    return right;
+    return status;
+}
+
+/* All of them, before the first is timed. */
+static int read_problems(const options *o, problem_list *list)
+{
+    int status = o->suite ? read_suite(o->suite, list) : RIGHT;
+    for (int i = 0; status == RIGHT && i < o->problem_count; i++)
+        status = add_problem(o->problems[i], list);
+    return status;
+}
+
+static int bench(const race_options *o, scoreboard *board, const problem *p)
+{
+    static timing timings[MOST_WAYS];
+    char text[NATTEN_PROBLEM_TEXT_BYTES];
+    int ways, status = RIGHT;
+    natten_problem_text_print(&p->spec, text);
+    natten_status failed = race_run(o, &p->spec, timings, &ways);
+    if (failed != NATTEN_OK) {
+        fprintf(stderr, "%s (%s)\n", natten_last_error(), text);
+        return failed == NATTEN_ERR_MEMORY ? FAILURE : USAGE;
+    }
+    scoreboard_add(board, p->label, timings, ways);
+    for (int n = 0; n < ways; n++)
+        if (!(timings[n].error <= 1)) {
+            fprintf(stderr, "natten-bench: wrong: %g times the error allowed (%s)\n",
+                    timings[n].error, text);
+            status = WRONG;
+        }
+    return status;
+}
+
+static void nothing(void *context, int64_t item, int thread)
+{
+    (void)context, (void)item, (void)thread;
+}
+
+/* A place for the threads of OpenBLAS, and for those of the library's pool. */
+static void pin_threads(const race_options *o)
+{
+    int most = 1;
+    for (int n = 0; n < o->thread_counts; n++)
+        most = o->threads[n] > most ? o->threads[n] : most;
+    pin_all();
+    natten_parallel_run(most, most, nothing, NULL);
+    pin_all();
+}
+
+/* The machine's limits on each number of threads. */
+static void measure_machine(const race_options *o, scoreboard *board)
+{
+    static ceiling ceilings[MOST_COUNTS];
+    bool alone = o->thread_counts == 1 && o->threads[0] == 1;
+    if (alone)
+        yardstick_alone();
+    for (int n = 0; n < o->thread_counts; n++)
+        ceilings[n] = ceiling_measure(o->threads[n]);
+    scoreboard_machine(board, ceilings, o->thread_counts, alone);
 }
 
 int main(int argc, char **argv)
@@ -159,23 +260,33 @@ int main(int argc, char **argv)
     static const struct argp argp = {
         argp_options, parse, "[PROBLEM]...", "Time neighborhood attention.", NULL,
         NULL,         NULL};
-    options o = {.seconds = 1, .backend = NATTEN_BACKEND_AUTO};
-    argp_err_exit_status = 2;
+    options o = {.race = {.repeats = 20, .seconds = 1, .backend = NATTEN_BACKEND_AUTO}};
+    pin_open();
+    argp_err_exit_status = USAGE;
     argp_parse(&argp, argc, argv, 0, NULL, &o);
-    if (natten_set_num_threads(o.threads) != NATTEN_OK ||
-        natten_set_cpu_variant(o.variant) != NATTEN_OK) {
+    if (natten_set_cpu_variant(o.variant) != NATTEN_OK) {
         fprintf(stderr, "natten-bench: %s\n", natten_last_error());
-        return 2;
+        return USAGE;
     }
     if (!o.suite && o.problem_count == 0)
         o.suite = NATTEN_BENCH_SUITES "/cpu.txt";
-    yardstick_open(natten_get_num_threads());
-    printf("%d threads; variants: %s\n", natten_get_num_threads(),
-           natten_cpu_variants());
-    printf("%10s %10s %8s %7s %6s %6s  %s\n", "min ms", "median ms", "GFLOP/s", "sgemm",
-           "ratio", "error", "problem");
-    bool right = !o.suite || bench_suite(&o);
-    for (int i = 0; i < o.problem_count; i++)
-        right = bench(&o, o.problems[i]) && right;
-    return right ? 0 : 1;
+    choose_threads(&o.race);
+    static problem_list list;
+    int status = read_problems(&o, &list);
+    if (status != RIGHT)
+        return status;
+    scoreboard *board = scoreboard_open(o.json, argc, argv);
+    if (!board)
+        return FAILURE;
+    yardstick_open();
+    if (o.pin)
+        pin_threads(&o.race);
+    measure_machine(&o.race, board);
+    for (int i = 0; i < list.count; i++) {
+        int came = bench(&o.race, board, &list.problem[i]);
+        status = came > status ? came : status;
+    }
+    if (!scoreboard_close(board))
+        return FAILURE;
+    return status;
 }

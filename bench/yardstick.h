@@ -8,13 +8,20 @@
 
 #include <stdbool.h>
 
-/* Seconds: with one thread of this process's processor time, so that other load on the
- * machine counts less; with several of the monotonic clock. */
-double yardstick_now(void);
+/* Rows and columns of the matrices. */
+enum { YARDSTICK_SIZE = 1536 };
 
-/* Load OpenBLAS and give it `threads` threads; false if it is not on this machine. */
-bool yardstick_open(int threads);
-/* GFLOP/s of a single-precision product of 1536 x 1536 matrices; 0 without OpenBLAS. */
-double yardstick_sgemm(void);
+/* Seconds of the monotonic clock; or of the calling thread's processor time, where
+ * yardstick_alone() said that it does all the work. */
+double yardstick_now(void);
+/* There is one thread and no other: other load on the machine then counts less. */
+void yardstick_alone(void);
+
+/* Load OpenBLAS; false if it is not on this machine. */
+bool yardstick_open(void);
+/* What OpenBLAS says of itself; NULL without it. */
+const char *yardstick_name(void);
+/* GFLOP/s of one product in fp32, or fp64 where `wide`; 0 without OpenBLAS. */
+double yardstick_gemm(bool wide, int threads);
 
 #endif
