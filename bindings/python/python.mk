@@ -21,7 +21,7 @@ py_modules = %D%/natten/__init__.py %D%/natten/_arrays.py %D%/natten/_functional
 	%D%/natten/capi.pyi %D%/natten/py.typed
 py_tests = %D%/tests/run.py %D%/tests/conftest.py %D%/tests/oracle.py \
 	%D%/tests/test_abi3.py \
-	%D%/tests/problem.py %D%/tests/test_arrays.py \
+	%D%/tests/problem.py %D%/tests/test_arrays.py %D%/tests/test_bench.py \
 	%D%/tests/test_attention.py %D%/tests/test_cases.py %D%/tests/test_cuda.py \
 	%D%/tests/test_cupy.py %D%/tests/test_jax_cuda.py \
 	%D%/tests/test_device.py \
