@@ -13,10 +13,12 @@
 #include <stdlib.h>
 
 /* A shorter sample would be mostly the clock: so many calls make one. */
-static const double shortest_sample = 20e-6;
+static const double shortest_sample = 100e-6;
 /* Calls of up to so long find the caches and the processor's state as the call before
  * left them, so the first of a turn, after OpenBLAS, is not counted. */
 static const double warm_call = 0.02;
+/* How long calls take is tried for so long. */
+static const double trial_seconds = 1e-3;
 /* The loops are slow, and what they are asked is a factor. */
 enum { LOOP_ROUNDS = 3 };
 
@@ -26,7 +28,7 @@ typedef struct way {
     int threads;
     int calls; /* in a sample */
     int count;
-    double first; /* seconds of the first call */
+    double usual; /* seconds of a call, roughly */
     double sample[MOST_SAMPLES];
     double error, loops;
 } way;
@@ -55,16 +57,21 @@ static bool is_wide(const way *w)
     return w->subject->spec.dtype == NATTEN_FP64;
 }
 
-/* A call and a judgement of it, and a longer sample if the call is short. */
+/* A call and a judgement of it, and how many calls make a sample. */
 static natten_status begin(const race_options *o, way *w)
 {
     NATTEN_TRY(natten_set_num_threads(w->threads));
     NATTEN_TRY(subject_run(w->subject));
     w->error = verify(w->subject);
-    double start = yardstick_now();
-    NATTEN_TRY(subject_run(w->subject));
-    w->first = yardstick_now() - start;
-    w->calls = w->first < shortest_sample ? (int)(shortest_sample / w->first) + 1 : 1;
+    int calls = 0;
+    double start = yardstick_now(), taken;
+    do {
+        NATTEN_TRY(subject_run(w->subject));
+        taken = yardstick_now() - start;
+        calls++;
+    } while (taken < trial_seconds);
+    w->usual = taken / calls;
+    w->calls = w->usual < shortest_sample ? (int)(shortest_sample / w->usual) + 1 : 1;
     if (!o->loops || !loops_can(w->subject))
         return NATTEN_OK;
     NATTEN_TRY(loops_run(w->subject, w->threads));
@@ -85,7 +92,7 @@ static natten_status take_sample(way *w)
 static natten_status take_turn(const race_options *o, way *w, int round)
 {
     NATTEN_TRY(natten_set_num_threads(w->threads));
-    if (w->first < warm_call)
+    if (w->usual < warm_call)
         NATTEN_TRY(subject_run(w->subject));
     double start = yardstick_now();
     do
