@@ -20,7 +20,7 @@ static const double warm_call = 0.02;
 /* How long calls take is tried for so long. */
 static const double trial_seconds = 1e-3;
 /* The loops are slow, and what they are asked is a factor. */
-enum { LOOP_ROUNDS = 3 };
+enum { LOOP_ROUNDS = 2 };
 
 /* One of those that take turns. */
 typedef struct way {

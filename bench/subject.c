@@ -96,6 +96,7 @@ natten_status subject_make(subject *s, const natten_problem_spec *spec,
 {
     memset(s, 0, sizeof *s);
     s->spec = *spec;
+    natten_status_enter("natten-bench");
     if (spec->operation != NATTEN_FORWARD && spec->operation != NATTEN_BACKWARD)
         return natten_status_fail(NATTEN_ERR_ARGUMENT, "only fwd and bwd are timed");
     s->params = natten_problem_spec_params(spec, backend);

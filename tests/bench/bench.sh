@@ -67,10 +67,10 @@ one='--repeats=1 --seconds=0 --threads=1'
 {
     expect 0 "^ *1 .* $problem\$" 'the reference is timed' $one --reference "$problem"
     expect 0 '; scalar of ' 'a variant can be chosen' $one --variant scalar "$problem"
-    expect 2 'kernel_size\[length\]=10 not in \[1, 9\].*(fwd fp32 b1 h1 d4 9 w10)$' \
+    expect 2 '^natten-bench: kernel_size\[length\]=10 not in \[1, 9\].*(fwd .* w10)$' \
         'a window that does not fit is refused' $one 'fwd fp32 b1 h1 d4 9 w10'
-    expect 2 'only fwd and bwd are timed (qk ' 'other operations are refused' $one \
-        'qk fp32 b1 h1 d4 9 w3'
+    expect 2 '^natten-bench: only fwd and bwd are timed (qk ' \
+        'other operations are refused' $one 'qk fp32 b1 h1 d4 9 w3'
 }
 expect 0 ' one: fwd fp32 b1 h1 d8 6x7 w3x3$' 'a suite gives its lines, with labels' \
     --repeats=2 --seconds=0 --threads 2,1 --pin --suite "$work/suite" "$problem"
