@@ -67,7 +67,7 @@ check_LTLIBRARIES += %D%/libpeak_avx512.la
 %C%_libpeak_avx512_la_CFLAGS = $(AM_CFLAGS) $(CFLAGS_AVX512)
 endif
 
-EXTRA_DIST += %D%/cpu_peers.py %D%/gpu_peers.py %D%/plot_cpu.py \
+EXTRA_DIST += %D%/cpu_peers.py %D%/cpu_table.py %D%/gpu_peers.py %D%/plot_cpu.py \
 	%D%/suites/cpu.txt %D%/suites/grids.txt %D%/suites/windows.txt \
 	%D%/results/2026-11-24-h100.md \
 	%D%/results/2026-11-28-h200.md \

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""The programs of bench/ that want Python: rivals compute the same, plots are plots."""
+"""The programs of bench/ that want Python: rivals compute the same, what natten-bench
+wrote becomes tables and plots."""
 
 import importlib
 import json
@@ -151,3 +152,49 @@ def test_the_suites_are_what_the_plots_read():
         lines = (BENCH / "suites" / f"{name}.txt").read_text().splitlines()
         edges = [plot_cpu.sizes(x)[which][-1] for x in lines if not x.startswith("#")]
         assert edges[0] == first and edges[-1] == last
+
+
+# ---- cpu_table.py --------------------------------------------------------------------
+
+
+def test_results_are_a_table_for_each_type(tmp_path, capsys):
+    cpu_table = importlib.import_module("cpu_table")
+    limits = {"avx2": {"fp32": 96.25, "fp64": 48}}
+    content = {
+        "processor": "a processor", "variant": "avx2", "version": "0.1.0",
+        "build": "version 0.1.0\ncompiler gcc 12.2.0\ncuda no\n", "openblas": None,
+        "arguments": ["--threads", "1,2", "fwd fp32"],
+        "ceilings": [
+            {"threads": n, "fma_gflops": limits, "l2_read_gbs": 80.04 * n,
+             "memory_read_gbs": None} for n in (1, 2)
+        ],
+        "results": [
+            {"label": label, "problem": f"{pass_} {type} b1 h4 d32 56x56 w7x7",
+             "threads": n, "median_seconds": seconds / n, "gflops": 20 * n,
+             "share_of_peak": 0.25, "ratio_to_gemm": None, "speedup": n,
+             "ratio_to_fp32": 1 if type == "fp32" else 0.5,
+             "times_loops": 7 if type == "fp32" else None, "times_upstream": 12.34}
+            for label, pass_, seconds in (("P1", "fwd", 0.004), ("", "bwd", 2e-6))
+            for type in ("fp32", "fp64") for n in (1, 2)
+        ],
+    }
+    cpu_table.main([written(tmp_path, "cpu.json", content)])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("a processor; avx2 kernels; gcc 12.2.0; no OpenBLAS; ")
+    assert lines[0].endswith("`natten-bench --threads 1,2 'fwd fp32'`:")
+    assert "| 2 | 96.2 | 48.0 | 160.1 | - |" in lines
+    single = lines.index(
+        "| fp32 | 1 thread: median ms | GFLOP/s | peak | loops | upstream "
+        "| 2 threads: median ms | GFLOP/s | peak | faster | loops | upstream |"
+    )
+    assert lines[single + 2] == (
+        "| P1 forward | 4.00 | 20.0 | 0.25 | 7.0 | 12.3 "
+        "| 2.00 | 40.0 | 0.25 | 2.00 | 7.0 | 12.3 |"
+    )
+    assert lines[single + 3].startswith("| b1 h4 d32 56x56 w7x7 backward | 0.0020 |")
+    assert lines[single + 4] == ""
+    assert lines[single + 5] == (
+        "| fp64 | 1 thread: median ms | GFLOP/s | peak | fp32 | upstream "
+        "| 2 threads: median ms | GFLOP/s | peak | faster | fp32 | upstream |"
+    )
+    assert lines[-1].split(" | ")[4] == "0.50"
