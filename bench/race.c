@@ -61,6 +61,7 @@ static bool is_wide(const way *w)
 static natten_status begin(const race_options *o, way *w)
 {
     NATTEN_TRY(natten_set_num_threads(w->threads));
+    subject_forget(w->subject);
     NATTEN_TRY(subject_run(w->subject));
     w->error = verify(w->subject);
     int calls = 0;
@@ -74,6 +75,7 @@ static natten_status begin(const race_options *o, way *w)
     w->calls = w->usual < shortest_sample ? (int)(shortest_sample / w->usual) + 1 : 1;
     if (!o->loops || !loops_can(w->subject))
         return NATTEN_OK;
+    subject_forget(w->subject);
     NATTEN_TRY(loops_run(w->subject, w->threads));
     w->error = fmax(w->error, verify(w->subject));
     w->loops = HUGE_VAL;

@@ -31,14 +31,26 @@ static double draw(randoms *r)
     return normal[random_bits(r) % NORMALS];
 }
 
-static natten_status give(subject *s, natten_role role, bool zero)
+static int64_t count_of(const subject *s, natten_role role)
+{
+    int64_t count = 1;
+    for (int n = 0; n < s->tensor[role].ndim; n++)
+        count *= s->shape[role][n];
+    return count;
+}
+
+/* Every byte 0xff, which is NaN in every type. */
+static void poison(subject *s, natten_role role)
+{
+    natten_dtype dtype = natten_problem_spec_dtype(&s->spec, role);
+    memset(s->tensor[role].data, 0xff,
+           (size_t)count_of(s, role) * natten_dtype_bytes(dtype));
+}
+
+static natten_status give(subject *s, natten_role role, bool result)
 {
     natten_dtype dtype = natten_problem_spec_dtype(&s->spec, role);
     int ndim = natten_problem_spec_shape(&s->spec, role, s->shape[role]);
-    int64_t count = 1;
-    for (int n = 0; n < ndim; n++)
-        count *= s->shape[role][n];
-    size_t bytes = (size_t)count * natten_dtype_bytes(dtype);
     natten_tensor *t = &s->tensor[role];
     *t = (natten_tensor){.device_type = NATTEN_CPU,
                          .ndim = ndim,
@@ -47,12 +59,13 @@ static natten_status give(subject *s, natten_role role, bool zero)
                          .dtype_bits = (uint8_t)(8 * natten_dtype_bytes(dtype)),
                          .dtype_lanes = 1,
                          .shape = s->shape[role]};
-    if (posix_memalign(&t->data, PAGE, bytes) != 0) {
+    int64_t count = count_of(s, role);
+    if (posix_memalign(&t->data, PAGE, (size_t)count * natten_dtype_bytes(dtype))) {
         t->data = NULL;
         return natten_status_fail(NATTEN_ERR_MEMORY, "no memory for the tensors");
     }
-    if (zero) {
-        memset(t->data, 0xff, bytes);
+    if (result) {
+        poison(s, role);
         return NATTEN_OK;
     }
     randoms r = {.state = (uint64_t)s->spec.seed * 64 + (uint64_t)role};
@@ -112,6 +125,13 @@ natten_status subject_make(subject *s, const natten_problem_spec *spec,
         return natten_status_fail(NATTEN_ERR_MEMORY, "no memory for the workspace");
     }
     return NATTEN_OK;
+}
+
+void subject_forget(subject *s)
+{
+    for (natten_role role = 0; role < NATTEN_ROLES; role++)
+        if (s->tensor[role].data && trial_writes(s->spec.operation, role))
+            poison(s, role);
 }
 
 void subject_free(subject *s)

@@ -29,6 +29,9 @@ void subject_free(subject *s);
 /* Forward or backward. */
 natten_status subject_run(subject *s);
 
+/* The results become NaN, so that a judge sees what is not written. */
+void subject_forget(subject *s);
+
 /* Useful floating-point operations of a call: 2 per multiply-add of the products that
  * the definition needs, two forward and five backward. */
 double subject_flop(const subject *s);
