@@ -57,13 +57,11 @@ static bool is_wide(const way *w)
     return w->subject->spec.dtype == NATTEN_FP64;
 }
 
-/* A call and a judgement of it, and how many calls make a sample. */
+/* Some calls and a judgement of them, and how many make a sample. */
 static natten_status begin(const race_options *o, way *w)
 {
     NATTEN_TRY(natten_set_num_threads(w->threads));
     subject_forget(w->subject);
-    NATTEN_TRY(subject_run(w->subject));
-    w->error = verify(w->subject);
     int calls = 0;
     double start = yardstick_now(), taken;
     do {
@@ -71,6 +69,7 @@ static natten_status begin(const race_options *o, way *w)
         taken = yardstick_now() - start;
         calls++;
     } while (taken < trial_seconds);
+    w->error = verify(w->subject);
     w->usual = taken / calls;
     w->calls = w->usual < shortest_sample ? (int)(shortest_sample / w->usual) + 1 : 1;
     if (!o->loops || !loops_can(w->subject))
