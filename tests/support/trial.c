@@ -77,13 +77,15 @@ static int64_t pick(randoms *r, const int64_t *from, int64_t count)
 /* Trials of more pairs than this get longer axes. */
 enum { FEW_PAIRS = 4000 };
 
-static void draw_axis(natten_problem_spec *s, int a, bool part, bool large, randoms *r)
+static void draw_axis(natten_problem_spec *s, int a, bool part, const trial_wish *wish,
+                      randoms *r)
 {
     static const int64_t primes[] = {2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41};
     /* Of 1, 2 and 3 axes. */
     static const int64_t longest[2][3] = {{41, 13, 7}, {307, 43, 17}};
     static const int64_t prime_count[] = {13, 6, 4};
-    int64_t most = longest[large][s->rank - 1], length, window, dilation = 1;
+    int64_t most = longest[wish->pairs > FEW_PAIRS][s->rank - 1], length, window,
+            dilation = 1;
     switch (random_int(r, 0, 7)) {
     case 0: /* nothing to spare */
         window = random_int(r, 1, most / 2);
@@ -102,7 +104,7 @@ static void draw_axis(natten_problem_spec *s, int a, bool part, bool large, rand
         break;
     default:
         length = random_int(r, 1, most);
-        window = random_int(r, 1, length < 9 ? length : 9);
+        window = random_int(r, 1, length < 9 || wish->wide == 1 ? length : 9);
     }
     s->kernel_size[a] = window;
     s->dilation[a] = dilation;
@@ -149,7 +151,11 @@ static void draw_once(natten_problem_spec *s, const trial_wish *wish, randoms *r
 {
     static const int64_t dims[] = {1,  2,  3,  4,  5,  7,  8,  9,  15,
                                    16, 17, 24, 31, 32, 33, 64, 65, 128};
-    enum { DIMS = sizeof dims / sizeof dims[0] };
+    static const int64_t wide[] = {1,   8,   16,  17,  24,  32,  40,  48,
+                                   64,  72,  80,  96,  100, 112, 128, 136,
+                                   160, 161, 176, 192, 200, 240, 255, 256};
+    enum { DIMS = sizeof dims / sizeof dims[0], WIDE = sizeof wide / sizeof wide[0] };
+    bool is_wide = wish->wide == 1;
     static const int64_t extras[] = {1, 2, 3, 5, 8, 17, 33};
     static const double scales[] = {0, -0.4, 0.3, 1};
     memset(s, 0, sizeof *s);
@@ -159,17 +165,18 @@ static void draw_once(natten_problem_spec *s, const trial_wish *wish, randoms *r
     s->rank = 1 + wished(wish->rank - 1, r, 3);
     bool part = wished(wish->part, r, 4) == 1;
     for (int a = 0; a < s->rank; a++)
-        draw_axis(s, a, part, wish->pairs > FEW_PAIRS, r);
+        draw_axis(s, a, part, wish, r);
     s->batch = random_int(r, 1, 3);
     s->heads_kv = random_int(r, 1, 3);
     s->heads = s->heads_kv * (random_once_in(r, 2) ? 1 : random_int(r, 2, 3));
-    s->dim = pick(r, dims, DIMS);
-    s->dim_v =
-        random_once_in(r, 2) || is_qk(s->operation) ? s->dim : pick(r, dims, DIMS);
+    s->dim = is_wide ? pick(r, wide, WIDE) : pick(r, dims, DIMS);
+    s->dim_v = random_once_in(r, 2) || is_qk(s->operation) ? s->dim
+               : is_wide                                   ? pick(r, wide, WIDE)
+                                                           : pick(r, dims, DIMS);
     s->dim = is_av(s->operation) ? s->dim_v : s->dim;
     s->extras = random_once_in(r, 2) ? 0 : pick(r, extras, 7);
     s->extras = wish->extras == 0 ? 0 : s->extras;
-    s->has_bias = random_once_in(r, 2) && !is_av(s->operation);
+    s->has_bias = random_once_in(r, 2) && !is_av(s->operation) && !is_wide;
     s->has_grad_lse = random_once_in(r, 2) && s->operation == NATTEN_BACKWARD;
     int which = (int)random_int(r, 0, 7);
     s->has_scale = which < 4 && !is_av(s->operation);
