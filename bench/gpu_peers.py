@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""The small-window problems beside torch's compiled FlexAttention, on a GPU.
+"""Problems beside torch's own attention, on a GPU: windows beside its compiled
+FlexAttention, dense ones beside FlashAttention-2's kernel.
 
     python3 bench/gpu_peers.py [NUMBER]...    these problems of the list, or all
 
@@ -16,7 +17,9 @@ import statistics
 import sys
 
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.attention.flex_attention import create_block_mask, flex_attention
+from torch.nn.functional import scaled_dot_product_attention
 
 import natten
 
@@ -31,6 +34,9 @@ PROBLEMS = {
     5: (64, 4, 32, (56, 56), 7, 8, False),
     6: (4, 8, 64, (128, 128), 13, 1, False),
     10: (2, 16, 64, (16, 32, 32), 7, 1, False),
+    # Dense, one axis: 13 and 14 are no numbers of docs.
+    13: (1, 16, 64, (16384,), 16384, 1, False),
+    14: (1, 16, 128, (16384,), 16384, 1, False),
 }
 
 
@@ -48,6 +54,12 @@ def coordinates(order, grid):
         found.append((order % length).to("cuda", torch.int32))
         order = order // length
     return found[::-1]
+
+
+def flash(q, k, v):
+    """FlashAttention-2's kernel, of all tokens."""
+    with sdpa_kernel(SDPBackend.FLASH_ATTENTION):
+        return scaled_dot_product_attention(q, k, v)
 
 
 def flex(problem, order, bias):
@@ -81,7 +93,7 @@ def flex(problem, order, bias):
 
 
 class Peer:
-    """Forward and backward by FlexAttention, of the library's own tensors."""
+    """Forward and backward by torch's attention, of the library's own tensors."""
 
     def __init__(self, problem, order, tensors, bias):
         order = order.cuda()
@@ -95,7 +107,8 @@ class Peer:
             self.inputs.append(bias)
         for t in self.inputs:
             t.requires_grad_()
-        self.attention = flex(problem, order.cpu(), bias)
+        dense = problem[3] == (problem[4],)
+        self.attention = flash if dense else flex(problem, order.cpu(), bias)
         self.out = self.forward()
 
     def forward(self):
@@ -137,7 +150,7 @@ def measure(number):
         bias = torch.randn(heads, *[2 * window - 1 for _ in grid], device="cuda")
     q, k, v, g = tensors
     options = dict(dilation=dilation, bias=bias)
-    operation = {2: natten.na2d, 3: natten.na3d}[len(grid)]
+    operation = {1: natten.na1d, 2: natten.na2d, 3: natten.na3d}[len(grid)]
 
     def forward():
         return operation(q, k, v, window, return_lse=True, **options)
@@ -150,7 +163,10 @@ def measure(number):
     expected = [out, *backward()[:3]]
     tokens = math.prod(grid)
     best = [math.inf, math.inf]
-    for order in (torch.arange(tokens), order_of(grid, TILES[len(grid)])):
+    orders = [torch.arange(tokens)]
+    if len(grid) in TILES:
+        orders.append(order_of(grid, TILES[len(grid)]))
+    for order in orders:
         peer = Peer(problem, order, tensors, bias)
         for ours, theirs in zip(expected, peer.results(shape)):
             error = (ours.float() - theirs.float()).abs().max().item()
@@ -171,7 +187,7 @@ def measure(number):
 
 def main(numbers):
     print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}, bf16, ms")
-    print("| # | problem | forward | Flex | times | backward | Flex | times |")
+    print("| # | problem | forward | torch | times | backward | torch | times |")
     print("|---|---|---|---|---|---|---|---|")
     torch.manual_seed(0)
     torch._dynamo.config.cache_size_limit = 64
