@@ -102,7 +102,7 @@ static natten_status launch_all(natten_cuda_call *call, const natten_plan *plan,
     natten_cuda_pass passes[NATTEN_CUDA_PASSES];
     int count = natten_cuda_plan_passes(plan, workspace, passes);
     for (int i = 0; i < count; i++) {
-        if (passes[i].kernel >= NATTEN_CUDA_KERNELS_SIMT)
+        if (natten_cuda_kernel_set(passes[i].kernel) == NATTEN_CUDA_SET_HALO)
             NATTEN_TRY(natten_cuda_call_map(call, &passes[i].job));
         NATTEN_TRY(natten_cuda_call_launch(call, passes[i].kernel, passes[i].blocks,
                                            passes[i].shared_bytes, &passes[i].job));

@@ -2,7 +2,7 @@
 #
 # The CUDA backend.  Its host side is C and in every build.  nvcc makes two fat binaries
 # for each element type out of one page, simt.cu, and one for each 16-bit type out of
-# halo.cu; cuda_image.c carries them along.
+# halo.cu and of mma.cu; cuda_image.c carries them along.
 
 core_libnatten_core_la_SOURCES += \
 	%D%/cuda.c \
@@ -16,6 +16,8 @@ core_libnatten_core_la_SOURCES += \
 	%D%/cuda_job.h \
 	%D%/cuda_launch.c \
 	%D%/cuda_launch.h \
+	%D%/cuda_mma.c \
+	%D%/cuda_mma.h \
 	%D%/cuda_plan.c \
 	%D%/cuda_plan.h \
 	%D%/cuda_slab.c \
@@ -29,11 +31,18 @@ cuda_kernels = \
 	%D%/device/halo_walk.cuh \
 	%D%/device/keys.cuh \
 	%D%/device/lane.cuh \
+	%D%/device/mma_copies.cuh \
+	%D%/device/mma_rows.cuh \
+	%D%/device/mma_tile.cuh \
+	%D%/device/mma_walk.cuh \
 	%D%/device/tensor_core.cuh \
 	%D%/device/walk.cuh \
 	%D%/halo.cu \
 	%D%/halo_backward.cuh \
 	%D%/halo_forward.cuh \
+	%D%/mma.cu \
+	%D%/mma_backward.cuh \
+	%D%/mma_forward.cuh \
 	%D%/simt.cu \
 	%D%/simt_backward.cuh \
 	%D%/simt_forward.cuh \
@@ -47,7 +56,7 @@ if HAVE_CUDA
 cuda_images = %D%/simt_fp64.fatbin %D%/simt_fp32.fatbin %D%/simt_bf16.fatbin \
 	%D%/simt_fp16.fatbin %D%/simt_fp64_easy.fatbin %D%/simt_fp32_easy.fatbin \
 	%D%/simt_bf16_easy.fatbin %D%/simt_fp16_easy.fatbin \
-	%D%/halo_bf16.fatbin %D%/halo_fp16.fatbin
+	%D%/halo_bf16.fatbin %D%/halo_fp16.fatbin %D%/mma_bf16.fatbin %D%/mma_fp16.fatbin
 CLEANFILES += $(cuda_images)
 %D%/cuda_image.lo: $(cuda_images)
 
@@ -63,6 +72,7 @@ $(cuda_images): $(cuda_kernels) %D%/cuda_job.h core/problem/task.h core/geometry
 	case $@ in *_easy*) easy=1 ;; *) easy=0 ;; esac && \
 	case $@ in \
 	*halo*) page=halo code='$(NVCC_GENCODE_HALO)' ;; \
+	*mma*) page=mma code='$(NVCC_GENCODE_HALO)' ;; \
 	*) page=simt code='$(NVCC_GENCODE)' ;; \
 	esac && \
 	$(NVCC) -std=c++20 -O3 $$code -I$(srcdir)/core -I$(srcdir)/core/include \

@@ -476,6 +476,7 @@ static bool find_fit(const natten_task *task, const natten_gpu *gpu,
     memcpy(fit->halo.short_kind, s.short_kind, sizeof s.short_kind);
     fit->halo.group = (int32_t)(task->heads / task->heads_kv);
     count_units(&s, fit, gpu->processors);
+    fit->clocks = s.best.clocks; /* what is chosen by it decides about bits */
     return true;
 }
 

@@ -24,7 +24,7 @@ typedef struct natten_cuda_halo_fit {
     int32_t dims; /* width of rows in shared memory: 32, 64 or 128 */
     int32_t shared_bytes;
     double tile_clocks; /* of a multiprocessor: a tile and all units of a block */
-    double clocks;      /* the whole pass, estimated */
+    double clocks;      /* the whole pass, estimated for a GPU of 132 processors */
     double slots;       /* pairs of tokens computed, of one batch item and head */
 } natten_cuda_halo_fit;
 

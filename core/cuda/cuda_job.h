@@ -110,6 +110,58 @@ typedef struct natten_cuda_halo_warp {
     uint32_t exists;                            /* bit per row */
 } natten_cuda_halo_warp;
 
+/* How the kernels for large windows cut a task (device/mma_tile.cuh has the words). */
+typedef struct natten_cuda_mma {
+    int32_t sub[3];    /* tokens of a warp's rows */
+    int32_t warps[3];  /* of a tile */
+    int32_t box[3];    /* partners of a step, side by side */
+    int32_t tiles[3];  /* of a class */
+    int32_t positions; /* of tiles, those of all classes */
+    int32_t group;     /* heads of queries that share one of keys */
+    int32_t stages;    /* boxes that shared memory has room for: 1 or 2 */
+    int32_t info_at;   /* after them, in bytes */
+    int32_t step[2][3], extra_step[2]; /* from one partner to the next, in bytes */
+} natten_cuda_mma;
+
+enum { NATTEN_CUDA_MMA_WARPS = 4, NATTEN_CUDA_MMA_THREADS = 128 };
+/* Partners of a step, at most. */
+enum { NATTEN_CUDA_MMA_COLUMNS = 64 };
+
+/* What is known of a row, of a warp's rows and of a slot: in shared memory.  Spans are
+ * counted from the tile's first partner. */
+typedef struct natten_cuda_mma_row {
+    int32_t at[3];            /* along the tensor's axes */
+    int32_t begin[3], end[3]; /* partners */
+} natten_cuda_mma_row;
+
+/* 16 bytes at a time. */
+typedef struct __attribute__((aligned(16))) natten_cuda_mma_warp {
+    int32_t begin[3], exists; /* partners that some row sees; bit per row */
+    int32_t end[3], unused;   /* where they end */
+    int32_t from[4], to[4];   /* those that every row sees */
+} natten_cuda_mma_warp;
+
+typedef struct natten_cuda_mma_slot {
+    int32_t offset[2]; /* from the box's first partner, in bytes, of both tensors */
+    uint32_t at;       /* in the box, 8 bits an axis; 0x7f7f7f: no partner */
+    uint32_t unused;
+} natten_cuda_mma_slot;
+
+typedef struct natten_cuda_mma_info {
+    natten_cuda_mma_slot slot[2][NATTEN_CUDA_MMA_COLUMNS]; /* of the grid; of extras */
+    float stats[2][2 * NATTEN_CUDA_MMA_COLUMNS]; /* lse and delta of slots, by stage */
+    /* For each axis and each end from 0 to the box's: the slots below it. */
+    uint64_t below[NATTEN_CUDA_MMA_COLUMNS + 8];
+    natten_cuda_mma_warp warp[NATTEN_CUDA_MMA_WARPS];
+    const char *base[2], *extra_base[2]; /* the tile's first partner; extra token */
+    int64_t head_step[2];                /* from one head of the group to the next */
+    int32_t axis[3][14];                 /* HaloAxis of halo_tile.cuh */
+    int32_t batch, head;                 /* the rows' */
+    int32_t count[3];                    /* partners of the tile */
+    int32_t full;                        /* every slot of a box is a partner */
+    natten_cuda_mma_row row[];           /* of the tile */
+} natten_cuda_mma_info;
+
 /* A piece is, for one batch item, head and slice, a box of tokens; a block takes pieces
  * blockIdx, blockIdx + gridDim, ... and each of its warps tokens of the box in turn. */
 typedef struct natten_cuda_job {
@@ -128,6 +180,7 @@ typedef struct natten_cuda_job {
     void *partial;         /* accumulator [chunks, heads, entries], or
                               [chunks, batch, extras, heads_kv, dim + dim_v] */
     natten_cuda_halo halo;
+    natten_cuda_mma mma;
     natten_cuda_map map[2][NATTEN_CUDA_KINDS];
 } natten_cuda_job;
 

@@ -6,7 +6,6 @@
 #include "cuda/cuda_launch.h"
 
 #include "base/status.h"
-#include "cuda/cuda_image.h"
 
 #include <inttypes.h>
 #include <pthread.h>
@@ -20,6 +19,16 @@
     [NATTEN_CUDA_KERNEL_HALO_##kernel + 3] = "natten_halo_" name "_bias_32", \
     [NATTEN_CUDA_KERNEL_HALO_##kernel + 4] = "natten_halo_" name "_bias_64", \
     [NATTEN_CUDA_KERNEL_HALO_##kernel + 5] = "natten_halo_" name_128 "_bias_128"
+
+/* A kernel of mma.cu, for each width of rows; those for more than 128 may have a name
+ * of their own. */
+#define MMA(kernel, name, name_wide)                                        \
+    [NATTEN_CUDA_KERNEL_MMA_##kernel] = "natten_mma_" name "_32",           \
+    [NATTEN_CUDA_KERNEL_MMA_##kernel + 1] = "natten_mma_" name "_64",       \
+    [NATTEN_CUDA_KERNEL_MMA_##kernel + 2] = "natten_mma_" name "_96",       \
+    [NATTEN_CUDA_KERNEL_MMA_##kernel + 3] = "natten_mma_" name "_128",      \
+    [NATTEN_CUDA_KERNEL_MMA_##kernel + 4] = "natten_mma_" name_wide "_192", \
+    [NATTEN_CUDA_KERNEL_MMA_##kernel + 5] = "natten_mma_" name_wide "_256"
 
 static const char *const kernel_names[NATTEN_CUDA_KERNELS] = {
     [NATTEN_CUDA_KERNEL_FORWARD_EASY] = "natten_simt_forward",
@@ -51,6 +60,10 @@ static const char *const kernel_names[NATTEN_CUDA_KERNELS] = {
     [NATTEN_CUDA_KERNEL_HALO_GRAD_BIAS] = "natten_halo_grad_bias_32",
     [NATTEN_CUDA_KERNEL_HALO_GRAD_BIAS + 1] = "natten_halo_grad_bias_64",
     [NATTEN_CUDA_KERNEL_HALO_DELTA] = "natten_halo_delta",
+    MMA(FORWARD, "forward", "forward"),
+    MMA(GRAD_QUERY, "grad_query", "grad_query"),
+    MMA(GRAD_KEY, "grad_tokens", "grad_key"), /* rows up to 128: both */
+    MMA(GRAD_VALUE, "grad_tokens", "grad_value"),
 };
 
 /* ---- kernels ---- */
@@ -59,15 +72,20 @@ static void *libraries[NATTEN_DTYPES][NATTEN_CUDA_SETS];
 static _Atomic(void *) kernels[NATTEN_DTYPES][NATTEN_CUDA_KERNELS];
 static pthread_mutex_t load_lock = PTHREAD_MUTEX_INITIALIZER;
 
+natten_cuda_set natten_cuda_kernel_set(natten_cuda_kernel kernel)
+{
+    return kernel < NATTEN_CUDA_KERNELS_EASY   ? NATTEN_CUDA_SET_SIMT_EASY
+           : kernel < NATTEN_CUDA_KERNELS_SIMT ? NATTEN_CUDA_SET_SIMT
+           : kernel < NATTEN_CUDA_KERNELS_HALO ? NATTEN_CUDA_SET_HALO
+                                               : NATTEN_CUDA_SET_MMA;
+}
+
 /* With load_lock held. */
 static natten_status load(const natten_cuda_call *call, natten_cuda_kernel kernel,
                           void **found)
 {
     const natten_driver *driver = call->driver;
-    natten_cuda_set set = NATTEN_CUDA_SET_HALO;
-    if (kernel < NATTEN_CUDA_KERNELS_SIMT)
-        set = kernel < NATTEN_CUDA_KERNELS_EASY ? NATTEN_CUDA_SET_SIMT_EASY
-                                                : NATTEN_CUDA_SET_SIMT;
+    natten_cuda_set set = natten_cuda_kernel_set(kernel);
     void **library = &libraries[call->dtype][set];
     if (*library == NULL)
         NATTEN_TRY_CUDA(driver, library_load, library,
@@ -199,9 +217,12 @@ natten_status natten_cuda_call_launch(const natten_cuda_call *call,
     if (kernel >= NATTEN_CUDA_KERNELS_SIMT)
         NATTEN_TRY(allow_shared(call, kernel, function, shared_bytes));
     unsigned grid = blocks < INT32_MAX ? (unsigned)blocks : INT32_MAX;
+    unsigned threads = natten_cuda_kernel_set(kernel) == NATTEN_CUDA_SET_MMA
+                           ? NATTEN_CUDA_MMA_THREADS
+                           : NATTEN_CUDA_THREADS;
     void *parameters[] = {(void *)(uintptr_t)job};
-    NATTEN_TRY_CUDA(call->driver, launch, function, grid, 1, 1, NATTEN_CUDA_THREADS, 1,
-                    1, (unsigned)shared_bytes, call->stream, parameters, NULL);
+    NATTEN_TRY_CUDA(call->driver, launch, function, grid, 1, 1, threads, 1, 1,
+                    (unsigned)shared_bytes, call->stream, parameters, NULL);
     return NATTEN_OK;
 }
 

@@ -6,6 +6,7 @@
 #ifndef NATTEN_CUDA_CUDA_LAUNCH_H
 #define NATTEN_CUDA_CUDA_LAUNCH_H
 
+#include "cuda/cuda_image.h"
 #include "cuda/cuda_job.h"
 #include "machine/gpu.h"
 
@@ -40,7 +41,7 @@ natten_status natten_cuda_call_scratch(natten_cuda_call *call, size_t bytes,
 
 /* The kernels of simt.cu, those for easy rows first, and of halo.cu: rows of 32, 64 and
  * 128, then the same with a bias; GRAD_BIAS is of queries too, for rows of 32 and 64.
- */
+ * And those of mma.cu: rows of 32, 64, 96, 128, 192 and 256. */
 typedef enum natten_cuda_kernel {
     NATTEN_CUDA_KERNEL_FORWARD_EASY,
     NATTEN_CUDA_KERNEL_GRAD_QUERY_EASY,
@@ -72,14 +73,22 @@ typedef enum natten_cuda_kernel {
     NATTEN_CUDA_KERNEL_HALO_GRAD_VALUE = NATTEN_CUDA_KERNEL_HALO_GRAD_KEY + 6,
     NATTEN_CUDA_KERNEL_HALO_GRAD_BIAS = NATTEN_CUDA_KERNEL_HALO_GRAD_VALUE + 6,
     NATTEN_CUDA_KERNEL_HALO_DELTA = NATTEN_CUDA_KERNEL_HALO_GRAD_BIAS + 2,
-    NATTEN_CUDA_KERNELS
+    NATTEN_CUDA_KERNELS_HALO, /* the first of the others */
+    NATTEN_CUDA_KERNEL_MMA_FORWARD = NATTEN_CUDA_KERNELS_HALO,
+    NATTEN_CUDA_KERNEL_MMA_GRAD_QUERY = NATTEN_CUDA_KERNEL_MMA_FORWARD + 6,
+    NATTEN_CUDA_KERNEL_MMA_GRAD_KEY = NATTEN_CUDA_KERNEL_MMA_GRAD_QUERY + 6,
+    NATTEN_CUDA_KERNEL_MMA_GRAD_VALUE = NATTEN_CUDA_KERNEL_MMA_GRAD_KEY + 6,
+    NATTEN_CUDA_KERNELS = NATTEN_CUDA_KERNEL_MMA_GRAD_VALUE + 6
 } natten_cuda_kernel;
+
+/* The fat binary that a kernel is in. */
+natten_cuda_set natten_cuda_kernel_set(natten_cuda_kernel kernel);
 
 /* Let the copy engine fetch a job's slices, if its tensors allow it: encode the maps,
  * or take halo.by_maps back. */
 natten_status natten_cuda_call_map(const natten_cuda_call *call, natten_cuda_job *job);
 
-/* Launch a kernel on `blocks` blocks of NATTEN_CUDA_THREADS; a kernel whose work needs
+/* Launch a kernel on `blocks` blocks; a kernel whose work needs
  * more blocks than a grid can have goes round.  `job` is its parameter, copied. */
 natten_status natten_cuda_call_launch(const natten_cuda_call *call,
                                       natten_cuda_kernel kernel, int64_t blocks,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Planning: the halo kernels where they take a task, else level a.  What decides about
+ * Planning: the kernels for large windows or the halo kernels, whichever is faster by
+ * their own counts, where they take a task; else level a.  What decides about
  * bits (lanes of a row, chunks of queries) follows from the shape of one batch item
  * alone; the GPU only decides the size of tiles, in which each row is computed the
  * same.  Length: scratch and passes have to agree on every choice. */
@@ -8,6 +9,7 @@
 
 #include "base/status.h"
 #include "cuda/cuda_halo.h"
+#include "cuda/cuda_mma.h"
 
 #include <string.h>
 
@@ -264,15 +266,40 @@ static bool is_backward(const natten_task *task)
            task->operation == NATTEN_AV_BACKWARD;
 }
 
-/* Tell of the halo kernels, where they take the first pass. */
-static void choose_halo(natten_choice *choice, const natten_task *task,
-                        const natten_gpu *gpu)
+/* Do the kernels for large windows take a pass, faster than the halo kernels would? */
+static bool prefers_mma(const natten_task *task, const natten_gpu *gpu,
+                        natten_cuda_halo_pass pass, natten_cuda_mma_fit *fit)
+{
+    natten_task halo_task = natten_cuda_halo_task(task);
+    natten_cuda_halo_fit halo;
+    static const natten_cuda_mma_pass same[] = {
+        [NATTEN_CUDA_HALO_FORWARD] = NATTEN_CUDA_MMA_FORWARD,
+        [NATTEN_CUDA_HALO_GRAD_QUERY] = NATTEN_CUDA_MMA_GRAD_QUERY,
+        [NATTEN_CUDA_HALO_GRAD_TOKENS] = NATTEN_CUDA_MMA_GRAD_TOKENS};
+    return pass != NATTEN_CUDA_HALO_GRAD_BIAS &&
+           natten_cuda_mma_plan(task, gpu, same[pass], fit) &&
+           (!natten_cuda_halo_plan(&halo_task, gpu, pass, &halo) ||
+            fit->clocks < halo.clocks);
+}
+
+/* Tell of the tensor cores' kernels, where they take the first pass. */
+static void choose_tensor_cores(natten_choice *choice, const natten_task *task,
+                                const natten_gpu *gpu)
 {
     natten_task halo_task = natten_cuda_halo_task(task);
     natten_cuda_halo_fit fit;
     natten_cuda_halo_pass pass = task->operation == NATTEN_FORWARD
                                      ? NATTEN_CUDA_HALO_FORWARD
                                      : NATTEN_CUDA_HALO_GRAD_QUERY;
+    natten_cuda_mma_fit mma;
+    if (prefers_mma(task, gpu, pass, &mma)) {
+        choice->kernel = "mma";
+        choice->items = mma.blocks;
+        for (int a = 0; a < 3; a++)
+            choice->tile[a] = mma.mma.sub[a] * mma.mma.warps[a];
+        choice->work = mma.slots / (double)natten_task_pairs(task);
+        return;
+    }
     if (!fits_bias(task, gpu, &fit) &&
         !natten_cuda_halo_plan(&halo_task, gpu, pass, &fit))
         return;
@@ -304,7 +331,7 @@ natten_status natten_cuda_plan(const natten_task *task, const natten_gpu *gpu,
     if (width <= NATTEN_CUDA_SLICE)
         held = (int64_t)lanes_of(task) * NATTEN_CUDA_STRIP;
     choice->work = (double)held * slices / (double)width;
-    choose_halo(choice, task, gpu);
+    choose_tensor_cores(choice, task, gpu);
     return NATTEN_OK;
 }
 
@@ -387,10 +414,31 @@ static void add_extras(list *l, bool fused)
         divide_up(rows * (task->dim + task->dim_v), NATTEN_CUDA_THREADS), 0);
 }
 
-/* A pass of the halo kernels; false if they do not take it. */
-static bool add_halo(list *l, natten_cuda_halo_pass pass)
+/* A pass of the kernels for large windows. */
+static void add_mma(list *l, natten_cuda_halo_pass pass, const natten_cuda_mma_fit *fit)
+{
+    static const natten_cuda_kernel first[] = {NATTEN_CUDA_KERNEL_MMA_FORWARD,
+                                               NATTEN_CUDA_KERNEL_MMA_GRAD_QUERY,
+                                               NATTEN_CUDA_KERNEL_MMA_GRAD_KEY};
+    bool is_split = pass == NATTEN_CUDA_HALO_GRAD_TOKENS && fit->is_wide;
+    unsigned width = (unsigned)fit->width;
+    l->job.mma = fit->mma;
+    if (!is_split || wants(&l->job.task, NATTEN_GRAD_KEY))
+        add(l, first[pass] + width, fit->blocks, fit->shared_bytes);
+    if (is_split && wants(&l->job.task, NATTEN_GRAD_VALUE))
+        add(l, NATTEN_CUDA_KERNEL_MMA_GRAD_VALUE + width, fit->blocks,
+            fit->shared_bytes);
+}
+
+/* A pass on tensor cores; false if there are no kernels for it. */
+static bool add_tensor_cores(list *l, natten_cuda_halo_pass pass)
 {
     natten_cuda_halo_fit fit;
+    natten_cuda_mma_fit mma;
+    if (prefers_mma(&l->job.task, l->gpu, pass, &mma)) {
+        add_mma(l, pass, &mma);
+        return true;
+    }
     natten_task task = natten_cuda_halo_task(&l->job.task);
     if (!natten_cuda_halo_plan(&task, l->gpu, pass, &fit))
         return false;
@@ -418,7 +466,7 @@ static bool add_halo_bias(list *l)
 {
     natten_cuda_halo_fit fit;
     if (!fits_bias(&l->job.task, l->gpu, &fit) ||
-        !add_halo(l, NATTEN_CUDA_HALO_GRAD_BIAS))
+        !add_tensor_cores(l, NATTEN_CUDA_HALO_GRAD_BIAS))
         return false;
     l->job.chunks = (int32_t)sums_of(&fit);
     add_sum_bias(l);
@@ -466,13 +514,13 @@ static void add_backward(list *l, bool fused)
         add_delta(l);
     bool has_bias = fused && add_halo_bias(l);
     if (wants(task, NATTEN_GRAD_QUERY) && !has_bias &&
-        !(fused && add_halo(l, NATTEN_CUDA_HALO_GRAD_QUERY)))
+        !(fused && add_tensor_cores(l, NATTEN_CUDA_HALO_GRAD_QUERY)))
         add_tokens(l,
                    fused ? NATTEN_CUDA_KERNEL_GRAD_QUERY
                          : NATTEN_CUDA_KERNEL_GRAD_QUERY_UNFUSED,
                    false, task->dim);
     if ((wants(task, NATTEN_GRAD_KEY) || wants(task, NATTEN_GRAD_VALUE)) &&
-        !(fused && add_halo(l, NATTEN_CUDA_HALO_GRAD_TOKENS)))
+        !(fused && add_tensor_cores(l, NATTEN_CUDA_HALO_GRAD_TOKENS)))
         add_tokens(l,
                    fused ? NATTEN_CUDA_KERNEL_GRAD_TOKENS
                          : NATTEN_CUDA_KERNEL_GRAD_TOKENS_UNFUSED,
@@ -498,7 +546,7 @@ int natten_cuda_plan_passes(const natten_plan *plan, void *workspace,
     l.job.partial = workspace;
     switch (task->operation) {
     case NATTEN_FORWARD:
-        if (!add_halo(&l, NATTEN_CUDA_HALO_FORWARD))
+        if (!add_tensor_cores(&l, NATTEN_CUDA_HALO_FORWARD))
             add_tokens(&l, NATTEN_CUDA_KERNEL_FORWARD, false, task->dim_v);
         break;
     case NATTEN_AV:

@@ -2,8 +2,9 @@
  *
  * The host side of the CUDA backend against the fake driver: core/machine/driver.c,
  * core/machine/gpu.c, core/cuda/cuda.c, core/cuda/cuda_launch.c, core/cuda/cuda_plan.c,
- * core/cuda/cuda_halo.c and core/cuda/cuda_image.c, which is replaced here by an image
- * that says nothing.  Length: the scenarios share what makes calls and reads the log.
+ * core/cuda/cuda_halo.c, core/cuda/cuda_mma.c and core/cuda/cuda_image.c, which is
+ * replaced here by an image that says nothing.  Length: the scenarios share what makes
+ * calls and reads the log.
  *
  *     fake_cuda NAME    run one scenario; check_cuda.sh knows them and their settings
  *
@@ -14,6 +15,7 @@
 #include "cuda/cuda_plan.h"
 #include "cuda/fake_driver.h"
 #include "cuda/fake_host.h"
+#include "cuda/fake_mma.h"
 #include "cuda/fake_scene.h"
 #include "plan/plan.h"
 #include "problem/problem.h"
@@ -32,7 +34,8 @@
 const void *natten_cuda_image(natten_dtype dtype, natten_cuda_set set)
 {
     static const char *const images[NATTEN_CUDA_SETS] = {
-        "level a for any rows", "level a for easy rows", "small windows"};
+        "level a for any rows", "level a for easy rows", "small windows",
+        "large windows"};
     return dtype < NATTEN_DTYPES ? images[set] : NULL;
 }
 
@@ -429,7 +432,7 @@ static bool judgement_turns(const char *text)
     return true;
 }
 
-static bool plan_of(const char *text, int32_t arch, natten_plan *plan)
+bool fake_plan_of(const char *text, int32_t arch, natten_plan *plan)
 {
     static trial t;
     make(&t, text, NATTEN_CUDA);
@@ -449,23 +452,23 @@ static bool planning(void)
     natten_plan plan;
     natten_cuda_pass pass[NATTEN_CUDA_PASSES];
     for (int i = 0; i < 7; i++)
-        EXPECT(plan_of(forward, archs[i], &plan));
-    EXPECT(!plan_of(forward, 70, &plan) && says("architecture 70"));
-    EXPECT(!plan_of(forward, 72, &plan));
+        EXPECT(fake_plan_of(forward, archs[i], &plan));
+    EXPECT(!fake_plan_of(forward, 70, &plan) && says("architecture 70"));
+    EXPECT(!fake_plan_of(forward, 72, &plan));
     /* More tiles, and more batch items, than a grid's second axis could count. */
-    EXPECT(plan_of("fwd fp32 b1 h1 d1 5000000 w3", 90, &plan));
+    EXPECT(fake_plan_of("fwd fp32 b1 h1 d1 5000000 w3", 90, &plan));
     EXPECT(natten_cuda_plan_passes(&plan, NULL, pass) == 1);
     EXPECT(pass[0].blocks == 5000000 / 64 && pass[0].job.tile[2] == 64);
-    EXPECT(plan_of("fwd fp32 b70000 h1 d1 2 w1", 90, &plan));
+    EXPECT(fake_plan_of("fwd fp32 b70000 h1 d1 2 w1", 90, &plan));
     EXPECT(natten_cuda_plan_passes(&plan, NULL, pass) == 1 && pass[0].blocks == 70000);
     /* Rows longer than a warp holds are cut; the widest side decides the lanes. */
-    EXPECT(plan_of("fwd fp32 b1 h1 d8:600 9 w3", 75, &plan));
+    EXPECT(fake_plan_of("fwd fp32 b1 h1 d8:600 9 w3", 75, &plan));
     EXPECT(natten_cuda_plan_passes(&plan, NULL, pass) == 1);
     EXPECT(pass[0].job.slices == 3 && pass[0].job.lanes == 32);
     /* The workspace is the same for every GPU: bits may not depend on it. */
-    EXPECT(plan_of(backward, 75, &plan));
+    EXPECT(fake_plan_of(backward, 75, &plan));
     size_t bytes = plan.choice.workspace_bytes;
-    EXPECT(plan_of(backward, 90, &plan) && plan.choice.workspace_bytes == bytes);
+    EXPECT(fake_plan_of(backward, 90, &plan) && plan.choice.workspace_bytes == bytes);
     EXPECT(bytes >= 2 * 4 * 6 * 7 * sizeof(float));
     char text[1024];
     natten_plan_print(&plan, text, sizeof text);
@@ -479,7 +482,7 @@ static bool halo_bias(void)
 {
     natten_plan plan;
     natten_cuda_pass pass[NATTEN_CUDA_PASSES];
-    EXPECT(plan_of("bwd bf16 b64 h4 d32 56x56 w7x7 bias", 90, &plan));
+    EXPECT(fake_plan_of("bwd bf16 b64 h4 d32 56x56 w7x7 bias", 90, &plan));
     EXPECT(natten_cuda_plan_passes(&plan, NULL, pass) == 4);
     EXPECT(pass[0].kernel == NATTEN_CUDA_KERNEL_HALO_DELTA);
     EXPECT(pass[1].kernel == NATTEN_CUDA_KERNEL_HALO_GRAD_BIAS);
@@ -499,7 +502,7 @@ static bool halo_bias(void)
                                        "bwd bf16 b4 h4 d96 56x56 w7x7 bias",
                                        "bwd bf16 b4 h4 d32 9x9x9 w3x3x3 bias"};
     for (int i = 0; i < 3; i++) {
-        EXPECT(plan_of(left[i], 90, &plan));
+        EXPECT(fake_plan_of(left[i], 90, &plan));
         int count = natten_cuda_plan_passes(&plan, NULL, pass);
         EXPECT(pass[1].kernel >= NATTEN_CUDA_KERNEL_HALO_GRAD_QUERY &&
                pass[1].kernel < NATTEN_CUDA_KERNEL_HALO_GRAD_KEY);
@@ -550,7 +553,7 @@ static bool scratch_of(const char *text, int32_t arch)
     natten_plan all = {.backend = &natten_cuda_backend}, some = all, call;
     EXPECT(sketch_of(text, &all.task));
     EXPECT(all.backend->choose(&all.task, &machine, &all.choice) == NATTEN_OK);
-    EXPECT(passes_fit(&all) && plan_of(text, arch, &call));
+    EXPECT(passes_fit(&all) && fake_plan_of(text, arch, &call));
     for (unsigned wanted = 0; wanted < 8u << GRADIENTS; wanted++) {
         some.task = call.task;
         for (int g = 0; g < GRADIENTS; g++)
@@ -591,13 +594,13 @@ static bool halo(void)
         "fwd bf16 b64 h4 d32 56x56 w7x7", "fwd fp16 b2 h4:2 d40 17x19 w13x12 s3x2 e1x1",
         "fwd bf16 b1 h1 d128:5 3x9x11 w3x5x7 causal100 bias", "fwd bf16 b1 h1 d8 5 w5"};
     static const char *const left[] = {
-        "fwd fp32 b64 h4 d32 56x56 w7x7",     "fwd bf16 b1 h1 d32 9x9 w3x3 m1",
-        "fwd bf16 b1 h1 d129 9x9 w3x3",       "fwd bf16 b1 h1 d32 99x99 w99x99",
+        "fwd fp32 b64 h4 d32 56x56 w7x7", "fwd bf16 b1 h1 d32 99x99 w99x99 bias",
         "fwd bf16 b1 h1 d32 9x9 w3x3 scale0", "fwd bf16 b1 h1 d32 9x9 w3x3 scale1e-12"};
     natten_plan plan;
     natten_cuda_pass pass[NATTEN_CUDA_PASSES];
     for (int i = 0; i < 4; i++) {
-        EXPECT(plan_of(taken[i], 90, &plan) && strcmp(plan.choice.kernel, "halo") == 0);
+        EXPECT(fake_plan_of(taken[i], 90, &plan) &&
+               strcmp(plan.choice.kernel, "halo") == 0);
         EXPECT(judged_as_rounded(taken[i]) == UINT32_C(1) << NATTEN_OUT);
         EXPECT(natten_cuda_plan_passes(&plan, NULL, pass) == 1);
         const natten_cuda_halo *h = &pass[0].job.halo, first = *h;
@@ -612,13 +615,16 @@ static bool halo(void)
         EXPECT(memcmp(first.sub, h->sub, sizeof first.sub) == 0 &&
                memcmp(first.warps, h->warps, sizeof first.warps) == 0 &&
                first.rows == h->rows);
-        EXPECT(plan_of(taken[i], 86, &plan) && strcmp(plan.choice.kernel, "halo") == 0);
+        EXPECT(fake_plan_of(taken[i], 86, &plan) &&
+               strcmp(plan.choice.kernel, "halo") == 0);
         EXPECT(natten_cuda_plan_passes(&plan, NULL, pass) == 1);
         EXPECT(pass[0].shared_bytes <= NATTEN_CUDA_SHARED_BYTES);
-        EXPECT(plan_of(taken[i], 75, &plan) && strcmp(plan.choice.kernel, "simt") == 0);
+        EXPECT(fake_plan_of(taken[i], 75, &plan) &&
+               strcmp(plan.choice.kernel, "simt") == 0);
     }
-    for (int i = 0; i < 6; i++) {
-        EXPECT(plan_of(left[i], 90, &plan) && strcmp(plan.choice.kernel, "simt") == 0);
+    for (int i = 0; i < 4; i++) {
+        EXPECT(fake_plan_of(left[i], 90, &plan) &&
+               strcmp(plan.choice.kernel, "simt") == 0);
         EXPECT(judged_as_rounded(left[i]) == 0);
     }
     EXPECT(judgement_turns("fwd bf16 b1 h1 d8 9x9 w3x3"));
@@ -626,11 +632,11 @@ static bool halo(void)
      * of keys and values are not allowed its rounding. */
     uint32_t query = UINT32_C(1) << NATTEN_GRAD_QUERY;
     uint32_t tokens = UINT32_C(1) << NATTEN_GRAD_KEY | UINT32_C(1) << NATTEN_GRAD_VALUE;
-    EXPECT(judged_as_rounded("bwd bf16 b1 h1 d32 70x70 w21x21") == query);
+    EXPECT(judged_as_rounded("bwd bf16 b1 h1 d32 70x70 w21x21 bias") == query);
     EXPECT(judged_as_rounded("bwd bf16 b1 h1 d32 70x70 w7x7") == (query | tokens));
     EXPECT(judged_as_rounded("bwd fp32 b1 h1 d32 70x70 w7x7") == 0);
     /* Rows of 128 have their gradients of keys and values apart. */
-    EXPECT(plan_of("bwd bf16 b2 h4 d128 64x64 w7x7", 90, &plan));
+    EXPECT(fake_plan_of("bwd bf16 b2 h4 d128 64x64 w7x7", 90, &plan));
     EXPECT(natten_cuda_plan_passes(&plan, NULL, pass) == 4);
     EXPECT(pass[1].kernel == NATTEN_CUDA_KERNEL_HALO_GRAD_QUERY + 2);
     EXPECT(pass[2].kernel == NATTEN_CUDA_KERNEL_HALO_GRAD_KEY + 2);
@@ -689,6 +695,7 @@ static const struct {
     {"planning", planning},
     {"halo", halo},
     {"maps", maps},
+    {"mma", fake_mma},
     {"scratch", scratch},
 };
 

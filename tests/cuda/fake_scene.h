@@ -5,6 +5,7 @@
 #ifndef NATTEN_TESTS_CUDA_FAKE_SCENE_H
 #define NATTEN_TESTS_CUDA_FAKE_SCENE_H
 
+#include "backend/backend.h"
 #include "cuda/fake_driver.h"
 #include "support/trial.h"
 
@@ -23,6 +24,8 @@
 fake_state *state(void);
 /* A call whose tensors are compact and in the memory of `device_type`. */
 void make(trial *t, const char *text, int32_t device_type);
+/* Plan such a call for a GPU of 100 processors; false if it is refused. */
+bool fake_plan_of(const char *text, int32_t arch, natten_plan *plan);
 /* Does the last sentence hold these words? */
 bool says(const char *words);
 

@@ -4,15 +4,20 @@
  * may lack: scripts/gpu-check runs this.  They are core/cuda/simt_forward.cuh,
  * core/cuda/simt_slots.cuh, core/cuda/simt_backward.cuh, core/cuda/simt_sums.cuh and
  * core/cuda/simt_merge.cuh, core/cuda/halo.cu: core/cuda/halo_forward.cuh and
- * core/cuda/halo_backward.cuh,
- * made of core/cuda/device/halo_tile.cuh, core/cuda/device/halo_copies.cuh,
- * core/cuda/device/halo_rows.cuh, core/cuda/device/halo_walk.cuh,
- * core/cuda/device/tensor_core.cuh, core/cuda/device/element.cuh,
- * core/cuda/device/lane.cuh, core/cuda/device/walk.cuh and core/cuda/device/keys.cuh.
+ * core/cuda/halo_backward.cuh, core/cuda/mma.cu: core/cuda/mma_forward.cuh and
+ * core/cuda/mma_backward.cuh, made of core/cuda/device/mma_tile.cuh,
+ * core/cuda/device/mma_copies.cuh, core/cuda/device/mma_rows.cuh,
+ * core/cuda/device/mma_walk.cuh,
+ * core/cuda/device/halo_tile.cuh,
+ * core/cuda/device/halo_copies.cuh, core/cuda/device/halo_rows.cuh,
+ * core/cuda/device/halo_walk.cuh, core/cuda/device/tensor_core.cuh,
+ * core/cuda/device/element.cuh, core/cuda/device/lane.cuh, core/cuda/device/walk.cuh
+ * and core/cuda/device/keys.cuh.
  *
  *     gpu_judge judge TYPE FIRST COUNT   random problems within their bounds, twice
  *                                        with the same bits
  *     gpu_judge halo TYPE FIRST COUNT    the same with problems for the halo kernels
+ *     gpu_judge mma TYPE FIRST COUNT     the same with those for large windows
  *     gpu_judge climb TYPE               logits that climb within a row
  *     gpu_judge merge TYPE COUNT         random merges
  *     gpu_judge median TYPE              16-bit types against a plain computation
@@ -118,7 +123,10 @@ static bool run_trial(const trial_wish *wish, uint64_t seed)
     return right;
 }
 
-static void judge(int dtype, int first, int count, bool small_windows)
+/* What problems are aimed at. */
+typedef enum aim { AIM_ANY, AIM_HALO, AIM_MMA } aim;
+
+static void judge(int dtype, int first, int count, aim at)
 {
     int wrong = 0;
     for (int n = first; n < first + count; n++) {
@@ -126,9 +134,13 @@ static void judge(int dtype, int first, int count, bool small_windows)
         wish.dtype = dtype;
         wish.profile = n % PROFILES;
         wish.operation = n / PROFILES % TRIAL_OPERATIONS;
-        if (small_windows) { /* what the halo kernels take */
+        if (at != AIM_ANY)
             wish.operation = n / PROFILES % 2 ? NATTEN_BACKWARD : NATTEN_FORWARD;
+        if (at == AIM_HALO)
             wish.extras = 0;
+        if (at == AIM_MMA) {
+            wish.wide = 1;
+            wish.pairs = 12000;
         }
         if (n % 12 == 11)
             wish.pairs = 60000;
@@ -180,9 +192,9 @@ static bool is_right_climbing(const char *text, double step)
 static void climb(int dtype)
 {
     static const char *const sizes[] = {"24x24 w5x5", "40x9 w7x7", "70x1 w64x1",
-                                        "31x16 w13x13"};
+                                        "31x16 w13x13", "90x11 w61x7"};
     int wrong = 0, count = 0;
-    for (int n = 0; n < 4; n++)
+    for (int n = 0; n < 5; n++)
         for (double step = 1; step < 100; step += step < 20 ? 1 : 20) {
             char text[96];
             snprintf(text, sizeof text, "fwd %s b1 h1 d32 %s scale1",
@@ -416,9 +428,11 @@ int main(int argc, char **argv)
         return 77;
     }
     if (strcmp(mode, "judge") == 0 && argc == 5) {
-        judge(type_named(argv[2]), atoi(argv[3]), atoi(argv[4]), false);
+        judge(type_named(argv[2]), atoi(argv[3]), atoi(argv[4]), AIM_ANY);
     } else if (strcmp(mode, "halo") == 0 && argc == 5) {
-        judge(type_named(argv[2]), atoi(argv[3]), atoi(argv[4]), true);
+        judge(type_named(argv[2]), atoi(argv[3]), atoi(argv[4]), AIM_HALO);
+    } else if (strcmp(mode, "mma") == 0 && argc == 5) {
+        judge(type_named(argv[2]), atoi(argv[3]), atoi(argv[4]), AIM_MMA);
     } else if (strcmp(mode, "climb") == 0 && argc == 3) {
         climb(type_named(argv[2]));
     } else if (strcmp(mode, "merge") == 0 && argc == 4) {
@@ -432,8 +446,9 @@ int main(int argc, char **argv)
     } else if (strcmp(mode, "repeat") == 0 && argc == 3) {
         repeat(atoi(argv[2]));
     } else {
-        fprintf(stderr, "usage: gpu_judge judge|halo TYPE FIRST COUNT | climb TYPE | "
-                        "merge TYPE COUNT | median TYPE | repeat COUNT\n");
+        fprintf(stderr,
+                "usage: gpu_judge judge|halo|mma TYPE FIRST COUNT | climb TYPE | "
+                "merge TYPE COUNT | median TYPE | repeat COUNT\n");
         return 2;
     }
     printf("1..%d\n", number);

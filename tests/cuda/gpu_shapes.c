@@ -19,6 +19,7 @@ static const char *const texts[] = {
     "bwd fp32 b70000 h1 d8 5 w3",
     "bwd fp64 b1 h2 d600:300 9x9 w5x3 m3 bias",
     "fwd bf16 b3 h8:2 d256 31x33 w7x7 s2x3",
+    "bwd bf16 b1 h2:1 d96 1000003 w1025",
 };
 
 /* The judge takes seconds for each where a window reaches over 160 x 160 tokens. */

@@ -78,9 +78,15 @@ static uint32_t rounded_by(natten_cuda_kernel kernel)
         return UINT32_C(1) << NATTEN_GRAD_QUERY;
     if (kernel < NATTEN_CUDA_KERNEL_HALO_GRAD_BIAS)
         return UINT32_C(1) << NATTEN_GRAD_KEY | UINT32_C(1) << NATTEN_GRAD_VALUE;
-    /* It sums the bias's gradient in fp32. */
-    return kernel < NATTEN_CUDA_KERNEL_HALO_DELTA ? UINT32_C(1) << NATTEN_GRAD_QUERY
-                                                  : 0;
+    if (kernel < NATTEN_CUDA_KERNEL_HALO_DELTA) /* the bias's gradient is in fp32 */
+        return UINT32_C(1) << NATTEN_GRAD_QUERY;
+    if (kernel < NATTEN_CUDA_KERNEL_MMA_FORWARD)
+        return 0;
+    if (kernel < NATTEN_CUDA_KERNEL_MMA_GRAD_QUERY)
+        return UINT32_C(1) << NATTEN_OUT;
+    return kernel < NATTEN_CUDA_KERNEL_MMA_GRAD_KEY
+               ? UINT32_C(1) << NATTEN_GRAD_QUERY
+               : UINT32_C(1) << NATTEN_GRAD_KEY | UINT32_C(1) << NATTEN_GRAD_VALUE;
 }
 
 uint32_t device_rounded(const trial *t)

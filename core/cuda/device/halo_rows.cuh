@@ -10,8 +10,6 @@
 
 namespace natten {
 
-constexpr float log2_e = 1.4426950408889634f, log_2 = 0.6931471805599453f;
-
 /* Rows of a subtile as A of products with K or with others as wide. */
 template <int dims> struct Rows {
     uint32_t a[dims / 16][4];

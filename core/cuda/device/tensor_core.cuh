@@ -26,7 +26,8 @@ __device__ inline uint32_t shared_address(const void *p)
     return (uint32_t)__cvta_generic_to_shared(p);
 }
 
-/* Begin to copy 16 bytes past the first-level cache; zeros if there is nothing. */
+/* Begin to copy 16 bytes past the first-level cache; if there is nothing, zeros, and
+ * `from` is not read. */
 __device__ inline void copy16(uint32_t to, const void *from, bool there)
 {
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from),
@@ -203,6 +204,8 @@ template <> __device__ inline float2 unpack<__half>(uint32_t pair)
 {
     return __half22float2(reinterpret_cast<const __half2 &>(pair));
 }
+
+constexpr float log2_e = 1.4426950408889634f, log_2 = 0.6931471805599453f;
 
 /* 2^x within 2 units in the last place; subnormal results are 0. */
 __device__ inline float exp2_fast(float x)

@@ -1,0 +1,451 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Planning for the kernels for large windows.  What a tile of rows and a box of
+ * partners cost is a product over the axes: of the boxes that tiles take, that warps do
+ * not leave out, and that they need no masks for.  So these are counted on each axis
+ * alone, and all shapes are tried. */
+#include "cuda/cuda_mma.h"
+
+#include <math.h>
+#include <string.h>
+
+/* Powers of two that tiles have on an axis: 1 .. 128 rows; parts of it, a warp each. */
+enum { POWERS = 8, PARTS = 3 };
+/* Tiles of a class that are looked at: the first and the last few, and between them,
+ * where an axis repeats itself, some at even distances. */
+enum { LOOKS = 32, ENDS = 8 };
+/* Tokens of an axis, or extra ones: a box past the end still has places of 32 bits. */
+enum { MAX_TOKENS = 1 << 30 };
+/* Tiles are chosen for a GPU of this size, so that bits do not depend on the GPU. */
+enum { PROCESSORS = 132 };
+
+/* Partners that a box may have along an axis. */
+static const int8_t sides[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 14, 16, 21, 32, 64};
+enum { SIDES = sizeof sides };
+
+static const int32_t widths[NATTEN_CUDA_MMA_WIDTHS] = {32, 64, 96, 128, 192, 256};
+
+/* What a pass's kernels are like, by width: the constants of mma_forward.cuh,
+ * mma_backward.cuh and mma.cu. */
+typedef struct traits {
+    int32_t tensors;                        /* of rows */
+    int8_t blocks[NATTEN_CUDA_MMA_WIDTHS];  /* of 16 rows, of a warp */
+    int8_t columns[NATTEN_CUDA_MMA_WIDTHS]; /* slots of a box */
+    int8_t held[NATTEN_CUDA_MMA_WIDTHS];    /* blocks of a multiprocessor */
+    int32_t products;                       /* as wide as a row, of a pair of tokens */
+} traits;
+
+static const traits of_pass[NATTEN_CUDA_MMA_PASSES] = {
+    [NATTEN_CUDA_MMA_FORWARD] =
+        {1, {2, 2, 2, 2, 1, 1}, {64, 64, 64, 64, 64, 32}, {3, 3, 2, 2, 2, 2}, 2},
+    [NATTEN_CUDA_MMA_GRAD_QUERY] =
+        {2, {2, 2, 2, 2, 1, 1}, {32, 32, 32, 32, 32, 16}, {3, 2, 2, 2, 2, 2}, 3},
+    [NATTEN_CUDA_MMA_GRAD_TOKENS] =
+        {2, {2, 2, 1, 1, 1, 1}, {32, 32, 64, 32, 32, 16}, {3, 2, 2, 2, 2, 2}, 4},
+};
+
+/* Clocks of a multiprocessor, with as many blocks as it holds: a product of 16 x 8 x 16
+ * numbers, with its share of the softmax; a product that needs masks besides; a step's
+ * copies and barriers; finding a block's place and writing its results.  Fitted to an
+ * H200 (bench/results/2026-11-29-h200-mma.md). */
+static const double product_clocks = 2.7, masked_clocks = 1, step_clocks = 630,
+                    open_clocks = 15000;
+
+static int64_t divide_up(int64_t a, int64_t b)
+{
+    return a / b + (a % b != 0);
+}
+
+/* ---- counting on an axis ---- */
+
+/* Of a tile's extent and its warps', and a side of a box, on one axis: sums over all
+ * tiles and classes. */
+typedef struct counts {
+    bool known;
+    double tiles;
+    double steps, needed, full; /* boxes of tiles; of warps; of them without masks */
+} counts;
+
+/* Numbers of powers, of parts and of sides, an axis each. */
+typedef struct shape {
+    int power[3], part[3], side[3];
+} shape;
+
+typedef struct search {
+    const natten_task *task;
+    const traits *kernel;
+    int32_t width, columns;
+    bool of_keys;
+    int32_t rows[3]; /* of the longest class */
+    counts count[3][POWERS][PARTS][SIDES];
+    int8_t box[SIDES * SIDES][3]; /* numbers of sides */
+    int boxes;
+    shape best_shape;
+    natten_cuda_mma_fit best;
+} search;
+
+static natten_span partners(const natten_class *c, bool of_keys, int32_t g)
+{
+    return of_keys ? natten_class_queries(c, g) : natten_class_keys(c, g);
+}
+
+/* Boxes of `side` from `begin` on that meet a span, or lie in it. */
+static int32_t meeting(natten_span s, int32_t begin, int32_t side)
+{
+    if (s.end <= s.begin)
+        return 0;
+    return (s.end - 1 - begin) / side - (s.begin - begin) / side + 1;
+}
+static int32_t inside(natten_span s, int32_t begin, int32_t side)
+{
+    int32_t count = (s.end - begin) / side - (s.begin - begin + side - 1) / side;
+    return natten_max(count, 0);
+}
+
+/* Tiles of 2^power rows, 2^part warps of each, boxes of a side. */
+typedef struct cut {
+    int power, part, side;
+} cut;
+
+/* Add the counts of one tile, `weight` times. */
+static void count_tile(const search *s, const natten_class *c, cut by, natten_span tile,
+                       double weight, counts *to)
+{
+    int32_t side = sides[by.side], rows = 1 << (by.power - by.part);
+    int32_t begin = partners(c, s->of_keys, tile.begin).begin;
+    natten_span all = {begin, partners(c, s->of_keys, tile.end - 1).end};
+    to->tiles += weight;
+    to->steps += weight * meeting(all, begin, side);
+    for (int32_t first = tile.begin; first < tile.end; first += rows) {
+        int32_t last = natten_min(first + rows, tile.end) - 1;
+        natten_span low = partners(c, s->of_keys, first),
+                    high = partners(c, s->of_keys, last);
+        natten_span some = {low.begin, high.end}, every = {high.begin, low.end};
+        to->needed += weight * meeting(some, begin, side);
+        to->full += weight * inside(every, begin, side);
+    }
+}
+
+/* All tiles of an axis, whose classes have two lengths at most. */
+static const counts *count_axis(search *s, int a, cut by)
+{
+    const natten_axis *axis = &s->task->axis[a];
+    counts *to = &s->count[a][by.power][by.part][by.side];
+    int32_t d = axis->dilation, extent = 1 << by.power;
+    int32_t longer = axis->length % d == 0 ? d : axis->length % d;
+    for (int last = 0; last < (longer < d ? 2 : 1) && !to->known; last++) {
+        natten_class c = natten_axis_class(axis, last ? d - 1 : 0);
+        natten_span rows = s->of_keys ? c.keys : c.queries;
+        int32_t tiles = (int32_t)divide_up(rows.end - rows.begin, extent);
+        int32_t looks = natten_min(tiles, LOOKS), between = looks - 2 * ENDS;
+        double classes = last ? d - longer : longer;
+        for (int32_t i = 0; i < looks; i++) {
+            bool is_between = tiles > looks && i >= ENDS && i < looks - ENDS;
+            int64_t skipped = tiles - looks; /* after the i-th, evenly */
+            int32_t number =
+                i < ENDS ? i
+                : i >= looks - ENDS
+                    ? tiles - looks + i
+                    : i + (int32_t)(skipped * (i - ENDS + 1) / (between + 1));
+            int32_t first = rows.begin + number * extent;
+            natten_span tile = {first, natten_min(first + extent, rows.end)};
+            count_tile(
+                s, &c, by, tile,
+                classes * (is_between ? (double)(tiles - 2 * ENDS) / between : 1), to);
+        }
+    }
+    to->known = true;
+    return to;
+}
+
+/* ---- shapes ---- */
+
+static void try_shape(search *s, const shape *p)
+{
+    const traits *kernel = s->kernel;
+    counts all = {.tiles = 1, .steps = 1, .needed = 1, .full = 1};
+    int volume = 1;
+    for (int a = 0; a < 3; a++) {
+        const counts *own =
+            count_axis(s, a, (cut){p->power[a], p->part[a], p->side[a]});
+        all.tiles *= own->tiles, all.steps *= own->steps;
+        all.needed *= own->needed, all.full *= own->full;
+        volume *= sides[p->side[a]];
+    }
+    if (volume < s->columns)
+        all.full = 0;
+    /* Extra tokens: every warp takes every box, the last with masks. */
+    double more = ceil((double)s->task->extras / s->columns);
+    double extra_warps = all.tiles * NATTEN_CUDA_MMA_WARPS;
+    more = s->of_keys ? 0 : more;
+    all.steps += all.tiles * more;
+    all.needed += extra_warps * more;
+    all.full += extra_warps * (more > 0 ? more - 1 : 0);
+    int32_t blocks = kernel->blocks[s->width];
+    double products =
+        blocks * kernel->products * (s->columns / 8.0) * (widths[s->width] / 16.0);
+    double clocks = products * (all.needed * (product_clocks + masked_clocks) -
+                                all.full * masked_clocks) +
+                    all.steps * step_clocks + all.tiles * open_clocks;
+    if (s->best.clocks > 0 && clocks >= s->best.clocks)
+        return;
+    natten_cuda_mma *m = &s->best.mma;
+    s->best_shape = *p;
+    s->best.clocks = clocks;
+    s->best.slots = all.needed * 16 * blocks * s->columns;
+    for (int a = 0; a < 3; a++) {
+        m->warps[a] = 1 << p->part[a];
+        m->sub[a] = 1 << (p->power[a] - p->part[a]);
+        m->box[a] = sides[p->side[a]];
+        m->tiles[a] = (int32_t)divide_up(s->rows[a], 1 << p->power[a]);
+    }
+}
+
+/* List the boxes that are as full as can be: the longest last axis that the others
+ * leave room for, no axis much longer than the grid. */
+static void list_boxes(search *s)
+{
+    for (int8_t z = 0; z < SIDES; z++)
+        for (int8_t y = 0; y < SIDES && sides[z] * sides[y] <= s->columns; y++) {
+            int8_t x = SIDES - 1;
+            while (sides[z] * sides[y] * sides[x] > s->columns)
+                x--;
+            const int8_t side[3] = {z, y, x};
+            bool sensible = sides[z] * sides[y] * sides[x] * 4 >= s->columns * 3;
+            for (int a = 0; a < 3; a++) {
+                int32_t length = s->of_keys ? s->task->axis[a].query_count
+                                            : s->task->axis[a].key_count;
+                sensible = sensible && (side[a] == 0 || sides[side[a] - 1] < length);
+            }
+            if (sensible || z + y == 0)
+                memcpy(s->box[s->boxes++], side, sizeof side);
+        }
+}
+
+/* All boxes, or, with `coarse`, those of as many partners as there are columns. */
+static void try_boxes(search *s, shape *p, bool coarse)
+{
+    for (int i = 0; i < s->boxes; i++) {
+        const int8_t *side = s->box[i];
+        bool is_full = sides[side[0]] * sides[side[1]] * sides[side[2]] == s->columns;
+        if (coarse && !is_full && i > 0)
+            continue;
+        for (int a = 0; a < 3; a++)
+            p->side[a] = side[a];
+        try_shape(s, p);
+    }
+}
+
+/* 2^power rows are more than twice what there is. */
+static bool is_wasteful(int power, int32_t rows)
+{
+    return power > 0 && 1 << (power - 1) >= rows;
+}
+
+static void try_all(search *s, int power, bool any)
+{
+    for (int z = 0; z <= power; z++)
+        for (int y = 0; y <= power - z; y++) {
+            shape p = {.power = {z, y, power - z - y}};
+            bool sensible = true;
+            for (int a = 0; a < 3; a++)
+                sensible = sensible && !is_wasteful(p.power[a], s->rows[a]);
+            if (!sensible && !any)
+                continue;
+            for (int i = 0; i < 6; i++) { /* 4 warps, as a product of three powers */
+                static const int8_t fours[6][3] = {{2, 0, 0}, {0, 2, 0}, {0, 0, 2},
+                                                   {1, 1, 0}, {1, 0, 1}, {0, 1, 1}};
+                bool fits = true;
+                for (int a = 0; a < 3; a++) {
+                    p.part[a] = fours[i][a];
+                    fits = fits && p.part[a] <= p.power[a];
+                }
+                if (fits)
+                    try_boxes(s, &p, true);
+            }
+        }
+}
+
+/* ---- the task ---- */
+
+static bool wants(const natten_task *task, natten_role role)
+{
+    return task->view[role].data != NULL;
+}
+
+/* Do the offsets of a box's slots fit 32 bits, in bytes? */
+static bool reaches(const natten_task *task, natten_role role)
+{
+    int64_t sum = 0, step;
+    for (int a = 0; a < 3 && wants(task, role); a++)
+        if (task->axis[a].length > 1 &&
+            (__builtin_mul_overflow(task->view[role].axis[a],
+                                    (int64_t)2 * NATTEN_CUDA_MMA_COLUMNS *
+                                        task->axis[a].dilation,
+                                    &step) ||
+             __builtin_add_overflow(sum, step, &sum)))
+            return false;
+    return sum <= INT32_MAX;
+}
+
+/* Features that other kernels have. */
+static bool is_simple(const natten_task *task, const natten_gpu *gpu)
+{
+    static const natten_role boxed[] = {
+        NATTEN_QUERY,           NATTEN_KEY,
+        NATTEN_VALUE,           NATTEN_GRAD_OUT,
+        NATTEN_ADDITIONAL_KEYS, NATTEN_ADDITIONAL_VALUES};
+    bool reach = true;
+    for (int i = 0; i < 6; i++)
+        reach = reach && reaches(task, boxed[i]);
+    for (int a = 0; a < 3; a++)
+        reach = reach && task->axis[a].length <= MAX_TOKENS;
+    return gpu->arch >= 80 && !task->by_rows && reach &&
+           (task->dtype == NATTEN_BF16 || task->dtype == NATTEN_FP16) &&
+           fabs(task->scale) > 0x1p-30 && fabs(task->scale) < 0x1p30 &&
+           task->dim <= 256 && task->dim_v <= 256 && task->extras <= MAX_TOKENS &&
+           task->batch > 0 && !wants(task, NATTEN_BIAS) &&
+           (task->operation == NATTEN_FORWARD || task->operation == NATTEN_BACKWARD);
+}
+
+/* Shared memory of a multiprocessor, and of a block where it is alone. */
+static void room_of(int32_t arch, int32_t *processor, int32_t *block)
+{
+    bool is_large = arch >= 90 && arch < 120;
+    *block =
+        arch == 80 || is_large ? NATTEN_CUDA_SHARED_LARGE : NATTEN_CUDA_SHARED_BYTES;
+    *processor = is_large ? 2 * NATTEN_CUDA_SHARED_HALF : *block;
+}
+
+/* Two stages where they leave room for as many blocks as one would. */
+static void lay_out(natten_cuda_mma_fit *fit, natten_cuda_mma_pass pass, int32_t arch)
+{
+    const traits *kernel = &of_pass[pass];
+    int32_t rows = kernel->blocks[fit->width] * 16 * NATTEN_CUDA_MMA_WARPS;
+    int32_t row = widths[fit->width] * 2, processor, block;
+    int32_t stage = 2 * kernel->columns[fit->width] * row;
+    int32_t info = (int32_t)sizeof(natten_cuda_mma_info) +
+                   rows * (int32_t)sizeof(natten_cuda_mma_row);
+    int32_t one = kernel->tensors * rows * row + stage + info;
+    room_of(arch, &processor, &block);
+    int32_t held = kernel->held[fit->width];
+    if (processor / one < held)
+        held = processor / one;
+    fit->mma.stages = one + stage <= block && held * (one + stage) <= processor ? 2 : 1;
+    fit->mma.info_at = kernel->tensors * rows * row + fit->mma.stages * stage;
+    fit->shared_bytes = fit->mma.info_at + info;
+}
+
+/* Blocks of all heads and batch items; false if a grid can't have so many. */
+static bool count_blocks(const search *s, natten_cuda_mma_fit *fit)
+{
+    int64_t positions = 1, units = s->of_keys ? s->task->heads_kv : s->task->heads;
+    for (int a = 0; a < 3; a++)
+        if (__builtin_mul_overflow(
+                positions, (int64_t)fit->mma.tiles[a] * s->task->axis[a].dilation,
+                &positions))
+            return false;
+    if (positions > INT32_MAX ||
+        __builtin_mul_overflow(units, s->task->batch, &units) ||
+        __builtin_mul_overflow(units, positions, &fit->blocks) ||
+        fit->blocks > INT32_MAX)
+        return false;
+    fit->mma.positions = (int32_t)positions;
+    /* Blocks run side by side, as many as a processor holds: the last may be few. */
+    double room = PROCESSORS * (double)s->kernel->held[s->width];
+    double each = fit->clocks / (double)positions * s->kernel->held[s->width];
+    double waves = (double)fit->blocks / room;
+    fit->clocks = each * (waves < 1 ? 1 : waves);
+    return true;
+}
+
+/* Strides of the partners' tensors in bytes; those of axes of one token mean nothing.
+ */
+static void set_steps(const search *s, natten_cuda_mma *m)
+{
+    static const natten_role roles[2][2] = {{NATTEN_KEY, NATTEN_VALUE},
+                                            {NATTEN_QUERY, NATTEN_GRAD_OUT}};
+    static const natten_role extras[2] = {NATTEN_ADDITIONAL_KEYS,
+                                          NATTEN_ADDITIONAL_VALUES};
+    const natten_task *task = s->task;
+    for (int t = 0; t < 2; t++) {
+        const natten_view *view = &task->view[roles[s->of_keys][t]];
+        for (int a = 0; a < 3; a++)
+            if (task->axis[a].length > 1)
+                m->step[t][a] = (int32_t)(view->axis[a] * 2 * task->axis[a].dilation);
+        m->extra_step[t] = (int32_t)(task->view[extras[t]].axis[2] * 2);
+    }
+}
+
+static bool find_fit(const natten_task *task, natten_cuda_mma_pass pass,
+                     natten_cuda_mma_fit *fit)
+{
+    search s = {.task = task,
+                .kernel = &of_pass[pass],
+                .of_keys = pass == NATTEN_CUDA_MMA_GRAD_TOKENS};
+    int64_t widest = task->dim > task->dim_v ? task->dim : task->dim_v;
+    while (widths[s.width] < widest)
+        s.width++;
+    s.columns = s.kernel->columns[s.width];
+    int power = s.kernel->blocks[s.width] == 2 ? 7 : 6;
+    for (int a = 0; a < 3; a++) {
+        const natten_axis *axis = &task->axis[a];
+        int32_t rows = s.of_keys ? axis->key_count : axis->query_count;
+        s.rows[a] = (int32_t)divide_up(rows, axis->dilation);
+        if (rows == 0)
+            return false;
+    }
+    list_boxes(&s);
+    try_all(&s, power, false);
+    if (s.best.clocks == 0) /* fewer tokens than a tile has */
+        try_all(&s, power, true);
+    shape best = s.best_shape;
+    try_boxes(&s, &best, false);
+    s.best.width = s.width;
+    s.best.is_wide = widths[s.width] > 128;
+    s.best.mma.group = (int32_t)(task->heads / task->heads_kv);
+    set_steps(&s, &s.best.mma);
+    *fit = s.best;
+    return count_blocks(&s, fit);
+}
+
+/* What decides: a task without its addresses, and a pass. */
+typedef struct question {
+    natten_task task;
+    int32_t pass, arch;
+} question;
+
+/* As for the halo kernels, a thread remembers its last answers. */
+enum { ANSWERS = 8 };
+
+bool natten_cuda_mma_plan(const natten_task *task, const natten_gpu *gpu,
+                          natten_cuda_mma_pass pass, natten_cuda_mma_fit *fit)
+{
+    static _Thread_local struct {
+        question asked;
+        natten_cuda_mma_fit fit;
+        bool is_known, fits;
+    } answers[ANSWERS];
+    static _Thread_local int next;
+    question now;
+    if (!is_simple(task, gpu))
+        return false;
+    memset(&now, 0, sizeof now);
+    memcpy(&now.task, task, sizeof now.task);
+    now.pass = (int32_t)pass, now.arch = gpu->arch;
+    for (int role = 0; role < NATTEN_ROLES; role++)
+        now.task.view[role].data = wants(task, role) ? &answers[0] : NULL;
+    for (int i = 0; i < ANSWERS; i++)
+        if (answers[i].is_known && memcmp(&answers[i].asked, &now, sizeof now) == 0) {
+            *fit = answers[i].fit;
+            return answers[i].fits;
+        }
+    answers[next].asked = now;
+    answers[next].is_known = true;
+    answers[next].fits = find_fit(task, pass, &answers[next].fit);
+    lay_out(&answers[next].fit, pass, gpu->arch);
+    *fit = answers[next].fit;
+    bool fits = answers[next].fits;
+    next = (next + 1) % ANSWERS;
+    return fits;
+}

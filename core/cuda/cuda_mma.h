@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * How the kernels for large windows (device/mma_tile.cuh) do a task: which they take,
+ * and the boxes of tokens that cost least, found by counting.  Pure arithmetic, tested
+ * without a GPU, and the same for all that have tensor cores. */
+#ifndef NATTEN_CUDA_CUDA_MMA_H
+#define NATTEN_CUDA_CUDA_MMA_H
+
+#include "cuda/cuda_job.h"
+#include "machine/gpu.h"
+
+typedef enum natten_cuda_mma_pass {
+    NATTEN_CUDA_MMA_FORWARD,
+    NATTEN_CUDA_MMA_GRAD_QUERY,
+    NATTEN_CUDA_MMA_GRAD_TOKENS,
+    NATTEN_CUDA_MMA_PASSES
+} natten_cuda_mma_pass;
+
+/* Widths of rows in shared memory: 32, 64, 96, 128, 192, 256. */
+enum { NATTEN_CUDA_MMA_WIDTHS = 6 };
+
+/* A pass as it would be launched. */
+typedef struct natten_cuda_mma_fit {
+    natten_cuda_mma mma;
+    int32_t width; /* number of it among the widths */
+    bool is_wide;  /* more than 128: keys and values get their gradients apart */
+    int32_t shared_bytes;
+    int64_t blocks;
+    double clocks; /* the whole pass, estimated for a GPU of 132 processors */
+    double slots;  /* pairs of tokens computed, of one batch item and head */
+} natten_cuda_mma_fit;
+
+/* Do they take this pass on this GPU? */
+bool natten_cuda_mma_plan(const natten_task *task, const natten_gpu *gpu,
+                          natten_cuda_mma_pass pass, natten_cuda_mma_fit *fit);
+
+#endif

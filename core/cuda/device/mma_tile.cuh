@@ -1,0 +1,432 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Tiles of tokens against boxes of partners, for products of matrices with windows of
+ * any size.
+ *
+ *     row, partner   a query and the keys it sees, or (grad_tokens) a key and the
+ *                    queries that see it
+ *     tile           the rows of a block, a box of tokens of one head: four warps with
+ *                    16 or 32 rows each, which are boxes themselves
+ *     box            `columns` partners, or fewer, a box of tokens of any shape.  Boxes
+ *                    begin at the tile's first partner and lie side by side
+ *     slot           a partner's place in its box
+ *     step           a box against the tile; extra tokens are further boxes
+ *
+ * Rank, dilation, stride, causal flags and the shapes of tiles and boxes are numbers
+ * that the job brings; only the width of rows is compiled in.  Spans come from
+ * geometry/axis.h, a row each, once for a block.  A warp leaves out boxes that none of
+ * its rows sees, and looks at masks only where some row does not see all of a box: a
+ * row's mask is, for each axis, the slots below the end of its span less those below
+ * its begin, words of 64 bits from a table.
+ *
+ * Chunks of 16 bytes lie permuted within rows, so that 8 rows next to each other are in
+ * different banks.
+ *
+ *     shared memory   rows | partners, a stage or two | natten_cuda_mma_info */
+#ifndef NATTEN_CUDA_DEVICE_MMA_TILE_CUH
+#define NATTEN_CUDA_DEVICE_MMA_TILE_CUH
+
+#include "cuda/device/halo_tile.cuh"
+
+namespace natten {
+
+extern __shared__ __align__(1024) char mma_shared[];
+
+/* A box against the tile: where it begins, in positions after the tile's first partner;
+ * the head, of the group that shares the rows'; its first extra token, or -1. */
+struct MmaStep {
+    int32_t at[3], head, extra;
+};
+
+/* What a warp sees of a box: anything; every row all of it; else what each lane's row
+ * sees, a bit a slot. */
+struct MmaSight {
+    bool needed, all;
+    uint64_t seen;
+};
+
+/* Rows of `dims` numbers in shared memory, and how lanes find what a product takes. */
+template <int dims> struct MmaRows {
+    static constexpr int bytes = dims * 2, chunks = bytes / 16;
+    /* Chunks that are permuted among each other. */
+    static constexpr int run = chunks % 8 == 0 ? 8 : 4;
+
+    __device__ static uint32_t place(int row, int chunk)
+    {
+        int low = run == 8 ? row & 7 : row >> 1 & 3;
+        return (uint32_t)(row * bytes + ((chunk ^ low) << 4));
+    }
+    /* The same row 2 k chunks on. */
+    __device__ static uint32_t step(uint32_t address, int k)
+    {
+        constexpr int steps = run / 2;
+        return (address ^ (uint32_t)(k % steps * 32)) +
+               (uint32_t)(k / steps * run * 16);
+    }
+    /* Lane's row of a left side A of 16 rows; of a right side B whose columns are rows
+     * here, 16 of them; and of one whose rows are rows here. */
+    __device__ static uint32_t left(uint32_t rows, int lane)
+    {
+        return rows + place(lane % 16, lane / 16);
+    }
+    __device__ static uint32_t right(uint32_t rows, int lane)
+    {
+        return rows + place(lane / 16 * 8 + lane % 8, lane / 8 % 2);
+    }
+    __device__ static uint32_t right_transposed(uint32_t rows, int lane)
+    {
+        return rows + place(lane % 16, lane / 16);
+    }
+};
+
+/* A block's tile: `blocks` times 16 rows a warp, `tensors` of rows. */
+template <class T, int dims, int blocks, int columns, Side side, int tensors>
+class MmaTile {
+  public:
+    using Lay = MmaRows<dims>;
+    static constexpr int warp_rows = 16 * blocks;
+    static constexpr int rows = NATTEN_CUDA_MMA_WARPS * warp_rows;
+    /* Of partners: both tensors. */
+    static constexpr int stage_bytes = 2 * columns * Lay::bytes;
+
+    const natten_cuda_job &job;
+    int32_t lane, warp;
+
+    static constexpr bool of_queries = side == Side::queries; /* the rows */
+
+    __device__ explicit MmaTile(const natten_cuda_job &job_)
+        : job(job_), lane(threadIdx.x % NATTEN_CUDA_WARP),
+          warp(threadIdx.x / NATTEN_CUDA_WARP)
+    {
+    }
+
+    __device__ natten_cuda_mma_info *info() const
+    {
+        return reinterpret_cast<natten_cuda_mma_info *>(mma_shared + job.mma.info_at);
+    }
+    __device__ const natten_cuda_mma_warp &own() const
+    {
+        return info()->warp[warp];
+    }
+    __device__ const natten_cuda_mma_row &row(int r) const
+    {
+        return info()->row[warp * warp_rows + r];
+    }
+    __device__ bool exists(int r) const
+    {
+        return (own().exists >> r & 1) != 0;
+    }
+    /* The warp's rows of tensor `n`; the partners of tensor `n`; their lse and delta.
+     */
+    __device__ uint32_t own_rows(int n) const
+    {
+        return shared_address(mma_shared) +
+               (uint32_t)((n * rows + warp * warp_rows) * Lay::bytes);
+    }
+    __device__ static uint32_t partners(int n, int stage)
+    {
+        return shared_address(mma_shared) +
+               (uint32_t)((tensors * rows + n * columns) * Lay::bytes +
+                          stage * stage_bytes);
+    }
+    __device__ float *stats(int stage) const
+    {
+        return info()->stats[stage];
+    }
+
+    /* Find the block's place; false if no row of its tile exists. */
+    __device__ bool open();
+
+    /* ---- steps ---- */
+
+    __device__ bool first(MmaStep &s) const
+    {
+        s = {{0, 0, 0}, 0, -1};
+        const int32_t *count = info()->count;
+        return (count[0] > 0 && count[1] > 0 && count[2] > 0) || begin_extras(s);
+    }
+    __device__ bool advance(MmaStep &s) const
+    {
+        if (s.extra >= 0) {
+            s.extra += columns;
+            return s.extra < (int32_t)job.task.extras;
+        }
+#pragma unroll
+        for (int a = 2; a >= 0; a--) {
+            s.at[a] += job.mma.box[a];
+            if (s.at[a] < info()->count[a])
+                return true;
+            s.at[a] = 0;
+        }
+        if (side == Side::keys)
+            return ++s.head < job.mma.group;
+        return begin_extras(s);
+    }
+    __device__ MmaSight look(const MmaStep &s) const
+    {
+        MmaSight sight = {needs(s), sees_all(s), 0};
+        if (sight.needed && !sight.all)
+            sight.seen = seen(s);
+        return sight;
+    }
+    /* Does a row of the warp see something of the box? */
+    __device__ bool needs(const MmaStep &s) const
+    {
+        const int4 *word = reinterpret_cast<const int4 *>(&own());
+        int4 begin = word[0], end = word[1];
+        const int32_t *box = job.mma.box;
+        bool meets = s.at[0] < end.x && s.at[0] + box[0] > begin.x && s.at[1] < end.y &&
+                     s.at[1] + box[1] > begin.y && s.at[2] < end.z &&
+                     s.at[2] + box[2] > begin.z;
+        return begin.w != 0 && (meets || s.extra >= 0);
+    }
+    /* Does every row of the warp see all slots? */
+    __device__ bool sees_all(const MmaStep &s) const
+    {
+        const int4 *word = reinterpret_cast<const int4 *>(&own());
+        int4 from = word[2], to = word[3];
+        const int32_t *box = job.mma.box;
+        bool all = s.at[0] >= from.x && s.at[0] + box[0] <= to.x && s.at[1] >= from.y &&
+                   s.at[1] + box[1] <= to.y && s.at[2] >= from.z &&
+                   s.at[2] + box[2] <= to.z;
+        return s.extra >= 0 ? s.extra + columns <= (int32_t)job.task.extras
+                            : all && info()->full != 0;
+    }
+    /* The slots that the warp's row number lane (modulo their number) sees, a bit each.
+     */
+    __device__ uint64_t seen(const MmaStep &s) const
+    {
+        if (s.extra >= 0) {
+            int32_t left = (int32_t)job.task.extras - s.extra;
+            return left >= 64 ? ~UINT64_C(0) : (UINT64_C(1) << left) - 1;
+        }
+        const natten_cuda_mma_row &r = row(lane % warp_rows);
+        uint64_t all = ~UINT64_C(0);
+        const uint64_t *below = info()->below;
+#pragma unroll
+        for (int a = 0; a < 3; a++) {
+            int32_t size = job.mma.box[a];
+            all &= below[natten_clamp(r.end[a] - s.at[a], 0, size)] &
+                   ~below[natten_clamp(r.begin[a] - s.at[a], 0, size)];
+            below += size + 1;
+        }
+        return all;
+    }
+    /* Bits 8 i + e: column 8 i + 2 (lane % 4) + e is seen by row `r`, given what each
+     * lane's row sees. */
+    __device__ uint64_t seen_by(uint64_t all, int r) const
+    {
+        return __shfl_sync(all_lanes, all, r) >> (2 * (lane % 4));
+    }
+
+    /* ---- copies ---- */
+
+    /* Begin to copy all rows of a role to place `n`. */
+    __device__ void copy_rows(int n, natten_role role) const;
+    /* Begin to copy the partners of a step to place `n`: keys or queries to 0, values
+     * or their gradients to 1. */
+    __device__ void copy_box(int n, const MmaStep &s, int stage) const;
+    /* For partners that are queries: lse and delta of each slot, zeros where there is
+     * none. */
+    __device__ void copy_stats(const MmaStep &s, int stage) const;
+
+    /* What is hidden is far below, so the scale must be positive: if it is not, wait
+     * for the warp's rows of the first tensor and change their sign. */
+    __device__ void negate_rows_if_negative() const
+    {
+        if (job.task.scale > 0)
+            return;
+        uint32_t *word = static_cast<uint32_t *>(__cvta_shared_to_generic(own_rows(0)));
+        wait_for_copies();
+        __syncwarp();
+        for (int i = lane; i < warp_rows * Lay::bytes / 4; i += NATTEN_CUDA_WARP)
+            word[i] ^= 0x80008000u;
+    }
+
+    __device__ char *row_at(natten_role role, int r) const
+    {
+        const natten_cuda_job &now = fresh(job);
+        return begin_of(now, role) +
+               offset_of(now, role, info()->batch, info()->head, row(r).at);
+    }
+    __device__ float stat_at(natten_role role, int r) const
+    {
+        return exists(r) ? *reinterpret_cast<const float *>(row_at(role, r)) : 0;
+    }
+
+  private:
+    __device__ bool begin_extras(MmaStep &s) const
+    {
+        s.extra = 0;
+        return side == Side::queries && job.task.extras > 0;
+    }
+    __device__ HaloAxis<side> &axis(int a) const
+    {
+        static_assert(sizeof(HaloAxis<side>) == sizeof info()->axis[0]);
+        return *reinterpret_cast<HaloAxis<side> *>(info()->axis[a]);
+    }
+    __device__ bool find_tile() const;
+    __device__ void make_row() const;
+    __device__ void make_warp() const;
+    __device__ void make_slots() const;
+    __device__ void find_partners(int t) const;
+    __device__ static natten_role partner_role(int n)
+    {
+        return side == Side::queries ? (n == 0 ? NATTEN_KEY : NATTEN_VALUE)
+                                     : (n == 0 ? NATTEN_QUERY : NATTEN_GRAD_OUT);
+    }
+};
+
+#define MMA_TILE                                                                  \
+    template <class T, int dims, int blocks, int columns, Side side, int tensors> \
+    __device__ inline
+#define MMA_TILE_OF MmaTile<T, dims, blocks, columns, side, tensors>
+
+/* What is done once for a block is kept short: its code comes from memory. */
+MMA_TILE bool MMA_TILE_OF::open()
+{
+    if (!find_tile())
+        return false;
+    make_row();
+    make_warp();
+    make_slots();
+    if (threadIdx.x % NATTEN_CUDA_WARP < 2 && threadIdx.x < 2 * NATTEN_CUDA_WARP &&
+        threadIdx.x / NATTEN_CUDA_WARP == threadIdx.x % NATTEN_CUDA_WARP)
+        find_partners(threadIdx.x / NATTEN_CUDA_WARP);
+    __syncthreads();
+    return true;
+}
+
+/* A thread an axis. */
+MMA_TILE bool MMA_TILE_OF::find_tile() const
+{
+    const natten_cuda_mma &m = job.mma;
+    natten_cuda_mma_info *to = info();
+    /* The last tiles of a causal axis take longest: they begin first. */
+    int32_t position = m.positions - 1 - (int32_t)(blockIdx.x % (uint32_t)m.positions);
+    int32_t a = threadIdx.x;
+    if (a < 3) {
+#pragma unroll 1
+        for (int32_t i = 2; i > a; i--)
+            position /= m.tiles[i] * job.task.axis[i].dilation;
+        const natten_axis *own_axis = &job.task.axis[a];
+        axis(a) = HaloAxis<side>(own_axis, position / m.tiles[a] % own_axis->dilation,
+                                 position % m.tiles[a], m.sub[a] * m.warps[a]);
+        to->count[a] = axis(a).stop - axis(a).begin;
+    } else if (a == 3) {
+        int32_t unit = (int32_t)(blockIdx.x / (uint32_t)m.positions);
+        int32_t heads =
+            (int32_t)(side == Side::queries ? job.task.heads : job.task.heads_kv);
+        to->batch = unit / heads, to->head = unit % heads;
+        to->full = m.box[0] * m.box[1] * m.box[2] == columns;
+    }
+    __syncthreads();
+    return axis(0).first < axis(0).end && axis(1).first < axis(1).end &&
+           axis(2).first < axis(2).end;
+}
+
+/* Row number threadIdx. */
+MMA_TILE void MMA_TILE_OF::make_row() const
+{
+    const natten_cuda_mma &m = job.mma;
+    int32_t inside = threadIdx.x % warp_rows, rest = threadIdx.x / warp_rows;
+    natten_cuda_mma_row &to = info()->row[threadIdx.x];
+    bool there = true;
+    if (threadIdx.x >= rows)
+        return;
+#pragma unroll 1
+    for (int a = 2; a >= 0; a--) {
+        const HaloAxis<side> &of = axis(a);
+        int32_t g = of.first + rest % m.warps[a] * m.sub[a] + inside % m.sub[a];
+        rest /= m.warps[a], inside /= m.sub[a];
+        there = there && g < of.end;
+        g = natten_min(g, of.end - 1);
+        natten_span seen = of.partners(g);
+        to.at[a] = of.row_at(g, job.task.axis[a].dilation);
+        to.begin[a] = seen.begin - of.begin;
+        to.end[a] = seen.end - of.begin;
+    }
+    if (!there)
+        to.end[0] = to.begin[0]; /* it sees nothing */
+    uint32_t exist = __ballot_sync(all_lanes, there);
+    if (warp_rows == 16)
+        exist = exist >> (threadIdx.x & 16) & 0xffff;
+    if (threadIdx.x % warp_rows == 0)
+        info()->warp[threadIdx.x / warp_rows].exists = (int32_t)exist;
+}
+
+/* What the rows of a warp see, a thread for each warp and axis: spans never decrease
+ * along an axis, so the first row and the last tell. */
+MMA_TILE void MMA_TILE_OF::make_warp() const
+{
+    const natten_cuda_mma &m = job.mma;
+    int32_t a = threadIdx.x % 4, rest = threadIdx.x / 4;
+    if (a == 3 || rest >= NATTEN_CUDA_MMA_WARPS)
+        return;
+    natten_cuda_mma_warp &w = info()->warp[rest];
+#pragma unroll 1
+    for (int32_t i = 2; i > a; i--)
+        rest /= m.warps[i];
+    const HaloAxis<side> &of = axis(a);
+    int32_t g = natten_min(of.first + rest % m.warps[a] * m.sub[a], of.end - 1);
+    int32_t last = natten_min(g + m.sub[a], of.end) - 1;
+    natten_span low = of.partners(g), high = of.partners(last);
+    w.begin[a] = low.begin - of.begin, w.end[a] = high.end - of.begin;
+    w.from[a] = high.begin - of.begin, w.to[a] = low.end - of.begin;
+}
+
+/* Slot number threadIdx, and which are below others. */
+MMA_TILE void MMA_TILE_OF::make_slots() const
+{
+    const natten_cuda_mma &m = job.mma;
+    int32_t n = threadIdx.x;
+    if (n >= natten_max(columns, NATTEN_CUDA_WARP)) /* whole warps vote below */
+        return;
+    natten_cuda_mma_slot grid = {}, extra = {};
+    uint32_t *half = reinterpret_cast<uint32_t *>(info()->below) + n / NATTEN_CUDA_WARP;
+    bool there = n < m.box[0] * m.box[1] * m.box[2];
+#pragma unroll 1
+    for (int a = 0; a < 3; a++) {
+        int32_t before = a == 0 ? m.box[1] * m.box[2] : a == 1 ? m.box[2] : 1;
+        int32_t at = n / before % m.box[a];
+        grid.offset[0] += at * m.step[0][a], grid.offset[1] += at * m.step[1][a];
+        grid.at |= (uint32_t)at << (8 * a);
+#pragma unroll 1
+        for (int32_t end = 0; end <= m.box[a]; end++, half += 2) {
+            uint32_t bits = __ballot_sync(all_lanes, there && at < end);
+            if (n % NATTEN_CUDA_WARP == 0)
+                *half = bits;
+            if (columns <= NATTEN_CUDA_WARP && n == 0)
+                half[1] = 0;
+        }
+    }
+    grid.at = there ? grid.at : 0x7f7f7fu;
+    extra.offset[0] = n * m.extra_step[0], extra.offset[1] = n * m.extra_step[1];
+    extra.at = (uint32_t)n << 16;
+    info()->slot[0][n] = grid;
+    info()->slot[1][n] = extra;
+}
+
+/* Where the partners' tensor number `t` begins for this tile. */
+MMA_TILE void MMA_TILE_OF::find_partners(int t) const
+{
+    natten_cuda_mma_info *to = info();
+    int32_t each = job.mma.group,
+            head = side == Side::queries ? to->head / each : to->head * each, at[3];
+    natten_role role = partner_role(t);
+#pragma unroll
+    for (int a = 0; a < 3; a++)
+        at[a] = axis(a).partner_at(axis(a).begin, job.task.axis[a].dilation);
+    to->base[t] = begin_of(job, role) + offset_of(job, role, to->batch, head, at);
+    to->head_step[t] = job.task.view[role].head * (int64_t)sizeof(T);
+    if (job.task.extras > 0) {
+        const int32_t first[3] = {0, 0, 0};
+        role = t == 0 ? NATTEN_ADDITIONAL_KEYS : NATTEN_ADDITIONAL_VALUES;
+        to->extra_base[t] =
+            begin_of(job, role) + offset_of(job, role, to->batch, head, first);
+    }
+}
+
+} // namespace natten
+
+#endif

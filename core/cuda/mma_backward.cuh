@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Gradients for windows of any size, in products of matrices (device/mma_tile.cuh): of
+ * queries from boxes of the keys they see, and of keys and values from boxes of the
+ * queries that see them, each computing P and dS anew, so that no two blocks add to one
+ * place.
+ *
+ *     delta         <dO, O> - d_lse, of each row
+ *     grad_query    S = Q K^T    dP = dO V^T    dS = P (dP - delta)    dQ += dS K
+ *     grad_tokens   S = K Q^T    dP = V dO^T    dV += P dO             dK += dS Q
+ *
+ * P and dS are rounded to 16 bits for the last products.  Rows whose results are not
+ * finite are in the end computed anew by level a. */
+#ifndef NATTEN_CUDA_MMA_BACKWARD_CUH
+#define NATTEN_CUDA_MMA_BACKWARD_CUH
+
+#include "cuda/device/mma_walk.cuh"
+#include "cuda/simt_backward.cuh"
+
+namespace natten {
+
+template <class T>
+__device__ __noinline__ void mma_grad_query_again(const natten_cuda_job &job,
+                                                  const Lane &lane, const Place &place,
+                                                  bool exists)
+{
+    grad_query_row<T, Weights::fused>(job, lane, place, 0, exists);
+}
+
+template <class T>
+__device__ __noinline__ void mma_grad_tokens_again(const natten_cuda_job &job,
+                                                   const Lane &lane, const Place &place,
+                                                   bool exists)
+{
+    grad_tokens_row<T, Weights::fused>(job, lane, place, 0, exists);
+}
+
+/* lse to base 2; of a row that sees nothing any number, so that nothing gets weight. */
+__device__ inline float lse_of(float lse)
+{
+    return larger_or_nan(lse, -0x1p60f) * log2_e;
+}
+
+template <class T, int dims> class MmaGradQuery {
+    /* 32 rows of a warp read partners half as often as 16 would, while their sums fit
+     * the registers. */
+    static constexpr int blocks = dims <= 128 ? 2 : 1;
+    static constexpr int columns = dims <= 192 ? 32 : 16;
+    using Tile = MmaTile<T, dims, blocks, columns, Side::queries, 2>;
+
+    float scale, lse[blocks][2], delta[blocks][2], sum[blocks][dims / 8][4];
+    uint32_t blind = 0; /* rows of the lane that saw nothing: its gradient is 0 */
+
+  public:
+    Tile tile;
+
+    __device__ explicit MmaGradQuery(const natten_cuda_job &job)
+        : scale(fabsf((float)job.task.scale)), tile(job)
+    {
+    }
+
+    __device__ void copy_rows() const
+    {
+        tile.copy_rows(0, NATTEN_QUERY);
+        tile.copy_rows(1, NATTEN_GRAD_OUT);
+    }
+    __device__ void copy_step(const MmaStep &step, int stage) const
+    {
+        tile.copy_box(0, step, stage);
+        tile.copy_box(1, step, stage);
+    }
+
+    __device__ void begin()
+    {
+#pragma unroll
+        for (int i = 0; i < 2 * blocks; i++) {
+            int r = tile.lane / 4 + 8 * i;
+            float own = tile.stat_at(NATTEN_LSE, r);
+            lse[i / 2][i % 2] = lse_of(own);
+            delta[i / 2][i % 2] = tile.stat_at(delta_role, r);
+            if (own == -INFINITY)
+                blind |= 1u << i;
+            clear_sums(sum[i / 2]);
+        }
+        tile.negate_rows_if_negative();
+    }
+
+    __device__ void take(const MmaSight &sight, int stage)
+    {
+        float s[blocks][columns / 8][4], dp[blocks][columns / 8][4];
+        score<T, dims, blocks, columns>(s, {tile.own_rows(0), tile.lane},
+                                        Tile::partners(0, stage), tile.lane);
+        score<T, dims, blocks, columns>(dp, {tile.own_rows(1), tile.lane},
+                                        Tile::partners(1, stage), tile.lane);
+        if (!sight.all)
+            hide_unseen(tile, s, sight);
+#pragma unroll
+        for (int m = 0; m < blocks; m++)
+#pragma unroll
+            for (int j = 0; j < columns / 8; j++)
+#pragma unroll
+                for (int e = 0; e < 4; e++) {
+                    float &x = s[m][j][e];
+                    float p = exp2_fast(fmaf(x, scale * log2_e, -lse[m][e / 2]));
+                    x = p * (dp[m][j][e] - delta[m][e / 2]);
+                }
+        gather<T, dims, blocks, columns>(sum, s, Tile::partners(0, stage), tile.lane);
+    }
+
+    __device__ void end()
+    {
+        float own = (float)tile.job.task.scale, factor[2] = {own, own};
+        uint32_t trouble = 0;
+#pragma unroll
+        for (int m = 0; m < blocks; m++) {
+#pragma unroll
+            for (int j = 0; j < dims / 8; j++)
+#pragma unroll
+                for (int e = 0; e < 4; e++)
+                    if (blind >> (2 * m + e / 2) & 1)
+                        sum[m][j][e] = 0;
+            trouble |= store_block<T, dims>(tile, NATTEN_GRAD_QUERY, m, sum[m], factor);
+        }
+        __syncwarp();
+        if (trouble != 0)
+            redo_rows(
+                tile, trouble,
+                [](const natten_cuda_job &job, const Lane &lane, const Place &place,
+                   bool wanted) { mma_grad_query_again<T>(job, lane, place, wanted); });
+    }
+};
+
+/* Of keys, of values, or of both: what the registers hold. */
+template <class T, int dims, bool of_keys, bool of_values> class MmaGradTokens {
+    static constexpr int blocks = dims <= 64 ? 2 : 1;
+    static constexpr int columns = dims == 96 ? 64 : dims <= 192 ? 32 : 16;
+    using Tile = MmaTile<T, dims, blocks, columns, Side::keys, 2>;
+
+    float scale, key_sum[blocks][of_keys ? dims / 8 : 1][4],
+        value_sum[blocks][of_values ? dims / 8 : 1][4];
+
+  public:
+    Tile tile;
+
+    __device__ explicit MmaGradTokens(const natten_cuda_job &job)
+        : scale(fabsf((float)job.task.scale)), tile(job)
+    {
+    }
+
+    __device__ void copy_rows() const
+    {
+        tile.copy_rows(0, NATTEN_KEY);
+        tile.copy_rows(1, NATTEN_VALUE);
+    }
+    __device__ void copy_step(const MmaStep &step, int stage) const
+    {
+        tile.copy_box(0, step, stage);
+        tile.copy_box(1, step, stage);
+        tile.copy_stats(step, stage);
+    }
+
+    __device__ void begin()
+    {
+#pragma unroll
+        for (int m = 0; m < blocks; m++) {
+            clear_sums(key_sum[m]);
+            clear_sums(value_sum[m]);
+        }
+        tile.negate_rows_if_negative();
+    }
+
+    __device__ void take(const MmaSight &sight, int stage)
+    {
+        float s[blocks][columns / 8][4], dp[blocks][columns / 8][4];
+        score<T, dims, blocks, columns>(s, {tile.own_rows(0), tile.lane},
+                                        Tile::partners(0, stage), tile.lane);
+        if (!sight.all)
+            hide_unseen(tile, s, sight);
+        if (of_keys)
+            score<T, dims, blocks, columns>(dp, {tile.own_rows(1), tile.lane},
+                                            Tile::partners(1, stage), tile.lane);
+        const float4 *stats = reinterpret_cast<const float4 *>(tile.stats(stage));
+#pragma unroll
+        for (int j = 0; j < columns / 8; j++) {
+            /* lse and delta of the lane's two columns. */
+            float4 both = stats[4 * j + tile.lane % 4];
+            float lse[2] = {lse_of(both.x), lse_of(both.z)},
+                  delta[2] = {both.y, both.w};
+#pragma unroll
+            for (int m = 0; m < blocks; m++)
+#pragma unroll
+                for (int e = 0; e < 4; e++) {
+                    float &p = s[m][j][e];
+                    p = exp2_fast(fmaf(p, scale * log2_e, -lse[e % 2]));
+                    if (of_keys)
+                        dp[m][j][e] = p * (dp[m][j][e] - delta[e % 2]);
+                }
+        }
+        if constexpr (of_values)
+            gather<T, dims, blocks, columns>(value_sum, s, Tile::partners(1, stage),
+                                             tile.lane);
+        if constexpr (of_keys)
+            gather<T, dims, blocks, columns>(key_sum, dp, Tile::partners(0, stage),
+                                             tile.lane);
+    }
+
+    __device__ void end()
+    {
+        const natten_view *view = tile.job.task.view;
+        float own = (float)tile.job.task.scale, factor[2] = {own, own}, one[2] = {1, 1};
+        uint32_t trouble = 0;
+#pragma unroll
+        for (int m = 0; m < blocks; m++) {
+            if constexpr (of_keys)
+                if (view[NATTEN_GRAD_KEY].data != nullptr)
+                    trouble |= store_block<T, dims>(tile, NATTEN_GRAD_KEY, m,
+                                                    key_sum[m], factor);
+            if constexpr (of_values)
+                if (view[NATTEN_GRAD_VALUE].data != nullptr)
+                    trouble |= store_block<T, dims>(tile, NATTEN_GRAD_VALUE, m,
+                                                    value_sum[m], one);
+        }
+        __syncwarp();
+        if (trouble != 0)
+            redo_rows(tile, trouble,
+                      [](const natten_cuda_job &job, const Lane &lane,
+                         const Place &place, bool wanted) {
+                          mma_grad_tokens_again<T>(job, lane, place, wanted);
+                      });
+    }
+};
+
+} // namespace natten
+
+#endif

@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Planning for the kernels for large windows (core/cuda/cuda_mma.c), for GPUs that are
+ * not here: what they take, and that counts along axes are those of tiles and boxes. */
+#include "cuda/fake_mma.h"
+#include "base/status.h"
+#include "cuda/cuda_mma.h"
+#include "cuda/cuda_plan.h"
+#include "cuda/fake_scene.h"
+#include "plan/plan.h"
+
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+
+static bool is_by(const char *text, int32_t arch, const char *kernel)
+{
+    natten_plan plan;
+    EXPECT(fake_plan_of(text, arch, &plan));
+    EXPECT(strcmp(plan.choice.kernel, kernel) == 0);
+    return true;
+}
+
+static bool is_sound(const natten_plan *plan, const natten_cuda_pass *pass)
+{
+    const natten_cuda_mma *m = &pass->job.mma;
+    int64_t volume = m->box[0] * m->box[1] * m->box[2], warps = 1, rows = 1;
+    for (int a = 0; a < 3; a++) {
+        rows *= m->sub[a], warps *= m->warps[a];
+        EXPECT(m->box[a] >= 1);
+    }
+    EXPECT(warps == NATTEN_CUDA_MMA_WARPS && (rows == 16 || rows == 32));
+    EXPECT(volume >= 1 && volume <= NATTEN_CUDA_MMA_COLUMNS);
+    EXPECT(pass->blocks == m->positions * plan->task.batch *
+                               (pass->kernel < NATTEN_CUDA_KERNEL_MMA_GRAD_KEY
+                                    ? plan->task.heads
+                                    : plan->task.heads_kv));
+    bool is_small =
+        plan->choice.arch == 86 || plan->choice.arch == 89 || plan->choice.arch == 120;
+    EXPECT(m->stages == 1 || m->stages == 2);
+    EXPECT(m->info_at < pass->shared_bytes);
+    EXPECT(pass->shared_bytes <=
+           (is_small ? NATTEN_CUDA_SHARED_BYTES : NATTEN_CUDA_SHARED_LARGE));
+    return true;
+}
+
+/* Tiles and boxes are the same on every GPU with tensor cores, so bits are. */
+static bool is_taken(const char *text)
+{
+    static const int32_t archs[] = {80, 86, 89, 90, 100, 120};
+    natten_plan plan, first;
+    natten_cuda_pass pass[NATTEN_CUDA_PASSES], other[NATTEN_CUDA_PASSES];
+    EXPECT(fake_plan_of(text, 90, &first) && strcmp(first.choice.kernel, "mma") == 0);
+    EXPECT(first.choice.work >= 1);
+    int count = natten_cuda_plan_passes(&first, NULL, pass);
+    EXPECT(is_by(text, 75, "simt"));
+    for (int i = 0; i < 6; i++) {
+        plan = first;
+        plan.choice.arch = archs[i];
+        plan.choice.processors = 20 + i;
+        EXPECT(natten_cuda_plan_passes(&plan, NULL, other) == count);
+        for (int n = 0; n < count; n++) {
+            EXPECT(other[n].kernel == pass[n].kernel);
+            if (natten_cuda_kernel_set(pass[n].kernel) != NATTEN_CUDA_SET_MMA)
+                continue;
+            EXPECT(is_sound(&plan, &other[n]));
+            EXPECT(memcmp(&other[n].job.mma, &pass[n].job.mma,
+                          offsetof(natten_cuda_mma, stages)) == 0);
+        }
+    }
+    return true;
+}
+
+/* Pairs of slots and rows that warps take, tile by tile and box by box, of a problem
+ * without dilation and parts. */
+static double slots_of(const natten_task *task, const natten_cuda_mma *m, bool of_keys)
+{
+    int64_t boxes[3] = {0, 0, 0}; /* summed over tiles and their warps, by axis */
+    for (int a = 0; a < 3; a++) {
+        natten_class c = natten_axis_class(&task->axis[a], 0);
+        int32_t extent = m->sub[a] * m->warps[a];
+        for (int32_t tile = 0; tile < c.length; tile += extent)
+            for (int32_t w = tile; w < tile + extent && w < c.length; w += m->sub[a]) {
+                natten_span start = of_keys ? natten_class_inverse(&c, tile)
+                                            : natten_class_window(&c, tile);
+                for (int32_t box = start.begin; box < c.length; box += m->box[a]) {
+                    bool met = false;
+                    for (int32_t g = w; g < w + m->sub[a] && g < c.length; g++) {
+                        natten_span s = of_keys ? natten_class_inverse(&c, g)
+                                                : natten_class_window(&c, g);
+                        met = met || (s.begin < box + m->box[a] && s.end > box);
+                    }
+                    boxes[a] += met;
+                }
+            }
+    }
+    return (double)boxes[0] * (double)boxes[1] * (double)boxes[2] *
+           (m->sub[0] * m->sub[1] * m->sub[2]);
+}
+
+static bool counts_are_exact(const char *text)
+{
+    natten_plan plan;
+    natten_gpu gpu = {.arch = 80};
+    EXPECT(fake_plan_of(text, 80, &plan));
+    for (int pass = 0; pass < NATTEN_CUDA_MMA_PASSES; pass++) {
+        natten_cuda_mma_fit fit;
+        EXPECT(
+            natten_cuda_mma_plan(&plan.task, &gpu, (natten_cuda_mma_pass)pass, &fit));
+        /* Rows of 64 against boxes of 64 slots, or of 32 in gradients. */
+        int columns = pass == NATTEN_CUDA_MMA_FORWARD ? 64 : 32;
+        EXPECT(fit.slots == columns * slots_of(&plan.task, &fit.mma,
+                                               pass == NATTEN_CUDA_MMA_GRAD_TOKENS));
+    }
+    return true;
+}
+
+bool fake_mma(void)
+{
+    static const char *const taken[] = {"fwd bf16 b1 h16 d64 16384 w16384",
+                                        "fwd fp16 b1 h16 d128 16384 w2049",
+                                        "fwd bf16 b4 h16 d64 128x128 w33x33",
+                                        "fwd bf16 b1 h24 d128 30x48x80 w18x24x24",
+                                        "fwd bf16 b2 h8:2 d200:100 40x50 w31x20 s3x4",
+                                        "fwd bf16 b1 h2 d80 1000 w999 causal1 m70",
+                                        "fwd bf16 b1 h1 d32 9x9 w3x3 m1",
+                                        "fwd bf16 b1 h1 d129 9x9 w3x3",
+                                        "fwd fp16 b1 h2 d96 300x40 w50x20 e5x2",
+                                        "bwd bf16 b4 h16 d64 128x128 w33x33",
+                                        "bwd bf16 b1 h16 d256 16384 w2049"};
+    for (size_t i = 0; i < sizeof taken / sizeof taken[0]; i++)
+        EXPECT(is_taken(taken[i]));
+    static const char *const left[] = {
+        "fwd fp32 b1 h1 d64 1000 w999", "fwd bf16 b1 h1 d257 1000 w999",
+        "fwd bf16 b1 h1 d64 99x99 w99x99 bias", "fwd bf16 b1 h1 d64 1000 w999 scale0",
+        "fwd bf16 b1 h1 d64 999 w999 scale1e-12"};
+    for (size_t i = 0; i < sizeof left / sizeof left[0]; i++)
+        EXPECT(is_by(left[i], 90, "simt"));
+    /* Rows wider than 128 have their gradients of keys and values apart. */
+    natten_plan plan;
+    natten_cuda_pass pass[NATTEN_CUDA_PASSES];
+    EXPECT(fake_plan_of("bwd bf16 b1 h2 d64 1000 w999 m3", 90, &plan));
+    EXPECT(natten_cuda_plan_passes(&plan, NULL, pass) == 5);
+    EXPECT(pass[1].kernel == NATTEN_CUDA_KERNEL_MMA_GRAD_QUERY + 1);
+    EXPECT(pass[2].kernel == NATTEN_CUDA_KERNEL_MMA_GRAD_KEY + 1);
+    EXPECT(fake_plan_of("bwd bf16 b1 h2 d130 1000 w999", 90, &plan));
+    EXPECT(natten_cuda_plan_passes(&plan, NULL, pass) == 4);
+    EXPECT(pass[2].kernel == NATTEN_CUDA_KERNEL_MMA_GRAD_KEY + 4);
+    EXPECT(pass[3].kernel == NATTEN_CUDA_KERNEL_MMA_GRAD_VALUE + 4);
+    /* Few tiles: every one is looked at. */
+    static const char *const few[] = {
+        "bwd bf16 b1 h1 d64 200 w50", "bwd bf16 b1 h1 d64 37x30 w9x11",
+        "bwd bf16 b1 h1 d64 9x20x17 w5x7x6", "bwd bf16 b1 h1 d64 30x25 w13x8 s4x3",
+        "bwd bf16 b1 h1 d64 31x29 w12x9 causal10"};
+    for (size_t i = 0; i < sizeof few / sizeof few[0]; i++)
+        EXPECT(counts_are_exact(few[i]));
+    char text[1024];
+    EXPECT(fake_plan_of(taken[0], 90, &plan));
+    natten_plan_print(&plan, text, sizeof text);
+    EXPECT(strstr(text, "backend    cuda, device 0, kernel mma") != NULL);
+    return true;
+}
