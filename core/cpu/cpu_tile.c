@@ -9,6 +9,7 @@
 
 enum {
     CACHE_BYTES = 400 << 10, /* of strips: most second levels hold that */
+    SHARED_BYTES = 12 << 20, /* of the tokens of a tile, all heads: most last levels */
     FEW_ITEMS = 16,
     MOST_ROWS = 64,         /* partner rows in a chunk */
     EXTRA_BYTES = 128 << 10 /* of strips of extra tokens */
@@ -254,9 +255,32 @@ static double packs_of(const natten_cpu_pass *p, keep level)
     return packs;
 }
 
+/* How much of a tile's tokens comes from memory each time, 0 to 1. Its heads follow one
+ * another, and they lie side by side in a token: what the first of them brings near,
+ * pages as well as lines, serves the others as long as the last level holds the tokens
+ * of all. */
+static double far_of(const natten_cpu_pass *p)
+{
+    const natten_task *t = p->task;
+    double owners = 1, partners = 1;
+    for (int a = 0; a < 3; a++) {
+        owners *= p->tile[a];
+        partners *= (double)least(partners_along(p, a),
+                                  (int64_t)p->tile[a] + p->axis[a].window - 1);
+    }
+    double of_queries = p->owner_is_key ? partners : owners;
+    double of_keys = p->owner_is_key ? owners : partners;
+    double heads = of_queries * (double)t->heads + of_keys * (double)t->heads_kv;
+    double bytes =
+        heads * (double)(t->dim + t->dim_v) * (double)natten_dtype_bytes(t->dtype);
+    double times = bytes / SHARED_BYTES * (p->kind == NATTEN_CPU_FORWARD ? 1 : 2);
+    return times < 1 ? 0 : times > 2 ? 1 : times - 1;
+}
+
 /* What a tile costs, per owner, in products with one partner: to pack a partner costs
- * about as much as four of them; fewer owners than registers have room for share their
- * loads with fewer; strips that leave the cache are slower to make and to read. */
+ * about as much as four of them, and thirteen more where it comes from memory, as an
+ * owner does; fewer owners than registers have room for share their loads with fewer;
+ * strips that leave the cache are slower to make and to read. */
 static double cost_of(const natten_cpu_pass *p, const natten_cpu_kernels *k, keep level)
 {
     const natten_cpu_strips *s = &p->strips;
@@ -265,7 +289,8 @@ static double cost_of(const natten_cpu_pass *p, const natten_cpu_kernels *k, kee
     double spill = bytes > CACHE_BYTES ? (bytes / CACHE_BYTES + 1) / 2 : 1;
     double loads = 1 + 0.3 * (k->owners - p->owners);
     double pack = p->kind == NATTEN_CPU_GRAD_ALL ? 6 : 4;
-    return pack * packs_of(p, level) * spill + volume(p) * loads;
+    double packs = packs_of(p, level), from_memory = 13 * far_of(p);
+    return pack * packs * spill + from_memory * (packs + 1) + volume(p) * loads;
 }
 
 static bool is_short(const natten_cpu_pass *p, const natten_cpu_kernels *k)
