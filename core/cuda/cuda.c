@@ -89,6 +89,23 @@ static natten_status check_addresses(natten_cuda_call *call, const natten_task *
     return NATTEN_OK;
 }
 
+static natten_status launch(natten_cuda_call *call, natten_cuda_pass *pass)
+{
+    if (pass->job.halo.by_maps) {
+        /* PTX is of an architecture that has no copy engine. */
+        if (has_code(natten_cuda_image_archs(), call->gpu->arch))
+            NATTEN_TRY(natten_cuda_call_map(call, &pass->job, &pass->kernel));
+        else
+            pass->job.halo.by_maps = 0;
+        if (!pass->job.halo.by_maps) {
+            pass->job.halo = pass->plain;
+            pass->shared_bytes = pass->plain_bytes;
+        }
+    }
+    return natten_cuda_call_launch(call, pass->kernel, pass->blocks, pass->shared_bytes,
+                                   &pass->job);
+}
+
 static natten_status launch_all(natten_cuda_call *call, const natten_plan *plan,
                                 void *workspace)
 {
@@ -101,12 +118,8 @@ static natten_status launch_all(natten_cuda_call *call, const natten_plan *plan,
             natten_cuda_call_scratch(call, plan->choice.workspace_bytes, &workspace));
     natten_cuda_pass passes[NATTEN_CUDA_PASSES];
     int count = natten_cuda_plan_passes(plan, workspace, passes);
-    for (int i = 0; i < count; i++) {
-        if (natten_cuda_kernel_set(passes[i].kernel) == NATTEN_CUDA_SET_HALO)
-            NATTEN_TRY(natten_cuda_call_map(call, &passes[i].job));
-        NATTEN_TRY(natten_cuda_call_launch(call, passes[i].kernel, passes[i].blocks,
-                                           passes[i].shared_bytes, &passes[i].job));
-    }
+    for (int i = 0; i < count; i++)
+        NATTEN_TRY(launch(call, &passes[i]));
     return NATTEN_OK;
 }
 

@@ -26,6 +26,8 @@ core_libnatten_core_la_SOURCES += \
 cuda_kernels = \
 	%D%/device/element.cuh \
 	%D%/device/halo_copies.cuh \
+	%D%/device/halo_flat.cuh \
+	%D%/device/halo_open.cuh \
 	%D%/device/halo_tile.cuh \
 	%D%/device/halo_rows.cuh \
 	%D%/device/halo_walk.cuh \

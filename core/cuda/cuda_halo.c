@@ -16,7 +16,7 @@ enum { POWERS = 8 };
 /* Addresses of a slice have 16 bits. */
 enum { SLICE_BYTES = 1 << 16 };
 /* Tokens that the copy engine fetches at once along an axis; its swizzle repeats. */
-enum { MAX_BOX = 256, ENGINE_GRAIN = 1024 };
+enum { MAX_BOX = 256, ENGINE_ROWS = 8 };
 enum { MAX_PAIRS = 64, MAX_ENTRIES = 4096, MAX_UNITS = 1 << 30 };
 /* Tiles are chosen for a GPU of this size, so that bits do not depend on the number of
  * its processors. */
@@ -24,12 +24,13 @@ enum { PROCESSORS = 132, MAX_FILLS = 6 };
 
 /* Clocks of a multiprocessor, from instructions counted on an H100 at 2.6 a clock: a
  * pair of groups, and for each 32 numbers of a row; a warp's rows of a unit; bytes from
- * the second-level cache; a step with its barrier; finding a block's place. */
+ * the second-level cache; a step with its barrier, or of the copy engine; finding a
+ * block's place. */
 static const double pair_clocks[4] = {26, 36, 44, 46}; /* by pass */
 static const double wide_clocks[4] = {10, 16, 24, 16};
 static const double unit_clocks[4] = {200, 200, 250, 200};
-static const double bytes_per_clock = 24, step_clocks = 1000, open_clocks = 6000;
-static const double clocks_per_byte = 1 / 160.0, copying_clocks = 200;
+static const double bytes_per_clock = 24, step_clocks = 1200, open_clocks = 6000;
+static const double clocks_per_byte = 1 / 160.0, engine_clocks = 300;
 static const double collision_clocks = 6; /* of a pair */
 static const double bias_clocks = 6000;   /* a block's sums of entries */
 /* Sums of bias that are added up at last, in bytes of all. */
@@ -111,10 +112,11 @@ typedef struct search {
     int32_t reach[3][POWERS];
     int64_t steps[2]; /* from row to row and column to column, in bytes, at most */
     int32_t short_kind[3];
-    int32_t entries; /* of bias; 0: there is none */
-    int32_t room;    /* bytes of shared memory of a block */
-    int32_t blocks;  /* that a multiprocessor holds at once */
-    bool by_maps;    /* the copy engine may fetch them */
+    int32_t entries;   /* of bias; 0: there is none */
+    int32_t room;      /* bytes of shared memory of a block */
+    int32_t most_room; /* of one that has a multiprocessor for itself */
+    int32_t blocks;    /* that a multiprocessor holds at once */
+    bool by_maps;      /* the copy engine may fetch them */
     natten_cuda_halo_fit best;
 } search;
 
@@ -140,6 +142,15 @@ static int32_t bias_pad(const search *s, const shape *p)
     return pad;
 }
 
+/* Is a unit one step, of subtiles of 4 x 4 tokens?  The kernels by the copy engine for
+ * rows of 32 want that (device/halo_flat.cuh). */
+static bool is_flat(const search *s, const shape *p, int32_t slices)
+{
+    bool has_steps = of_keys(s) && s->task->heads != s->task->heads_kv;
+    return slices == 1 && s->reach[0][p->warps[0]] == 1 && p->sub[1] == 2 &&
+           p->sub[2] == 2 && !has_steps;
+}
+
 /* Lay out shared memory for slices of `rows` rows; false if that is too much.  In a
  * `tight` one some groups find two partners in one bank; `by_maps` it is in the way
  * that the copy engine writes it. */
@@ -162,12 +173,16 @@ static bool lay_out(const search *s, const shape *p, int32_t rows, bool tight,
     if (slices > 1)
         touched = smaller(slices, divide_up(box[1] - 1, rows) + 1);
     int64_t bytes = (int64_t)rows * h->pitch * row_bytes;
+    int64_t pairs = ((int64_t)box[1] * box[2] + 15) / 16 + touched - 1;
     if (by_maps && (!s->by_maps || rows > MAX_BOX || h->pitch > MAX_BOX))
         return false;
+    bool flat = by_maps && s->dims == 32;
+    int32_t most = of_keys(s) ? NATTEN_CUDA_FLAT_KEYS : NATTEN_CUDA_FLAT_QUERIES;
+    if (flat && (pairs > most || !is_flat(s, p, slices)))
+        return false;
     h->by_maps = by_maps;
-    int32_t grain = by_maps ? ENGINE_GRAIN : 256;
+    int32_t grain = by_maps ? ENGINE_ROWS * row_bytes : 256;
     bytes = divide_up(bytes, grain) * grain;
-    int64_t pairs = ((int64_t)box[1] * box[2] + 15) / 16 + touched - 1;
     /* Offsets in a slice have 32 bits. */
     if (s->steps[0] > INT32_MAX / 2 / rows || s->steps[1] > INT32_MAX / 2 / h->pitch)
         return false;
@@ -178,16 +193,27 @@ static bool lay_out(const search *s, const shape *p, int32_t rows, bool tight,
     bool has_stats = s->pass == NATTEN_CUDA_HALO_GRAD_QUERY || sums_bias;
     if (sums_bias && (pairs > NATTEN_CUDA_HALO_SUMS || box[0] > 1))
         return false;
-    h->pairs = (int32_t)pairs;
+    h->pairs = flat ? most : (int32_t)pairs;
     h->box_bytes = (int32_t)bytes;
     h->stats_at = 2 * h->box_bytes;
     h->bias_at = h->stats_at + (of_keys(s) ? rows * h->pitch * 8 : 0);
     h->bias_pad = bias_pad(s, p);
     h->unit_bytes =
         divide_up(h->bias_at + (s->entries + 2 * h->bias_pad) * 4, grain) * grain;
+    /* Rows begin at multiples of their length. */
     h->row_bytes =
         NATTEN_CUDA_SUBTILE * (own[s->pass] * row_bytes + (has_stats ? 8 : 0));
+    h->row_bytes = divide_up(h->row_bytes, row_bytes) * row_bytes;
     h->rows_at = 2 * h->units * h->unit_bytes;
+    if (flat) { /* what comes with slices is beside the stages, in three places */
+        h->stats_at = 0;
+        h->bias_at = of_keys(s) ? rows * h->pitch * 8 : 0;
+        int32_t more = h->bias_at + (s->entries + 2 * h->bias_pad) * 4;
+        h->more_bytes = divide_up(more, 16) * 16;
+        h->unit_bytes = 2 * h->box_bytes;
+        h->more_at = 2 * h->units * h->unit_bytes;
+        h->rows_at = align(h->more_at + 3 * h->units * h->more_bytes);
+    }
     h->info_at = h->rows_at + NATTEN_CUDA_WARPS * h->row_bytes;
     if (sums_bias) { /* at the end dS of all pairs of tokens takes the place of slices
                       */
@@ -198,8 +224,12 @@ static bool lay_out(const search *s, const shape *p, int32_t rows, bool tight,
     h->tables_at = align(h->info_at + (int32_t)sizeof(natten_cuda_halo_box) +
                          h->places * (int32_t)sizeof(natten_cuda_halo_warp));
     h->columns_at = h->tables_at + h->places * h->pairs * NATTEN_CUDA_WARP * 4;
-    fit->shared_bytes =
-        h->columns_at + (of_keys(s) ? 2 : s->entries > 0) * h->places * h->pairs * 32;
+    if (flat) { /* read before there are rows */
+        h->columns_at = h->tables_at;
+        h->tables_at = h->rows_at;
+    }
+    fit->shared_bytes = h->columns_at + ((of_keys(s) && !flat) + (s->entries > 0)) *
+                                            h->places * h->pairs * 32;
     h->seen_at = sums_bias ? fit->shared_bytes : 0;
     if (sums_bias)
         fit->shared_bytes +=
@@ -208,18 +238,21 @@ static bool lay_out(const search *s, const shape *p, int32_t rows, bool tight,
         return false;
     /* What it costs: of a tile and all its units at once. */
     double wide = s->dims / 32.0, planes = halo[0], steps = planes * slices;
-    /* A barrier ends each step, so it takes as long as its busiest warp, which has all
-     * of a slice that a box can have. */
+    /* Where a barrier ends each step, it takes as long as its busiest warp, which has
+     * all of a slice that a box can have. */
     double busiest = steps * divide_up(smaller(box[1], rows) * box[2], 16);
+    if (by_maps)
+        busiest = (double)box[0] * (double)pairs;
     double pair = pair_clocks[s->pass] + wide * wide_clocks[s->pass] +
                   (collides ? collision_clocks : 0);
     double work = NATTEN_CUDA_WARPS * (busiest * pair + unit_clocks[s->pass]);
     double copied = (double)h->units * halo[0] * halo[1] * halo[2] * row_bytes * 2;
-    double copies = copied / bytes_per_clock + steps * step_clocks;
+    double copies =
+        copied / bytes_per_clock + steps * (by_maps ? engine_clocks : step_clocks);
     if (!by_maps) /* threads copy */
-        copies += copied * clocks_per_byte + steps * copying_clocks;
-    fit->slots =
-        (double)h->positions * h->places * box[0] * h->pairs * 16 * NATTEN_CUDA_SUBTILE;
+        copies += copied * clocks_per_byte;
+    fit->slots = (double)h->positions * h->places * box[0] * (double)pairs * 16 *
+                 NATTEN_CUDA_SUBTILE;
     fit->tile_clocks = work + copies;
     return true;
 }
@@ -287,6 +320,34 @@ static void count_units(const search *s, natten_cuda_halo_fit *fit, int32_t proc
     h->inner_inverse = UINT32_MAX / (uint32_t)h->inner;
 }
 
+/* The same boxes where threads copy, which may take a processor for a block. */
+static bool lay_out_plainly(const search *s, const shape *p, natten_cuda_halo_fit *fit)
+{
+    search alone = *s;
+    natten_cuda_halo_fit plain = *fit;
+    alone.room = s->most_room;
+    if (fit->halo.by_maps &&
+        !lay_out(&alone, p, fit->halo.rows, false, false, &plain) &&
+        !lay_out(&alone, p, fit->halo.rows, true, false, &plain))
+        return false;
+    fit->plain = plain.halo;
+    fit->plain_bytes = plain.shared_bytes;
+    return true;
+}
+
+/* What is not the layout, for both. */
+static void share(natten_cuda_halo_fit *fit)
+{
+    fit->plain.replicas = fit->halo.replicas;
+    fit->plain.stride = fit->halo.stride;
+    fit->plain.is_by_head = fit->halo.is_by_head;
+    fit->plain.chunks = fit->halo.chunks;
+    fit->plain.inner = fit->halo.inner;
+    fit->plain.inner_inverse = fit->halo.inner_inverse;
+    fit->plain.group = fit->halo.group;
+    memcpy(fit->plain.partners, fit->halo.partners, sizeof fit->halo.partners);
+}
+
 static void try_shape(search *s, const shape *p)
 {
     natten_cuda_halo_fit fit = {.dims = s->dims};
@@ -314,7 +375,8 @@ static void try_shape(search *s, const shape *p)
         last = rows;
         for (int way = 0; way < 4; way++) {
             bool tight = way % 2 != 0, by_maps = way < 2;
-            if (!lay_out(s, p, rows, tight, by_maps, &fit))
+            if (!lay_out(s, p, rows, tight, by_maps, &fit) ||
+                !lay_out_plainly(s, p, &fit))
                 continue;
             fits = fits || by_maps == s->by_maps;
             count_units(s, &fit, PROCESSORS);
@@ -445,12 +507,11 @@ static bool find_fit(const natten_task *task, const natten_gpu *gpu,
     s.room = alone && is_large ? NATTEN_CUDA_SHARED_LARGE
              : is_half         ? NATTEN_CUDA_SHARED_HALF
                                : NATTEN_CUDA_SHARED_BYTES;
+    s.most_room = is_large ? NATTEN_CUDA_SHARED_LARGE : NATTEN_CUDA_SHARED_BYTES;
     int64_t row_heads = of_keys(&s) ? task->heads_kv : task->heads;
     s.units = (int32_t)(task->batch * row_heads);
     s.batch = (int32_t)task->batch;
-    /* Rows of 64 bytes are slower to fetch than the forward pass takes them. */
-    bool is_slow = pass == NATTEN_CUDA_HALO_FORWARD && s.dims == 32;
-    s.by_maps = gpu->arch >= 90 && !is_slow && s.dims <= 64 && task->dim == s.dims &&
+    s.by_maps = gpu->arch >= 90 && s.dims <= 64 && task->dim == s.dims &&
                 task->dim_v == s.dims && finds_kinds(&s);
     int64_t entries = task->view[NATTEN_BIAS].data != NULL;
     for (int a = 0; a < 3; a++) {
@@ -465,7 +526,16 @@ static bool find_fit(const natten_task *task, const natten_gpu *gpu,
     }
     s.entries = (int32_t)entries;
     count_steps(task, s.steps);
-    try_all(&s, false);
+    if (of_keys(&s) && s.dims == 32 && s.entries > 0 && s.by_maps && is_large) {
+        /* With biases two flat halos don't fit: one has a processor for itself. */
+        search one = s;
+        one.blocks = 1, one.room = NATTEN_CUDA_SHARED_LARGE;
+        try_all(&one, false);
+        if (one.best.clocks > 0 && one.best.halo.by_maps)
+            s = one;
+    }
+    if (s.best.clocks == 0)
+        try_all(&s, false);
     if (s.best.clocks == 0) /* so few tokens that all shapes have too much room */
         try_all(&s, true);
     if (s.best.clocks == 0)
@@ -477,6 +547,7 @@ static bool find_fit(const natten_task *task, const natten_gpu *gpu,
     fit->halo.group = (int32_t)(task->heads / task->heads_kv);
     count_units(&s, fit, gpu->processors);
     fit->clocks = s.best.clocks; /* what is chosen by it decides about bits */
+    share(fit);
     return true;
 }
 

@@ -23,6 +23,8 @@ typedef struct natten_cuda_halo_fit {
     natten_cuda_halo halo;
     int32_t dims; /* width of rows in shared memory: 32, 64 or 128 */
     int32_t shared_bytes;
+    natten_cuda_halo plain; /* the same bits where the copy engine can't be used */
+    int32_t plain_bytes;
     double tile_clocks; /* of a multiprocessor: a tile and all units of a block */
     double clocks;      /* the whole pass, estimated for a GPU of 132 processors */
     double slots;       /* pairs of tokens computed, of one batch item and head */

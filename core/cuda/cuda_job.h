@@ -37,8 +37,10 @@ typedef struct natten_cuda_halo {
     uint32_t inner_inverse; /* 2^32 / inner, rounded down */
     int32_t box_bytes;      /* a slice of one tensor */
     int32_t stats_at, bias_at, unit_bytes; /* of one unit of a slice */
-    int32_t bias_pad;                      /* zeros before and after the entries */
-    int32_t rows_at, row_bytes;            /* rows of a warp */
+    int32_t more_at,
+        more_bytes;             /* in a flat halo: of statistics and bias of one unit */
+    int32_t bias_pad;           /* zeros before and after the entries */
+    int32_t rows_at, row_bytes; /* rows of a warp */
     int32_t info_at, tables_at, columns_at, seen_at;
     int32_t partners[2];   /* natten_role of the tensors whose slices are copied */
     int32_t by_maps;       /* the copy engine does it, by natten_cuda_job.map */
@@ -57,7 +59,7 @@ typedef struct __attribute__((aligned(64))) natten_cuda_map {
  * Blackwell have for two blocks; what those of data centres have for one. */
 enum {
     NATTEN_CUDA_SHARED_BYTES = 99 * 1024,
-    NATTEN_CUDA_SHARED_HALF = 112 * 1024,
+    NATTEN_CUDA_SHARED_HALF = 113 * 1024,
     NATTEN_CUDA_SHARED_LARGE = 163 * 1024
 };
 /* Most slices of a plane. */
@@ -65,8 +67,13 @@ enum { NATTEN_CUDA_SLICES = 16 };
 /* Tokens of a subtile: the rows of a product. */
 enum { NATTEN_CUDA_SUBTILE = 16 };
 
-/* Pairs of groups whose dS a warp can sum in registers. */
-enum { NATTEN_CUDA_HALO_SUMS = 8 };
+/* Pairs of groups whose dS a warp can sum in registers; of which it can keep addresses
+ * there (device/halo_flat.cuh), where rows are queries and where they are keys. */
+enum {
+    NATTEN_CUDA_HALO_SUMS = 8,
+    NATTEN_CUDA_FLAT_QUERIES = 7,
+    NATTEN_CUDA_FLAT_KEYS = 8
+};
 
 /* Tensors of partners and of rows that a pass reads or writes, at most. */
 enum { NATTEN_CUDA_PARTNERS = 4, NATTEN_CUDA_ROWS = 5 };
@@ -79,14 +86,32 @@ typedef struct natten_cuda_halo_place {
     int32_t slices;     /* of a plane */
 } natten_cuda_halo_place;
 
+/* Where the copy engine finds a block's halo: a map's number, the same for both
+ * tensors; coordinates of the first partner; innermost those of the first head, and how
+ * far it is to the next. */
+typedef struct natten_cuda_halo_aim {
+    int32_t kind, first[3], inner[2], head[2];
+} natten_cuda_halo_aim;
+
+/* From where a unit of a tensor of rows begins to where the block's next one does, in
+ * bytes; and what comes to that when the inner of batch items and heads begins anew. */
+typedef struct natten_cuda_halo_stride {
+    int64_t step, carry;
+} natten_cuda_halo_stride;
+
 typedef struct natten_cuda_halo_box {
     natten_cuda_halo_place place;
     int32_t begin, end; /* the block's units */
-    uint64_t ready[2];  /* barriers of the copy engine: a stage's slices have arrived */
-    /* Where slices begin, of two steps (for the copy engine two coordinates); where
-     * units of rows do, of three in turn. */
-    char *partner_base[2][NATTEN_CUDA_WARPS][NATTEN_CUDA_PARTNERS];
-    char *row_base[3][NATTEN_CUDA_WARPS][NATTEN_CUDA_ROWS];
+    natten_cuda_halo_aim aim;
+    uint64_t ready[2]; /* barriers: a stage's slices have arrived */
+    uint64_t left[2];  /* all warps with rows need them no more */
+    uint32_t busy;     /* warps with rows */
+    natten_cuda_halo_stride stride[NATTEN_CUDA_ROWS];
+    int32_t step; /* of the inner one */
+    /* Where slices begin, of two steps; where rows of a warp's unit do, of two units.
+     */
+    char *partner_base[3][NATTEN_CUDA_WARPS][NATTEN_CUDA_PARTNERS];
+    char *row_base[2][NATTEN_CUDA_WARPS][NATTEN_CUDA_ROWS];
 } natten_cuda_halo_box;
 
 typedef struct natten_cuda_halo_row {

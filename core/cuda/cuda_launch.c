@@ -11,14 +11,23 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-/* Six kernels of halo.cu; those for rows of 128 may have a name of their own. */
-#define HALO(kernel, name, name_128)                                         \
-    [NATTEN_CUDA_KERNEL_HALO_##kernel] = "natten_halo_" name "_32",          \
-    [NATTEN_CUDA_KERNEL_HALO_##kernel + 1] = "natten_halo_" name "_64",      \
-    [NATTEN_CUDA_KERNEL_HALO_##kernel + 2] = "natten_halo_" name_128 "_128", \
-    [NATTEN_CUDA_KERNEL_HALO_##kernel + 3] = "natten_halo_" name "_bias_32", \
-    [NATTEN_CUDA_KERNEL_HALO_##kernel + 4] = "natten_halo_" name "_bias_64", \
-    [NATTEN_CUDA_KERNEL_HALO_##kernel + 5] = "natten_halo_" name_128 "_bias_128"
+/* A kernel of halo.cu where the copy engine fetches rows. */
+#define ENGINE(kernel) ((kernel)-NATTEN_CUDA_KERNELS_SIMT + NATTEN_CUDA_KERNEL_ENGINE)
+
+/* Kernels of halo.cu for rows of 32 and 64, the second time where the copy engine
+ * fetches them; six of one kind, of which those for rows of 128 may have a name of
+ * their own. */
+#define HALO_TWO(kernel, name)                                                     \
+    [NATTEN_CUDA_KERNEL_HALO_##kernel] = "natten_halo_" name "_32",                \
+    [NATTEN_CUDA_KERNEL_HALO_##kernel + 1] = "natten_halo_" name "_64",            \
+    [ENGINE(NATTEN_CUDA_KERNEL_HALO_##kernel)] = "natten_halo_engine_" name "_32", \
+    [ENGINE(NATTEN_CUDA_KERNEL_HALO_##kernel + 1)] = "natten_halo_engine_" name "_64"
+#define HALO(kernel, name, name_128)                                                 \
+    HALO_TWO(kernel, name),                                                          \
+        [NATTEN_CUDA_KERNEL_HALO_##kernel + 2] = "natten_halo_" name_128 "_128",     \
+                                            HALO_TWO(kernel + 3, name "_bias"),      \
+                                            [NATTEN_CUDA_KERNEL_HALO_##kernel + 5] = \
+                                                "natten_halo_" name_128 "_bias_128"
 
 /* A kernel of mma.cu, for each width of rows; those for more than 128 may have a name
  * of their own. */
@@ -57,8 +66,7 @@ static const char *const kernel_names[NATTEN_CUDA_KERNELS] = {
     HALO(GRAD_QUERY, "grad_query", "grad_query"),
     HALO(GRAD_KEY, "grad_tokens", "grad_key"), /* rows up to 64: both */
     HALO(GRAD_VALUE, "grad_tokens", "grad_value"),
-    [NATTEN_CUDA_KERNEL_HALO_GRAD_BIAS] = "natten_halo_grad_bias_32",
-    [NATTEN_CUDA_KERNEL_HALO_GRAD_BIAS + 1] = "natten_halo_grad_bias_64",
+    HALO_TWO(GRAD_BIAS, "grad_bias"),
     [NATTEN_CUDA_KERNEL_HALO_DELTA] = "natten_halo_delta",
     MMA(FORWARD, "forward", "forward"),
     MMA(GRAD_QUERY, "grad_query", "grad_query"),
@@ -76,8 +84,9 @@ natten_cuda_set natten_cuda_kernel_set(natten_cuda_kernel kernel)
 {
     return kernel < NATTEN_CUDA_KERNELS_EASY   ? NATTEN_CUDA_SET_SIMT_EASY
            : kernel < NATTEN_CUDA_KERNELS_SIMT ? NATTEN_CUDA_SET_SIMT
-           : kernel < NATTEN_CUDA_KERNELS_HALO ? NATTEN_CUDA_SET_HALO
-                                               : NATTEN_CUDA_SET_MMA;
+           : kernel < NATTEN_CUDA_KERNELS_HALO || kernel >= NATTEN_CUDA_KERNEL_ENGINE
+               ? NATTEN_CUDA_SET_HALO
+               : NATTEN_CUDA_SET_MMA;
 }
 
 /* With load_lock held. */
@@ -181,7 +190,8 @@ static bool describe(const natten_cuda_job *job, int which, int kind, map_shape 
     return view->head >= 0 && inner <= INT32_MAX && (job->vector >> role & 1) != 0;
 }
 
-natten_status natten_cuda_call_map(const natten_cuda_call *call, natten_cuda_job *job)
+natten_status natten_cuda_call_map(const natten_cuda_call *call, natten_cuda_job *job,
+                                   natten_cuda_kernel *kernel)
 {
     enum { UINT16 = 1, SWIZZLE_64 = 2, SWIZZLE_128 = 3, PROMOTE_128 = 2 };
     const uint32_t row = (uint32_t)job->task.dim;
@@ -203,6 +213,8 @@ natten_status natten_cuda_call_map(const natten_cuda_call *call, natten_cuda_job
                             shape.extent, shape.stride, box, steps, 0,
                             row == 32 ? SWIZZLE_64 : SWIZZLE_128, PROMOTE_128, 0);
         }
+    if (job->halo.by_maps)
+        *kernel = ENGINE(*kernel);
     return NATTEN_OK;
 }
 

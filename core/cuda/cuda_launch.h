@@ -78,15 +78,20 @@ typedef enum natten_cuda_kernel {
     NATTEN_CUDA_KERNEL_MMA_GRAD_QUERY = NATTEN_CUDA_KERNEL_MMA_FORWARD + 6,
     NATTEN_CUDA_KERNEL_MMA_GRAD_KEY = NATTEN_CUDA_KERNEL_MMA_GRAD_QUERY + 6,
     NATTEN_CUDA_KERNEL_MMA_GRAD_VALUE = NATTEN_CUDA_KERNEL_MMA_GRAD_KEY + 6,
-    NATTEN_CUDA_KERNELS = NATTEN_CUDA_KERNEL_MMA_GRAD_VALUE + 6
+    /* Those of halo.cu but the last once more, for rows up to 64 that the copy engine
+     * fetches. */
+    NATTEN_CUDA_KERNEL_ENGINE = NATTEN_CUDA_KERNEL_MMA_GRAD_VALUE + 6,
+    NATTEN_CUDA_KERNELS = NATTEN_CUDA_KERNEL_ENGINE + NATTEN_CUDA_KERNEL_HALO_DELTA -
+                          NATTEN_CUDA_KERNELS_SIMT
 } natten_cuda_kernel;
 
 /* The fat binary that a kernel is in. */
 natten_cuda_set natten_cuda_kernel_set(natten_cuda_kernel kernel);
 
-/* Let the copy engine fetch a job's slices, if its tensors allow it: encode the maps,
- * or take halo.by_maps back. */
-natten_status natten_cuda_call_map(const natten_cuda_call *call, natten_cuda_job *job);
+/* Let the copy engine fetch the slices of a job of halo.cu, if its tensors allow it:
+ * encode the maps and take the kernel that uses them, or take halo.by_maps back. */
+natten_status natten_cuda_call_map(const natten_cuda_call *call, natten_cuda_job *job,
+                                   natten_cuda_kernel *kernel);
 
 /* Launch a kernel on `blocks` blocks; a kernel whose work needs
  * more blocks than a grid can have goes round.  `job` is its parameter, copied. */

@@ -368,7 +368,8 @@ static natten_cuda_kernel choose_kernel(natten_cuda_kernel kernel, bool easy)
 static void add(list *l, natten_cuda_kernel kernel, int64_t blocks, int32_t shared)
 {
     kernel = choose_kernel(kernel, l->easy);
-    l->passes[l->count++] = (natten_cuda_pass){kernel, blocks, shared, l->job};
+    l->passes[l->count++] = (natten_cuda_pass){
+        .kernel = kernel, .blocks = blocks, .shared_bytes = shared, .job = l->job};
 }
 
 /* A pass over the tokens of one side, with rows of `width` elements. */
@@ -444,7 +445,10 @@ static bool add_tensor_cores(list *l, natten_cuda_halo_pass pass)
         return false;
     natten_task own = l->job.task;
     l->job.task = task;
-    l->job.halo = fit.halo;
+    bool by_engine = fit.halo.by_maps && l->easy; /* which writes whole rows */
+    int32_t shared = by_engine ? fit.shared_bytes : fit.plain_bytes;
+    l->job.halo = by_engine ? fit.halo : fit.plain;
+    int before = l->count;
     int kind =
         (fit.dims > 64 ? 2 : fit.dims > 32) +
         (wants(&task, NATTEN_BIAS) && pass != NATTEN_CUDA_HALO_GRAD_BIAS ? 3 : 0);
@@ -454,10 +458,15 @@ static bool add_tensor_cores(list *l, natten_cuda_halo_pass pass)
         NATTEN_CUDA_KERNEL_HALO_GRAD_KEY, NATTEN_CUDA_KERNEL_HALO_GRAD_BIAS};
     bool is_split = pass == NATTEN_CUDA_HALO_GRAD_TOKENS && fit.dims > 64;
     if (!is_split || wants(&task, NATTEN_GRAD_KEY))
-        add(l, first[pass] + kind, blocks, fit.shared_bytes);
+        add(l, first[pass] + kind, blocks, shared);
     if (is_split && wants(&task, NATTEN_GRAD_VALUE))
-        add(l, NATTEN_CUDA_KERNEL_HALO_GRAD_VALUE + kind, blocks, fit.shared_bytes);
+        add(l, NATTEN_CUDA_KERNEL_HALO_GRAD_VALUE + kind, blocks, shared);
+    for (int i = before; i < l->count; i++) {
+        l->passes[i].plain = fit.plain;
+        l->passes[i].plain_bytes = fit.plain_bytes;
+    }
     l->job.task = own;
+    memset(&l->job.halo, 0, sizeof l->job.halo); /* others have none */
     return true;
 }
 

@@ -15,6 +15,9 @@ typedef struct natten_cuda_pass {
     int64_t blocks;
     int32_t shared_bytes;
     natten_cuda_job job;
+    /* In place of job.halo and shared_bytes if the copy engine can't be used. */
+    natten_cuda_halo plain;
+    int32_t plain_bytes;
 } natten_cuda_pass;
 
 /* Most passes of an operation. */

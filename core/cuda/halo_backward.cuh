@@ -88,12 +88,16 @@ __device__ inline float lse_of(float lse)
 /* With `sums_bias`, dS of each pair of tokens is summed over the batch in registers,
  * and at the end by entries of the bias: NATTEN_CUDA_HALO_SUMS pairs of groups at most.
  */
-template <class T, int dims, bool biased, bool sums_bias = false> class HaloGradQuery {
+template <class T, int dims, bool biased, bool engine, bool sums_bias = false>
+class HaloGradQuery {
   public:
-    HaloTile<T, dims, Side::queries, dims <= 64> tile;
+    HaloTile<T, dims, Side::queries, engine> tile;
+    static constexpr bool by_engine = engine, flat = engine && dims == 32;
+    FlatPairs<flat ? NATTEN_CUDA_FLAT_QUERIES : 0, 4> pairs;
 
     __device__ explicit HaloGradQuery(const natten_cuda_job &job)
-        : tile(job), scale(fabsf((float)job.task.scale)), negative(job.task.scale < 0)
+        : tile(job), scale(fabsf((float)job.task.scale)),
+          negative(__double2hiint(job.task.scale) < 0)
     {
         clear(sum);
         if (sums_bias)
@@ -101,6 +105,7 @@ template <class T, int dims, bool biased, bool sums_bias = false> class HaloGrad
     }
 
     static constexpr int row_tensors = 5, partner_tensors = 2;
+    static constexpr bool copies_more = biased;
     __device__ static natten_role row_role(int n)
     {
         return n == 0   ? NATTEN_QUERY
@@ -118,14 +123,16 @@ template <class T, int dims, bool biased, bool sums_bias = false> class HaloGrad
     {
         tile.copy_rows(0, NATTEN_QUERY, turn);
         tile.copy_rows(1, NATTEN_GRAD_OUT, turn);
+        int further = tile.lane % 16 - tile.lane / 4;
+        const char *lse_at = tile.row_at(2, tile.base_of(2, turn), further);
+        const char *delta_at = tile.row_at(3, tile.base_of(3, turn), further);
         copy4(tile.own_rows(2) + (uint32_t)tile.lane * 4,
-              tile.row_at(2 + tile.lane / 16, turn, tile.lane % 16));
+              tile.lane < 16 ? lse_at : delta_at);
     }
-    __device__ void copy_step(int stage, const HaloStep &step) const
+    __device__ void copy_more(int stage, const HaloStep &step, int thread,
+                              int warps) const
     {
-        tile.copy_slice(stage, step, NATTEN_KEY, NATTEN_VALUE);
-        if (biased)
-            tile.copy_bias(stage, step);
+        tile.copy_bias(stage, step, thread, warps);
     }
 
     __device__ void begin()
@@ -144,30 +151,36 @@ template <class T, int dims, bool biased, bool sums_bias = false> class HaloGrad
         }
     }
 
-    __device__ void take(int stage, const HaloStep &step, int32_t first, int32_t pairs,
+    __device__ void take(int stage, const HaloStep &step, int32_t first, int32_t count,
                          uint32_t also)
     {
         Biases<biased> bias(tile, stage, step);
-        float ds[2][4];
         if constexpr (sums_bias) {
-            int32_t last = first + pairs;
+            int32_t last = first + count;
 #pragma unroll
-            for (int p = 0; p < NATTEN_CUDA_HALO_SUMS; p++) {
-                if (p < first || p >= last)
-                    continue;
-                add(ds, stage, bias, p, also);
-#pragma unroll
-                for (int g = 0; g < 2; g++)
-#pragma unroll
-                    for (int e = 0; e < 4; e++)
-                        if (!blind[e / 2])
-                            bias_sum[2 * p + g][e] += ds[g][e];
-            }
+            for (int p = 0; p < NATTEN_CUDA_HALO_SUMS; p++)
+                if (p >= first && p < last)
+                    add<false>(stage, bias, p, also,
+                               HaloPair(tile.table()[p * NATTEN_CUDA_WARP]));
         } else {
 #pragma unroll 2
-            for (int32_t p = 0; p < pairs; p++)
-                add(ds, stage, bias, first + p, also);
+            for (int32_t p = first; p < first + count; p++)
+                add<false>(stage, bias, p, also,
+                           HaloPair(tile.table()[p * NATTEN_CUDA_WARP]));
         }
+    }
+    __device__ void take_flat(int stage, int number, const HaloStep &step)
+    {
+        Biases<biased> bias(tile, number, step);
+        add<true>(stage, bias, 0, 0, pairs[0]);
+#pragma unroll
+        for (int p = 1; p < 4; p++)
+            add<false>(stage, bias, p, 0, pairs[p]);
+        if (pairs.count <= 4)
+            return;
+#pragma unroll
+        for (int p = 4; p < NATTEN_CUDA_FLAT_QUERIES; p++)
+            add<false>(stage, bias, p, 0, pairs[p]);
     }
 
     __device__ void end()
@@ -175,7 +188,8 @@ template <class T, int dims, bool biased, bool sums_bias = false> class HaloGrad
         float factor = negative ? -scale : scale, factors[2] = {factor, factor};
         bool found = store_rows<T, dims>(tile, NATTEN_GRAD_QUERY, sum, factors, 4);
         trouble = trouble || found;
-        clear(sum);
+        if constexpr (!flat)
+            clear(sum);
     }
 
     /* The block's sums of entries, of one head: each warp writes its dS as a matrix of
@@ -231,29 +245,33 @@ template <class T, int dims, bool biased, bool sums_bias = false> class HaloGrad
     float lse[2], delta[2], sum[dims / 8][4];
     float bias_sum[sums_bias ? 2 * NATTEN_CUDA_HALO_SUMS : 1][4];
 
-    __device__ void add(float (&ds)[2][4], int stage, Biases<biased> &bias,
-                        int32_t number, uint32_t also)
+    /* The pair of that number; the `first` of a unit, if its sums are not cleared. */
+    template <bool first, class Pair>
+    __device__ void add(int stage, Biases<biased> &bias, int32_t number, uint32_t also,
+                        const Pair &pair)
     {
         const float minus_delta[4] = {-delta[0], -delta[0], -delta[1], -delta[1]};
         uint32_t keys = tile.stage(stage);
         uint32_t values = keys + (uint32_t)tile.job.halo.box_bytes;
-        HaloPair pair(tile.table()[number * NATTEN_CUDA_WARP]);
+        float ds[2][4];
         bias.open(number);
 #pragma unroll
         for (int g = 0; g < 2; g++) {
             float s[4];
-            hide(s, pair, also, g, tile.minus_unit);
-            dot<T, dims>(s, query, keys + pair.row(g), s);
-            dot<T, dims>(ds[g], grad, values + pair.row(g), minus_delta);
+            hide(s, pair, also, g, tile.unit_matrix);
+            dot<T, dims>(s, query, pair.row(keys, g), s);
+            dot<T, dims>(ds[g], grad, pair.row(values, g), minus_delta);
 #pragma unroll
             for (int e = 0; e < 4; e++) {
                 float b = biased ? bias.at(g, e) : 0;
                 ds[g][e] *= weight_of<biased>(s[e], scale, b, lse[e / 2]);
+                if (sums_bias && !blind[e / 2])
+                    bias_sum[sums_bias ? 2 * number + g : 0][e] += ds[g][e];
             }
         }
         uint32_t packed[4] = {pack<T>(ds[0][0], ds[0][1]), pack<T>(ds[0][2], ds[0][3]),
                               pack<T>(ds[1][0], ds[1][1]), pack<T>(ds[1][2], ds[1][3])};
-        accumulate<T, dims>(sum, packed, pair.both(keys));
+        accumulate<T, dims, first>(sum, packed, pair.both(keys));
     }
 
     /* dS of all pairs of tokens that are `y` and `x` apart, as entries count. What no
@@ -285,19 +303,23 @@ template <class T, int dims, bool biased, bool sums_bias = false> class HaloGrad
 };
 
 /* Rows of 128 leave registers for one of the two results: `of_keys`, `of_values`. */
-template <class T, int dims, bool biased, bool of_keys, bool of_values>
+template <class T, int dims, bool biased, bool engine, bool of_keys, bool of_values>
 class HaloGradTokens {
   public:
-    HaloTile<T, dims, Side::keys, dims <= 64> tile;
+    HaloTile<T, dims, Side::keys, engine> tile;
+    static constexpr bool by_engine = engine, flat = engine && dims == 32;
+    FlatPairs<flat ? NATTEN_CUDA_FLAT_KEYS : 0, 2> pairs;
 
     __device__ explicit HaloGradTokens(const natten_cuda_job &job)
-        : tile(job), scale(fabsf((float)job.task.scale)), negative(job.task.scale < 0)
+        : tile(job), scale(fabsf((float)job.task.scale)),
+          negative(__double2hiint(job.task.scale) < 0)
     {
         clear(key_sum);
         clear(value_sum);
     }
 
     static constexpr int row_tensors = 4, partner_tensors = 4;
+    static constexpr bool copies_more = true;
     __device__ static natten_role row_role(int n)
     {
         return n == 0   ? NATTEN_KEY
@@ -319,12 +341,12 @@ class HaloGradTokens {
         if (of_keys)
             tile.copy_rows(1, NATTEN_VALUE, turn);
     }
-    __device__ void copy_step(int stage, const HaloStep &step) const
+    __device__ void copy_more(int stage, const HaloStep &step, int thread,
+                              int warps) const
     {
-        tile.copy_slice(stage, step, NATTEN_QUERY, NATTEN_GRAD_OUT);
-        tile.copy_stats(stage, step);
+        tile.copy_stats(stage, step, thread, warps);
         if (biased)
-            tile.copy_bias(stage, step);
+            tile.copy_bias(stage, step, thread, warps);
     }
 
     __device__ void begin()
@@ -336,49 +358,28 @@ class HaloGradTokens {
             negate(key);
     }
 
-    __device__ void take(int stage, const HaloStep &step, int32_t first, int32_t pairs,
+    __device__ void take(int stage, const HaloStep &step, int32_t first, int32_t count,
                          uint32_t also)
     {
-        uint32_t queries = tile.stage(stage);
-        uint32_t grads = queries + (uint32_t)tile.job.halo.box_bytes;
-        const float2 *stats = static_cast<const float2 *>(
-            __cvta_shared_to_generic(queries + (uint32_t)tile.job.halo.stats_at));
-        const uint32_t *table = tile.table() + first * NATTEN_CUDA_WARP;
         Biases<biased> bias(tile, stage, step);
-        for (int32_t i = 0; i < pairs; i++) {
-            HaloPair pair(table[i * NATTEN_CUDA_WARP]);
-            uint32_t p[4], ds[4];
-            bias.open(first + i);
-            ushort4 token = tile.columns(1)[(first + i) * 4];
+        for (int32_t p = first; p < first + count; p++)
+            add<false>(stage, stage, bias, p, also,
+                       HaloPair(tile.table()[p * NATTEN_CUDA_WARP]));
+    }
+    __device__ void take_flat(int stage, int n, const HaloStep &step)
+    {
+        Biases<biased> bias(tile, n, step);
+        add<true>(stage, n, bias, 0, 0, pairs[0]);
 #pragma unroll
-            for (int g = 0; g < 2; g++) {
-                float2 left = stats[g == 0 ? token.x : token.z];
-                float2 right = stats[g == 0 ? token.y : token.w];
-                float lse[2] = {lse_of(left.x), lse_of(right.x)};
-                float delta[2] = {left.y, right.y}, s[4], dp[4];
-                hide(s, pair, also, g, tile.minus_unit);
-                dot<T, dims>(s, key, queries + pair.row(g), s);
-                if (of_keys)
-                    dot<T, dims>(dp, value, grads + pair.row(g), {0, 0, 0, 0});
+        for (int p = 1; p < 4; p++)
+            add<false>(stage, n, bias, p, 0, pairs[p]);
+        if (pairs.count <= 4)
+            return;
 #pragma unroll
-                for (int e = 0; e < 4; e++) {
-                    float b = biased ? bias.at(g, e) : 0;
-                    s[e] = weight_of<biased>(s[e], scale, b, lse[e % 2]);
-                    if (of_keys)
-                        dp[e] = s[e] * (dp[e] - delta[e % 2]);
-                }
-                p[2 * g] = pack<T>(s[0], s[1]);
-                p[2 * g + 1] = pack<T>(s[2], s[3]);
-                if (!of_keys)
-                    continue;
-                ds[2 * g] = pack<T>(dp[0], dp[1]);
-                ds[2 * g + 1] = pack<T>(dp[2], dp[3]);
-            }
-            if (of_values)
-                accumulate<T, dims>(value_sum, p, pair.both(grads));
-            if (of_keys)
-                accumulate<T, dims>(key_sum, ds, pair.both(queries));
-        }
+        for (int p = 4; p < 7; p++)
+            add<false>(stage, n, bias, p, 0, pairs[p]);
+        if (pairs.count > 7)
+            add<false>(stage, n, bias, 7, 0, pairs[7]);
     }
 
     __device__ void end()
@@ -392,8 +393,10 @@ class HaloGradTokens {
         if (of_values && tile.job.task.view[NATTEN_GRAD_VALUE].data != nullptr)
             found = store_rows<T, dims>(tile, NATTEN_GRAD_VALUE, value_sum, one, 3);
         trouble = trouble || found;
-        clear(key_sum);
-        clear(value_sum);
+        if constexpr (!flat) {
+            clear(key_sum);
+            clear(value_sum);
+        }
     }
 
     __device__ void finish(bool)
@@ -413,8 +416,67 @@ class HaloGradTokens {
   private:
     float scale;
     bool negative, trouble = false;
+    /* Of columns 2t and 2t + 1 of both groups, in the slice. */
+    __device__ void tokens(uint32_t (&token)[4], int32_t number, const HaloPair &) const
+    {
+        ushort4 four = tile.columns(tile.of_tokens)[number * 4];
+        token[0] = four.x, token[1] = four.y, token[2] = four.z, token[3] = four.w;
+    }
+    __device__ void tokens(uint32_t (&token)[4], int32_t, const FlatPair &pair) const
+    {
+#pragma unroll
+        for (int e = 0; e < 2; e++) { /* lane k has an address in the row of column k */
+            uint32_t rows =
+                __shfl_sync(all_lanes, pair.rows, tile.lane % 4 * 2 + e) / (dims * 2);
+            token[e] = rows & 0xffffu / (dims * 2);
+            token[2 + e] = rows >> 16;
+        }
+    }
+
     Rows<dims> key, value;
     float key_sum[dims / 8][4], value_sum[dims / 8][4];
+
+    /* The pair of that number; the `first` of a unit, if its sums are not cleared. */
+    template <bool first, class Pair>
+    __device__ void add(int stage, int n, Biases<biased> &bias, int32_t number,
+                        uint32_t also, const Pair &pair)
+    {
+        uint32_t queries = tile.stage(stage);
+        uint32_t grads = queries + (uint32_t)tile.job.halo.box_bytes;
+        uint32_t stats = tile.more(n) + (uint32_t)tile.job.halo.stats_at;
+        uint32_t p[4], ds[4], token[4];
+        bias.open(number);
+        tokens(token, number, pair);
+#pragma unroll
+        for (int g = 0; g < 2; g++) {
+            float2 left = load_floats(stats + 8 * token[2 * g]);
+            float2 right = load_floats(stats + 8 * token[2 * g + 1]);
+            float lse[2] = {lse_of(left.x), lse_of(right.x)};
+            const float minus_delta[4] = {-left.y, -right.y, -left.y, -right.y};
+            float s[4], dp[4];
+            hide(s, pair, also, g, tile.unit_matrix);
+            dot<T, dims>(s, key, pair.row(queries, g), s);
+            if (of_keys)
+                dot<T, dims>(dp, value, pair.row(grads, g), minus_delta);
+#pragma unroll
+            for (int e = 0; e < 4; e++) {
+                float b = biased ? bias.at(g, e) : 0;
+                s[e] = weight_of<biased>(s[e], scale, b, lse[e % 2]);
+                if (of_keys)
+                    dp[e] *= s[e];
+            }
+            p[2 * g] = pack<T>(s[0], s[1]);
+            p[2 * g + 1] = pack<T>(s[2], s[3]);
+            if (!of_keys)
+                continue;
+            ds[2 * g] = pack<T>(dp[0], dp[1]);
+            ds[2 * g + 1] = pack<T>(dp[2], dp[3]);
+        }
+        if (of_values)
+            accumulate<T, dims, first>(value_sum, p, pair.both(grads));
+        if (of_keys)
+            accumulate<T, dims, first>(key_sum, ds, pair.both(queries));
+    }
 };
 
 } // namespace natten

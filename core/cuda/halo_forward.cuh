@@ -31,19 +31,21 @@ __device__ __noinline__ void forward_again(const natten_cuda_job &job, const Lan
     forward_row<T>(job, lane, place, 0, exists);
 }
 
-template <class T, int dims, bool biased> class HaloForward {
+template <class T, int dims, bool biased, bool engine> class HaloForward {
   public:
-    /* Rows of 64 bytes come faster by the threads. */
-    HaloTile<T, dims, Side::queries, dims == 64> tile;
+    HaloTile<T, dims, Side::queries, engine> tile;
+    static constexpr bool by_engine = engine, flat = engine && dims == 32;
+    FlatPairs<flat ? NATTEN_CUDA_FLAT_QUERIES : 0, 2> pairs;
 
     __device__ explicit HaloForward(const natten_cuda_job &job)
         : tile(job), factor(fabsf((float)job.task.scale) * (biased ? 1 : log2_e)),
-          negative(job.task.scale < 0)
+          negative(__double2hiint(job.task.scale) < 0)
     {
         reset();
     }
 
     static constexpr int row_tensors = 3, partner_tensors = 2;
+    static constexpr bool copies_more = biased;
     __device__ static natten_role row_role(int n)
     {
         return n == 0 ? NATTEN_QUERY : n == 1 ? NATTEN_OUT : NATTEN_LSE;
@@ -57,11 +59,10 @@ template <class T, int dims, bool biased> class HaloForward {
     {
         tile.copy_rows(0, NATTEN_QUERY, turn);
     }
-    __device__ void copy_step(int stage, const HaloStep &step) const
+    __device__ void copy_more(int stage, const HaloStep &step, int thread,
+                              int warps) const
     {
-        tile.copy_slice(stage, step, NATTEN_KEY, NATTEN_VALUE);
-        if (biased)
-            tile.copy_bias(stage, step);
+        tile.copy_bias(stage, step, thread, warps);
     }
 
     __device__ void begin()
@@ -86,6 +87,16 @@ template <class T, int dims, bool biased> class HaloForward {
             round<1>(stage, bias, first, also);
     }
 
+    __device__ void take_flat(int stage, int number, const HaloStep &step)
+    {
+        Biases<biased> bias(tile, number, step);
+        uint32_t from = tile.stage(stage);
+        round<true, FlatPair>(from, bias, 0, 0,
+                              {pairs[0], pairs[1], pairs[2], pairs[3]});
+        if (pairs.count > 4)
+            round<false, FlatPair>(from, bias, 4, 0, {pairs[4], pairs[5], pairs[6]});
+    }
+
     __device__ void end()
     {
         bool has_lse = fresh(tile.job).task.view[NATTEN_LSE].data != nullptr;
@@ -99,13 +110,14 @@ template <class T, int dims, bool biased> class HaloForward {
         bool found = store_rows<T, dims>(tile, NATTEN_OUT, sum, inverse, 1);
         trouble = trouble || found;
         /* The first two lanes of a quad write a row each. */
-        int t = tile.lane % 4, r = tile.lane / 4 + 8 * t;
+        int t = tile.lane % 4;
         float weight = t == 0 ? weights[0] : weights[1];
         float at = t == 0 ? reference[0] : reference[1];
-        if (has_lse && t < 2 && (tile.info()->exists >> r & 1))
-            *reinterpret_cast<float *>(tile.row_at(2, tile.turn, r)) =
-                (at + log2f(weight)) * log_2;
-        reset();
+        if (has_lse && t < 2 && (t == 0 ? tile.exists[0] : tile.exists[1]))
+            store_float(tile.row_at(2, tile.base_of(2, tile.turn), 8 * t),
+                        (at + log2f(weight)) * log_2);
+        if constexpr (!flat)
+            reset();
     }
 
     __device__ void finish(bool)
@@ -121,7 +133,7 @@ template <class T, int dims, bool biased> class HaloForward {
     }
 
   private:
-    static constexpr int at_once = dims == 32 && !biased ? 3 : 2;
+    static constexpr int at_once = dims == 32 ? 4 : 2;
     static constexpr float unseen = -0x1p60f;
     /* Where weights have a sum in fp32, lse = reference + log(sum) is as exact as the
      * exponents S c - reference are: their rounding is an error of 2^-24 of them, and
@@ -154,13 +166,21 @@ template <class T, int dims, bool biased> class HaloForward {
     template <int n>
     __device__ void round(int stage, Biases<biased> &bias, int32_t first, uint32_t also)
     {
-        uint32_t keys = tile.stage(stage);
-        float s[n][2][4], more[2];
         HaloPair pair[n];
 #pragma unroll
         for (int i = 0; i < n; i++)
             pair[i] = HaloPair(tile.table()[(first + i) * NATTEN_CUDA_WARP]);
-        bool raises = !settled;
+        round<false>(tile.stage(stage), bias, first, also, pair);
+    }
+
+    /* Some pairs, the first of which has a number, in slices that begin at `keys`; the
+     * first of a unit, if it `opens`. */
+    template <bool opens, class Pair, int n>
+    __device__ void round(uint32_t keys, Biases<biased> &bias, int32_t first,
+                          uint32_t also, const Pair (&pair)[n])
+    {
+        float s[n][2][4], more[2];
+        bool raises = opens || !settled;
         for (;;) {
 #pragma unroll
             for (int i = 0; i < n; i++) {
@@ -168,7 +188,7 @@ template <class T, int dims, bool biased> class HaloForward {
                 score(s[i], pair[i], keys, bias, also);
             }
             if (raises)
-                raise_reference(s);
+                raise_reference<opens>(s);
             more[0] = more[1] = 0;
 #pragma unroll
             for (int i = 0; i < n; i++)
@@ -185,24 +205,29 @@ template <class T, int dims, bool biased> class HaloForward {
                 break;
             raises = true;
         }
-        weights[0] += more[0], weights[1] += more[1];
+        for (int r = 0; r < 2; r++)
+            weights[r] = opens ? more[r] : weights[r] + more[r];
         uint32_t values = keys + (uint32_t)tile.job.halo.box_bytes;
 #pragma unroll
         for (int i = 0; i < n; i++) {
             uint32_t p[4] = {
                 pack<T>(s[i][0][0], s[i][0][1]), pack<T>(s[i][0][2], s[i][0][3]),
                 pack<T>(s[i][1][0], s[i][1][1]), pack<T>(s[i][1][2], s[i][1][3])};
-            accumulate<T, dims>(sum, p, pair[i].both(values));
+            if (opens && i == 0)
+                accumulate<T, dims, true>(sum, p, pair[i].both(values));
+            else
+                accumulate<T, dims>(sum, p, pair[i].both(values));
         }
     }
 
-    __device__ void score(float (&s)[2][4], const HaloPair &pair, uint32_t keys,
+    template <class Pair>
+    __device__ void score(float (&s)[2][4], const Pair &pair, uint32_t keys,
                           const Biases<biased> &bias, uint32_t also)
     {
 #pragma unroll
         for (int g = 0; g < 2; g++) {
-            hide(s[g], pair, also, g, tile.minus_unit);
-            dot<T, dims>(s[g], rows, keys + pair.row(g), s[g]);
+            hide(s[g], pair, also, g, tile.unit_matrix);
+            dot<T, dims>(s[g], rows, pair.row(keys, g), s[g]);
 #pragma unroll
             for (int e = 0; e < 4 && biased; e++)
                 s[g][e] = fmaf(s[g][e], factor, bias.at(g, e));
@@ -210,7 +235,8 @@ template <class T, int dims, bool biased> class HaloForward {
     }
 
     /* Raise each row's reference to its largest exponent so far. */
-    template <int n> __device__ void raise_reference(const float (&s)[n][2][4])
+    template <bool opens, int n>
+    __device__ void raise_reference(const float (&s)[n][2][4])
     {
         const float least = 0.5f * hidden * (biased ? factor : 1);
         bool open = false;
@@ -224,8 +250,8 @@ template <class T, int dims, bool biased> class HaloForward {
                     top = fmaxf(top, fmaxf(s[i][g][2 * r], s[i][g][2 * r + 1]));
             top = quad_max(top);
             top = top > least ? top * exponent() : unseen;
-            float higher = fmaxf(reference[r], top);
-            if (begun) {
+            float higher = fmaxf(opens ? unseen : reference[r], top);
+            if (!opens && begun) {
                 float shrink = exp2_fast(reference[r] - higher);
                 weights[r] *= shrink;
 #pragma unroll
@@ -233,8 +259,7 @@ template <class T, int dims, bool biased> class HaloForward {
                     sum[j][2 * r] *= shrink, sum[j][2 * r + 1] *= shrink;
             }
             reference[r] = higher;
-            bool exists = (tile.info()->exists >> (tile.lane / 4 + 8 * r) & 1) != 0;
-            open = open || (exists && higher == unseen);
+            open = open || (tile.exists[r] && higher == unseen);
         }
         begun = true;
         settled = !__any_sync(all_lanes, open);

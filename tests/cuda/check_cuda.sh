@@ -44,6 +44,7 @@ scenario 'a call on arrays of the host can be stopped, and leaves nothing' host_
 scenario 'planning for GPUs that are not here' planning
 scenario 'small windows go to tensor cores, by boxes that cost least' halo
 scenario 'the copy engine gets the maps of the tensors that it can fetch' maps
+scenario 'PTX is never asked to use the copy engine' no_maps NATTEN_FAKE_ARCH=100
 scenario 'large windows go to tensor cores, by counts that are exact' mma
 scenario 'the size asked for does for every choice of gradients, bias and strides' \
     scratch

@@ -646,8 +646,9 @@ static bool halo(void)
 }
 
 /* The copy engine of Hopper fetches slices by maps, one for each combination of lengths
- * of classes, where rows are as wide as in shared memory. */
-static bool maps(void)
+ * of classes, where rows are as wide as in shared memory; rows of 32 where a unit is
+ * one step. Without `machine_code` there is PTX, which knows of no engine. */
+static bool maps_of(bool machine_code)
 {
     static const struct {
         const char *text;
@@ -656,7 +657,9 @@ static bool maps(void)
         {"fwd bf16 b1 h2 d64 20x20 w6x7 e3x1", 4, 1},
         {"fwd fp16 b2 h2:1 d64 21x20x9 w3x3x3 e2x3x1", 8, 1},
         {"fwd fp16 b1 h1 d64 21x20x9 w3x3x3 e2x3x2", 0, 1}, /* too many */
-        {"fwd bf16 b1 h2 d32 20x20 w7x7", 0, 1},            /* slower */
+        {"fwd bf16 b1 h2 d32 20x20 w7x7", 2, 1},
+        {"fwd bf16 b1 h2 d32 20x20 w13x13", 0, 1},
+        {"fwd bf16 b1 h2 d32 6x20x20 w3x3x3", 0, 1},
         {"fwd bf16 b1 h2 d40 20x20 w7x7", 0, 1},
         {"bwd bf16 b1 h2 d64 20x20 w7x6 e1x3", 8, 3},
     };
@@ -664,14 +667,57 @@ static bool maps(void)
     int stream;
     fake_state *s = state();
     for (size_t i = 0; i < sizeof calls / sizeof calls[0]; i++) {
+        int maps = machine_code ? calls[i].maps : 0;
         make(&t, calls[i].text, NATTEN_CUDA);
         EXPECT(trial_call(&t, NULL, 0, &stream) == NATTEN_OK);
-        EXPECT(s->maps == calls[i].maps && s->launches == calls[i].launches);
-        const natten_cuda_halo *h = &s->launch[s->launches - 1].job.halo;
-        EXPECT((h->by_maps != 0) == (calls[i].maps > 0));
+        EXPECT(s->maps == maps && s->launches == calls[i].launches);
+        const fake_launch *last = &s->launch[s->launches - 1];
+        EXPECT((last->job.halo.by_maps != 0) == (maps > 0));
+        EXPECT((strstr(last->kernel, "_engine_") != NULL) == (maps > 0));
         forget_log();
     }
     return true;
+}
+
+/* Rows that the engine can't read go to the same boxes by threads, in the layout of
+ * their kernels. */
+static bool maps_taken_back(void)
+{
+    static trial t;
+    int stream;
+    fake_state *s = state();
+    make(&t, "bwd bf16 b1 h2 d32 20x20 w7x7 bias", NATTEN_CUDA);
+    for (int apart = 0; apart < 2; apart++) {
+        int64_t strides[] = {20 * 20 * 80, 20 * 80, 80, 40, 1};
+        t.array[NATTEN_KEY].tensor.strides = apart ? strides : NULL;
+        t.array[NATTEN_KEY].tensor.data = memory(20 * 20 * 80 * 2 + 64);
+        if (apart)
+            t.array[NATTEN_KEY].tensor.data =
+                (char *)t.array[NATTEN_KEY].tensor.data + 2;
+        EXPECT(trial_call(&t, NULL, 0, &stream) == NATTEN_OK);
+        int sums = 0; /* a pass of level a, which knows nothing of this */
+        for (int i = 0; i < s->launches; i++) {
+            const natten_cuda_halo *h = &s->launch[i].job.halo;
+            const char *name = s->launch[i].kernel;
+            bool small = strstr(name, "natten_halo_") == name && strstr(name, "grad_");
+            EXPECT((h->by_maps != 0) == (small && apart == 0));
+            EXPECT(!small || apart == 0 || h->tables_at > h->info_at);
+            sums += strcmp(name, "natten_simt_sum_bias") == 0;
+        }
+        EXPECT(sums == 1);
+        forget_log();
+    }
+    return true;
+}
+
+static bool maps(void)
+{
+    return maps_of(true) && maps_taken_back();
+}
+
+static bool no_maps(void)
+{
+    return maps_of(false);
 }
 
 static const struct {
@@ -695,6 +741,7 @@ static const struct {
     {"planning", planning},
     {"halo", halo},
     {"maps", maps},
+    {"no_maps", no_maps},
     {"mma", fake_mma},
     {"scratch", scratch},
 };

@@ -9,6 +9,7 @@
  * core/cuda/device/mma_copies.cuh, core/cuda/device/mma_rows.cuh,
  * core/cuda/device/mma_walk.cuh,
  * core/cuda/device/halo_tile.cuh,
+ * core/cuda/device/halo_open.cuh, core/cuda/device/halo_flat.cuh,
  * core/cuda/device/halo_copies.cuh, core/cuda/device/halo_rows.cuh,
  * core/cuda/device/halo_walk.cuh, core/cuda/device/tensor_core.cuh,
  * core/cuda/device/element.cuh, core/cuda/device/lane.cuh, core/cuda/device/walk.cuh
@@ -138,11 +139,15 @@ static void judge(int dtype, int first, int count, aim at)
             wish.operation = n / PROFILES % 2 ? NATTEN_BACKWARD : NATTEN_FORWARD;
         if (at == AIM_HALO)
             wish.extras = 0;
+        if (at == AIM_HALO && n % 2 == 0) { /* rows that the copy engine fetches */
+            wish.dim = n % 4 == 0 ? 32 : 64;
+            wish.layout = 0;
+        }
         if (at == AIM_MMA) {
             wish.wide = 1;
             wish.pairs = 12000;
         }
-        if (n % 12 == 11)
+        if (n % 12 == 11 || (at == AIM_HALO && (n % 24 == 4 || n % 24 == 18)))
             wish.pairs = 60000;
         wrong += !run_trial(&wish, (uint64_t)(dtype * 1000000 + n));
     }

@@ -174,6 +174,8 @@ static void draw_once(natten_problem_spec *s, const trial_wish *wish, randoms *r
                : is_wide                                   ? pick(r, wide, WIDE)
                                                            : pick(r, dims, DIMS);
     s->dim = is_av(s->operation) ? s->dim_v : s->dim;
+    if (wish->dim >= 0)
+        s->dim = s->dim_v = wish->dim;
     s->extras = random_once_in(r, 2) ? 0 : pick(r, extras, 7);
     s->extras = wish->extras == 0 ? 0 : s->extras;
     s->has_bias = random_once_in(r, 2) && !is_av(s->operation) && !is_wide;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * How the slices of a halo get into shared memory (device/halo_tile.cuh has the words):
- * all threads of a block copy, 16 bytes at a time, and wait for it a step later. */
+ * all threads of a block copy, 16 bytes at a time, and wait for it a step later; or the
+ * copy engine does. */
 #ifndef NATTEN_CUDA_DEVICE_HALO_COPIES_CUH
 #define NATTEN_CUDA_DEVICE_HALO_COPIES_CUH
 
@@ -15,13 +16,13 @@ namespace natten {
 template <int tokens> struct HaloWalk {
     int32_t x, y, step_x, step_y, width;
 
-    __device__ explicit HaloWalk(int32_t width_) : width(width_)
+    __device__ HaloWalk(int32_t width_, int thread, int warps) : width(width_)
     {
-        int32_t token = threadIdx.x % NATTEN_CUDA_WARP / (NATTEN_CUDA_WARP / tokens);
+        int32_t token = thread % NATTEN_CUDA_WARP / (NATTEN_CUDA_WARP / tokens);
         int shift = natten_min(32 - __clz(width - 1), log2_tokens());
-        step_x = 1 << shift, step_y = NATTEN_CUDA_WARPS * tokens >> shift;
+        step_x = 1 << shift, step_y = warps * tokens >> shift;
         x = token & (step_x - 1);
-        y = (int32_t)(threadIdx.x / NATTEN_CUDA_WARP * tokens + token) >> shift;
+        y = (int32_t)(thread / NATTEN_CUDA_WARP * tokens + token) >> shift;
     }
 
   private:
@@ -36,43 +37,43 @@ template <int tokens> struct HaloWalk {
 
 /* The same by the copy engine.  Past the end of a class it writes zeros. */
 template <class T, int dims, Side side, bool engine>
+template <class Pass>
 __device__ inline void
-HaloTile<T, dims, side, engine>::fetch_slice(int n, const HaloStep &s) const
+HaloTile<T, dims, side, engine>::fetch_slices(const Pass &pass, int n, int number,
+                                              const HaloStep &s) const
 {
     const natten_cuda_halo &h = job.halo;
-    int i = threadIdx.x / NATTEN_CUDA_PARTNERS,
-        which = threadIdx.x % NATTEN_CUDA_PARTNERS;
-    if (i >= h.units || which >= 2)
-        return;
-    if (threadIdx.x == 0)
+    int i = lane / 2, which = lane % 2;
+    if constexpr (flat && Pass::copies_more) {
+        HaloStep then = s;
+        advance(then);
+        find_slices<Pass>(number == 2 ? 0 : number + 1, then, lane);
+        __syncwarp();
+    }
+    if (lane == 0)
         barrier_expect(ready(n),
                        (uint32_t)(2 * h.units * h.rows * h.pitch * row_bytes));
-    int2 found = *reinterpret_cast<const int2 *>(&halo()->partner_base[n][i][which]);
-    int32_t at[5] = {found.x, 0, 0, s.plane, found.y}, kind = 0;
-    const int32_t step[3] = {s.plane, s.slice * h.rows, 0};
-    for (int a = 0; a < 3; a++) {
-        int32_t first = halo()->place.partner[a], d = job.task.axis[a].dilation;
-        at[3 - a] = first / d + step[a];
-        const natten_axis &axis = job.task.axis[a];
-        int32_t count = side == Side::queries ? axis.key_count : axis.query_count;
-        if (count % d != 0 && first % d >= count % d)
-            kind += h.short_kind[a];
+    __syncwarp();
+    if (i < h.units) {
+        int32_t at[5];
+        const natten_cuda_map *map = &job.map[which][halo()->aim.kind];
+        aim_at(s, i, which, at);
+        copy_box(shared_address(halo_shared) +
+                     (uint32_t)((n * h.units + i) * h.unit_bytes + which * h.box_bytes),
+                 map, ready(n), at);
     }
-    if (halo()->place.count[2] == 0) /* no partner: nothing but zeros */
-        at[1] = -h.pitch;
-    uint32_t to = shared_address(halo_shared) +
-                  (uint32_t)((n * h.units + i) * h.unit_bytes + which * h.box_bytes);
-    copy_box(to, &job.map[which][kind], ready(n), at);
+    if constexpr (Pass::copies_more && !flat) {
+        find_slices<Pass>(n, s, lane);
+        __syncwarp();
+        pass.copy_more(n, s, lane, 1);
+        barrier_follow_copies(ready(n));
+    }
 }
 
 template <class T, int dims, Side side, bool engine>
 __device__ inline void HaloTile<T, dims, side, engine>::copy_slice(
     int n, const HaloStep &s, natten_role left_role, natten_role right_role) const
 {
-    if (uses_engine()) {
-        fetch_slice(n, s);
-        return;
-    }
     const natten_cuda_job &now = fresh(job);
     const natten_cuda_halo &h = now.halo;
     const int32_t rows = now.task.axis[1].dilation,
@@ -88,7 +89,8 @@ __device__ inline void HaloTile<T, dims, side, engine>::copy_slice(
     int32_t chunk = threadIdx.x % chunks, from = chunk * strip;
     bool in_left = from < left.count, in_right = from < right.count;
     int32_t height = slice_rows(s.slice);
-    HaloWalk<NATTEN_CUDA_WARP / chunks> walk(halo()->place.count[2]);
+    HaloWalk<NATTEN_CUDA_WARP / chunks> walk(halo()->place.count[2], threadIdx.x,
+                                             NATTEN_CUDA_WARPS);
     int32_t l_step = walk.step_x * l_column, r_step = walk.step_x * r_column;
     for (int i = 0; i < h.units; i++) {
         uint32_t to =
@@ -122,7 +124,8 @@ __device__ inline void HaloTile<T, dims, side, engine>::copy_slice(
 
 template <class T, int dims, Side side, bool engine>
 __device__ inline void
-HaloTile<T, dims, side, engine>::copy_stats(int n, const HaloStep &s) const
+HaloTile<T, dims, side, engine>::copy_stats(int n, const HaloStep &s, int thread,
+                                            int warps) const
 {
     constexpr int size = sizeof(float);
     const natten_cuda_job &now = fresh(job);
@@ -135,10 +138,9 @@ HaloTile<T, dims, side, engine>::copy_stats(int n, const HaloStep &s) const
             l_row = (int32_t)lse.axis[1] * rows * size,
             l_column = (int32_t)lse.axis[2] * columns_ * size;
     int32_t height = slice_rows(s.slice);
-    HaloWalk<NATTEN_CUDA_WARP> walk(halo()->place.count[2]);
+    HaloWalk<NATTEN_CUDA_WARP> walk(halo()->place.count[2], thread, warps);
     for (int i = 0; i < h.units; i++) {
-        uint32_t to = shared_address(halo_shared) +
-                      (uint32_t)((n * h.units + i) * h.unit_bytes + h.stats_at);
+        uint32_t to = more_of(n, i) + (uint32_t)h.stats_at;
         const char *l_base = halo()->partner_base[n][i][2];
         const char *d_base = halo()->partner_base[n][i][3];
         for (int32_t y = walk.y; y < height; y += walk.step_y)
@@ -152,7 +154,8 @@ HaloTile<T, dims, side, engine>::copy_stats(int n, const HaloStep &s) const
 
 template <class T, int dims, Side side, bool engine>
 __device__ inline void
-HaloTile<T, dims, side, engine>::copy_bias(int n, const HaloStep &s) const
+HaloTile<T, dims, side, engine>::copy_bias(int n, const HaloStep &s, int thread,
+                                           int warps) const
 {
     const natten_cuda_job &now = fresh(job);
     const natten_cuda_halo &h = now.halo;
@@ -167,12 +170,10 @@ HaloTile<T, dims, side, engine>::copy_bias(int n, const HaloStep &s) const
         unit_of(s, i, batch, head);
         if (side == Side::queries) /* the query's own head, not that of its key */
             batch_of(natten_min(s.first_unit + i, halo()->end - 1), head);
-        uint32_t to =
-            shared_address(halo_shared) +
-            (uint32_t)((n * h.units + i) * h.unit_bytes + h.bias_at + 4 * h.bias_pad);
+        uint32_t to = more_of(n, i) + (uint32_t)(h.bias_at + 4 * h.bias_pad);
         const float *first = static_cast<const float *>(bias.data) + head * bias.head;
-        for (int32_t e = threadIdx.x; e < (int32_t)now.entries;
-             e += NATTEN_CUDA_THREADS) {
+        for (int32_t e = thread; e < (int32_t)now.entries;
+             e += warps * NATTEN_CUDA_WARP) {
             int64_t offset = e;
             if (!compact)
                 offset = e / width / height * bias.axis[0] +

@@ -6,6 +6,7 @@
 #define NATTEN_CUDA_DEVICE_HALO_ROWS_CUH
 
 #include "cuda/device/halo_copies.cuh"
+#include "cuda/device/halo_flat.cuh"
 #include "cuda/device/keys.cuh"
 
 namespace natten {
@@ -16,11 +17,10 @@ template <int dims> struct Rows {
 
     template <class Tile> __device__ void load(const Tile &tile, int n)
     {
-        uint32_t from = tile.own_rows(n);
-        int row = tile.lane % 16, half = tile.lane / 16;
+        uint32_t from = tile.row_matrix + (uint32_t)(n * subtile * dims * 2);
 #pragma unroll
         for (int k = 0; k < dims / 16; k++)
-            load_matrices(a[k], from + tile.permute(row, 2 * k + half));
+            load_matrices(a[k], from ^ (k * 32));
     }
 };
 
@@ -42,8 +42,9 @@ __device__ inline void dot(float (&c)[4], const Rows<dims> &rows, uint32_t partn
     }
 }
 
-/* sum += weights of a pair's 16 partners times their rows, which begin at `both`. */
-template <class T, int dims>
+/* sum += weights of a pair's 16 partners times their rows, which begin at `both`; with
+ * `first`, sum = that. */
+template <class T, int dims, bool first = false>
 __device__ inline void accumulate(float (&sum)[dims / 8][4],
                                   const uint32_t (&weights)[4], uint32_t both)
 {
@@ -51,8 +52,13 @@ __device__ inline void accumulate(float (&sum)[dims / 8][4],
     for (int k = 0; k < dims / 16; k++) {
         uint32_t b[4];
         load_transposed(b, both ^ (k * 32));
-        multiply<T>(sum[2 * k], weights, b[0], b[1]);
-        multiply<T>(sum[2 * k + 1], weights, b[2], b[3]);
+        if (first) {
+            multiply<T>(sum[2 * k], weights, b[0], b[1], {0, 0, 0, 0});
+            multiply<T>(sum[2 * k + 1], weights, b[2], b[3], {0, 0, 0, 0});
+        } else {
+            multiply<T>(sum[2 * k], weights, b[0], b[1]);
+            multiply<T>(sum[2 * k + 1], weights, b[2], b[3]);
+        }
     }
 }
 
@@ -66,50 +72,61 @@ template <int dims> __device__ inline void negate(Rows<dims> &rows)
             rows.a[k][i] ^= 0x80008000u;
 }
 
-/* Write `sum` times a factor to the warp's rows of `role`, the pass's n-th.  Lane t of
- * a quad gets columns 8t.. 8t + 7 of every 32.  True in some lane if not all that is
- * written is finite. */
+/* Write a row's columns from .. from + 3, of which those before the row's end exist. */
+template <class T>
+__device__ inline void store_four(const Source<T> &shape, T *row, int32_t from,
+                                  uint32_t low, uint32_t high)
+{
+    if (shape.vector) {
+        if (from < shape.count)
+            store_words(row + from, low, high);
+        return;
+    }
+#pragma unroll
+    for (int e = 0; e < 4; e++)
+        if (from + e < shape.count)
+            reinterpret_cast<uint16_t *>(row)[(from + e) * shape.view->item] =
+                (uint16_t)((e < 2 ? low : high) >> e % 2 * 16);
+}
+
+/* Write `sum` times a factor to the warp's rows of `role`, the pass's n-th.  Lanes of
+ * a pair exchange words, so that each has four columns.  True in some lane if not all
+ * that is written is finite. */
 template <class T, int dims, class Tile>
 __device__ inline bool store_rows(const Tile &tile, natten_role role,
                                   const float (&sum)[dims / 8][4],
                                   const float (&factor)[2], int n)
 {
-    const natten_cuda_job &now = fresh(tile.job);
-    int64_t item = now.task.view[role].item;
-    Source<T> shape(now, role);
     bool finite = true;
+    int64_t base = tile.base_of(n, tile.turn);
 #pragma unroll
     for (int i = 0; i < 2; i++) {
-        float zero = 0; /* what is not finite, times 0, is NaN */
-        int r = tile.lane / 4 + 8 * i;
-        bool exists = (tile.info()->exists >> r & 1) != 0;
-        T *row = reinterpret_cast<T *>(tile.row_at(n, tile.turn, r));
+        uint32_t zero = 0; /* what is not finite, times 0, is NaN */
+        bool exists = tile.exists[i];
+        T *row = reinterpret_cast<T *>(tile.row_at(n, base, 8 * i));
 #pragma unroll
         for (int k = 0; k < dims / 32; k++) {
             uint32_t word[4];
 #pragma unroll
             for (int j = 0; j < 4; j++) {
-                float left = sum[4 * k + j][2 * i] * factor[i];
-                float right = sum[4 * k + j][2 * i + 1] * factor[i];
-                zero = fmaf(left, 0, fmaf(right, 0, zero));
-                word[j] = pack<T>(left, right);
+                word[j] = pack<T>(sum[4 * k + j][2 * i] * factor[i],
+                                  sum[4 * k + j][2 * i + 1] * factor[i]);
+                zero = multiply_pair<T>(word[j], 0, zero);
             }
-            quad_transpose(word);
-            int32_t from = 32 * k + tile.lane % 4 * 8;
-            if (!exists || from >= shape.count)
+            pair_exchange(word);
+            if (!exists)
                 continue;
-            if (shape.vector) {
-                *reinterpret_cast<uint4 *>(row + from) = {word[0], word[1], word[2],
-                                                          word[3]};
-                continue;
-            }
-            const uint16_t *element = reinterpret_cast<const uint16_t *>(word);
 #pragma unroll
-            for (int e = 0; e < 8; e++)
-                if (from + e < shape.count)
-                    reinterpret_cast<uint16_t *>(row)[(from + e) * item] = element[e];
+            for (int j = 0; j < 4; j += 2) {
+                int t = tile.lane % 4, from = 32 * k + 8 * (j + t % 2) + t / 2 * 4;
+                if constexpr (Tile::by_engine) /* then rows are whole */
+                    store_words(row + from, word[j], word[j + 1]);
+                else
+                    store_four(Source<T>(fresh(tile.job), role), row, from, word[j],
+                               word[j + 1]);
+            }
         }
-        finite = finite && (!exists || zero == 0);
+        finite = finite && (!exists || (zero & 0x7fff7fffu) == 0);
     }
     return !finite;
 }
@@ -164,8 +181,9 @@ template <bool biased> struct Biases {
     const ushort4 *columns; /* of the pairs: bytes from there */
     int32_t sign, column[4];
 
+    /* Of the tile's more(n). */
     template <class Tile>
-    __device__ Biases(const Tile &tile, int stage, const HaloStep &step)
+    __device__ Biases(const Tile &tile, int n, const HaloStep &step)
     {
         if (!biased)
             return;
@@ -175,10 +193,10 @@ template <bool biased> struct Biases {
         int32_t plane = (2 * axis[1].window - 1) * (2 * axis[2].window - 1);
         sign = Tile::of_queries ? 1 : -1;
         int32_t first = h.bias_pad + sign * (step.plane - w->plane_begin) * plane;
-        uint32_t all = tile.stage(stage) + (uint32_t)(h.bias_at + 4 * first);
+        uint32_t all = tile.more(n) + (uint32_t)(h.bias_at + 4 * first);
         for (int i = 0; i < 2; i++)
             row[i] = all + (uint32_t)(4 * w->row[tile.lane / 4 + 8 * i].bias);
-        columns = tile.columns(0);
+        columns = tile.columns(Tile::of_entries);
     }
     __device__ void open(int32_t pair)
     {

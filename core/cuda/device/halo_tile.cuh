@@ -45,6 +45,20 @@ __device__ inline const natten_cuda_job &fresh(const natten_cuda_job &job)
         reinterpret_cast<const char *>(&job) + zero);
 }
 
+/* x, of which the compiler can't tell how to work it out anew: it is kept. */
+__device__ inline uint32_t kept(uint32_t x)
+{
+    asm volatile("" : "+r"(x));
+    return x;
+}
+
+/* x & mask, worked out where it says so. */
+__device__ inline uint32_t masked(uint32_t x, uint32_t mask)
+{
+    asm volatile("and.b32 %0, %0, %1;" : "+r"(x) : "r"(mask));
+    return x;
+}
+
 /* Quotients without dividing.  The inverse is rounded down, so the product is too small
  * by one at most, whatever the number. */
 struct Divider {
@@ -184,9 +198,9 @@ struct HaloPair {
     {
     }
     HaloPair() = default;
-    __device__ uint32_t row(int group) const
+    __device__ uint32_t row(uint32_t slice, int group) const
     {
-        return group == 0 ? left : right;
+        return slice + (group == 0 ? left : right);
     }
     /* Partner lane % 8 of group lane / 8 % 2, chunk lane / 16: so matrices of both
      * groups are next to each other in registers.  Chunks differ in bits that only
@@ -207,15 +221,15 @@ constexpr float hidden = -0x1p126f;
 constexpr uint32_t hides_upper = 0x00050005, hides_lower = 0x000a000a;
 
 /* c = `hidden` where group g's partners are hidden from the lane's rows, by the pair or
- * by the bits `also`; else 0.  `unit` is minus the unit matrix. */
+ * by the bits `also`; else 0.  `unit[0]` is minus the unit matrix. */
 __device__ inline void hide(float (&c)[4], const HaloPair &pair, uint32_t also, int g,
-                            uint32_t unit)
+                            const uint32_t (&unit)[2])
 {
     constexpr uint32_t large = 0x7e80; /* 2^126 */
     uint32_t bits = pair.word | also;
     uint32_t upper = (bits & 0x00010001u << (2 * g)) * (large >> (2 * g));
     uint32_t lower = (bits & 0x00020002u << (2 * g)) * (large >> (2 * g + 1));
-    multiply_half(c, upper, lower, unit, {0, 0, 0, 0});
+    multiply_half(c, upper, lower, unit[0], {0, 0, 0, 0});
 }
 
 /* Step of a block: a slice of a plane of the halo, of `units` units. */
@@ -225,25 +239,41 @@ struct HaloStep {
     int32_t plane, slice;
 };
 
-/* A block's tile.  `dims` is the width of rows in shared memory; `engine`: the planner
- * may want the copy engine. */
+/* A block's tile.  `dims` is the width of rows in shared memory; `engine`: the copy
+ * engine fetches slices, and rows are whole and can be read 16 bytes at a time. */
 template <class T, int dims, Side side, bool engine> class HaloTile {
   public:
     static constexpr int row_bytes = dims * (int)sizeof(T);
     static constexpr int chunks = row_bytes / 16;
     static constexpr bool of_queries = side == Side::queries; /* the rows */
+    static constexpr bool by_engine = engine;
+    static constexpr bool flat = engine && dims == 32; /* see halo_flat.cuh */
 
     const natten_cuda_job &job;
     int32_t lane, warp;
-    int turn = 0;        /* of the unit that is worked on: 0, 1, 2, 0, ... */
-    uint32_t minus_unit; /* minus the unit matrix, as B of 8 columns in bfloat16 */
+    int turn = 0; /* of the unit that is worked on: 0, 1, 0, ... */
+    /* Minus the unit matrix, as B of 8 columns in bfloat16; in a flat halo which y and
+     * x rows have, as A of 8 columns. */
+    uint32_t unit_matrix[2];
+    uint32_t row_matrix; /* address of the lane's row of ldmatrix, in the warp's rows */
+    int32_t inner;       /* the head of the warp's unit, or if by head the batch item */
+    int32_t rank;        /* of the warp among those with rows */
+    uint32_t row_info;   /* address of what is known of row lane / 4 */
+    uint32_t row_bases;  /* address of where the warp's rows begin */
+    bool exists[2];      /* rows lane / 4 and lane / 4 + 8 */
 
     __device__ explicit HaloTile(const natten_cuda_job &job_)
         : job(job_), lane(threadIdx.x % NATTEN_CUDA_WARP),
           warp(threadIdx.x / NATTEN_CUDA_WARP)
     {
         int apart = lane / 4 - lane % 4 * 2;
-        minus_unit = apart == 0 ? 0xbf80u : apart == 1 ? 0xbf800000u : 0;
+        unit_matrix[0] = apart == 0 ? 0xbf80u : apart == 1 ? 0xbf800000u : 0;
+        unit_matrix[1] = 0;
+        for (int i = 0; i < 2 && flat; i++) {
+            int r = lane / 4 + 8 * i, k = lane % 4 * 2;
+            int has = k < 4 ? r / 4 - k : r % 4 - (k - 4);
+            unit_matrix[i] = kept(has == 0 ? 0x3f80u : has == 1 ? 0x3f800000u : 0);
+        }
     }
 
     __device__ static uint32_t permute(int32_t token, int chunk)
@@ -283,8 +313,10 @@ template <class T, int dims, Side side, bool engine> class HaloTile {
         return reinterpret_cast<uint32_t *>(halo_shared + job.halo.tables_at) +
                place() * job.halo.pairs * NATTEN_CUDA_WARP + lane;
     }
-    /* 4 columns 2t, 2t + 1 of both groups of a pair: entries of bias, in bytes from the
-     * box's first; their tokens in the slice. */
+    /* 4 columns 2t, 2t + 1 of both groups of a pair: of partners that are queries their
+     * tokens in the slice, unless it is flat; then entries of bias, in bytes from the
+     * box's first. */
+    static constexpr int of_tokens = 0, of_entries = of_queries || flat ? 0 : 1;
     __device__ ushort4 *columns(int which) const
     {
         return reinterpret_cast<ushort4 *>(halo_shared + job.halo.columns_at) +
@@ -296,6 +328,19 @@ template <class T, int dims, Side side, bool engine> class HaloTile {
         return reinterpret_cast<natten_cuda_halo_seen *>(halo_shared +
                                                          job.halo.seen_at) +
                of_place * subtile;
+    }
+    /* The warp's statistics and biases: in a flat halo there are three in turn, else
+     * they are part of a stage. */
+    __device__ uint32_t more(int n) const
+    {
+        return flat ? more_of(n, unit()) : stage(n);
+    }
+    __device__ uint32_t more_of(int n, int i) const
+    {
+        int32_t bytes = flat ? job.halo.more_bytes : job.halo.unit_bytes;
+        return shared_address(halo_shared) +
+               (uint32_t)((flat ? job.halo.more_at : 0) +
+                          (n * job.halo.units + i) * bytes);
     }
     /* The warp's part of a stage. */
     __device__ uint32_t stage(int n) const
@@ -318,46 +363,69 @@ template <class T, int dims, Side side, bool engine> class HaloTile {
         return job.halo.is_by_head ? inner : outer;
     }
 
-    __device__ static int next_turn(int turn_)
-    {
-        return turn_ == 2 ? 0 : turn_ + 1;
-    }
-
     /* Find the block's place; false if no row of its tile exists. */
     template <class Pass> __device__ bool open();
 
+    __device__ int32_t share_out(int32_t &end) const;
     /* Work out where the slices of a step begin, of all its units and the pass's
-     * tensors of partners, a thread each; and where units of rows do.  Others may read
-     * it after the next barrier. */
-    template <class Pass> __device__ void find_slices(int n, const HaloStep &s) const
+     * tensors of partners, a thread each.  Others may read it after the next barrier.
+     */
+    template <class Pass>
+    __device__ void find_slices(int n, const HaloStep &s, int32_t thread) const
     {
-        int i = threadIdx.x / NATTEN_CUDA_PARTNERS,
-            which = threadIdx.x % NATTEN_CUDA_PARTNERS;
+        int i = thread / NATTEN_CUDA_PARTNERS, which = thread % NATTEN_CUDA_PARTNERS;
         if (i >= job.halo.units || which >= Pass::partner_tensors)
             return;
         int32_t batch, head, at[3];
         unit_of(s, i, batch, head);
         slice_at(s, at);
         natten_role role = Pass::partner_role(which);
-        if (uses_engine() && which < 2)
-            *reinterpret_cast<int2 *>(&halo()->partner_base[n][i][which]) = {
-                inner_of(role, head), batch};
-        else
-            halo()->partner_base[n][i][which] =
-                begin_of(job, role) + offset_of(job, role, batch, head, at);
-    }
-    template <class Pass> __device__ void find_rows(int turn_, int32_t first_unit) const
-    {
-        int thread = threadIdx.x - NATTEN_CUDA_WARP;
-        int i = thread / NATTEN_CUDA_ROWS, which = thread % NATTEN_CUDA_ROWS;
-        if (thread < 0 || i >= job.halo.units || which >= Pass::row_tensors)
-            return;
-        const int32_t at[3] = {0, 0, 0};
-        int32_t head,
-            batch = batch_of(natten_min(first_unit + i, halo()->end - 1), head);
-        natten_role role = Pass::row_role(which);
-        halo()->row_base[turn_][i][which] =
+        halo()->partner_base[n][i][which] =
             begin_of(job, role) + offset_of(job, role, batch, head, at);
+    }
+    /* How the pass's tensors of rows go on from unit to unit, a thread each. */
+    template <class Pass> __device__ void list_rows() const
+    {
+        const int32_t none[3] = {0, 0, 0};
+        const natten_cuda_halo &h = job.halo;
+        int32_t rest, times = Divider(h.inner, h.inner_inverse)(h.stride, rest);
+        natten_role role = Pass::row_role((int)threadIdx.x);
+        int64_t batch = offset_of(job, role, 1, 0, none),
+                head = offset_of(job, role, 0, 1, none);
+        int64_t outer = h.is_by_head ? head : batch,
+                inner = h.is_by_head ? batch : head;
+        if (threadIdx.x < Pass::row_tensors)
+            halo()->stride[threadIdx.x] = {times * outer + rest * inner,
+                                           outer - h.inner * inner};
+        if (threadIdx.x == 0)
+            halo()->step = rest;
+    }
+    /* Where the warp's rows of its first unit begin; the warp may read it at once. */
+    template <class Pass> __device__ void find_rows()
+    {
+        const int32_t none[3] = {0, 0, 0};
+        natten_role role = Pass::row_role(lane);
+        int32_t head, batch = batch_of(halo()->begin + unit(), head);
+        inner = job.halo.is_by_head ? batch : head;
+        if (lane < Pass::row_tensors)
+            halo()->row_base[0][warp][lane] =
+                begin_of(job, role) + offset_of(job, role, batch, head, none);
+        __syncwarp();
+    }
+    /* The same of the next unit. */
+    template <class Pass> __device__ void find_next_rows(int turn_)
+    {
+        inner += halo()->step;
+        bool carries = inner >= job.halo.inner;
+        if (carries)
+            inner -= job.halo.inner;
+        if (lane < Pass::row_tensors) {
+            const natten_cuda_halo_stride &stride = halo()->stride[lane];
+            int64_t step = stride.step + (carries ? stride.carry : 0);
+            halo()->row_base[turn_][warp][lane] =
+                halo()->row_base[turn_ ^ 1][warp][lane] + step;
+        }
+        __syncwarp();
     }
 
     /* ---- steps ---- */
@@ -368,86 +436,124 @@ template <class T, int dims, Side side, bool engine> class HaloTile {
     }
     __device__ bool is_last_of_unit(const HaloStep &s) const
     {
-        return s.slice + 1 >= halo()->place.slices &&
-               s.plane + 1 >= halo()->place.count[0] && s.head + 1 >= group();
+        return flat || (s.slice + 1 >= halo()->place.slices &&
+                        s.plane + 1 >= halo()->place.count[0] && s.head + 1 >= group());
     }
     __device__ static bool is_first_of_unit(const HaloStep &s)
     {
-        return s.slice == 0 && s.plane == 0 && s.head == 0;
+        return flat || (s.slice == 0 && s.plane == 0 && s.head == 0);
     }
     __device__ int32_t next_units(const HaloStep &s) const
     {
         return s.first_unit + job.halo.stride;
     }
-    __device__ int32_t units_after_next(const HaloStep &s) const
-    {
-        return s.first_unit + 2 * job.halo.stride;
-    }
     __device__ void advance(HaloStep &s) const
     {
-        if (++s.slice < halo()->place.slices)
+        if (!flat && ++s.slice < halo()->place.slices)
             return;
         s.slice = 0;
-        if (++s.plane < halo()->place.count[0])
+        if (!flat && ++s.plane < halo()->place.count[0])
             return;
         s.plane = 0;
-        if (++s.head < group())
+        if (!flat && ++s.head < group())
             return;
         s.head = 0;
         s.first_unit = next_units(s);
     }
 
+    /* The warp is done with a stage's slices; is it the last? */
+    __device__ bool is_last_to_leave(int n) const
+    {
+        __syncwarp();
+        bool last =
+            lane == 0 && barrier_is_last(ready(n) + (uint32_t)sizeof halo()->ready);
+        return __any_sync(all_lanes, last);
+    }
+
     /* ---- copies ---- */
 
-    /* Where a row of the warp begins, in the pass's n-th tensor of rows; `turn` is that
-     * of the unit. */
-    __device__ char *row_at(int n, int turn_, int r) const
+    /* Where the warp's rows begin in the pass's n-th tensor of rows; `turn` is that of
+     * the unit. */
+    __device__ int64_t base_of(int n, int turn_) const
     {
-        return halo()->row_base[turn_][unit()][n] + info()->row[r].offset[n];
+        return load_word(
+            row_bases + (uint32_t)(turn_ * (int)sizeof halo()->row_base[0]), n * 8);
+    }
+    /* Where row lane / 4 + `further` does. */
+    __device__ char *row_at(int n, int64_t base, int further) const
+    {
+        constexpr int each = sizeof(natten_cuda_halo_row);
+        return reinterpret_cast<char *>(
+            base + load_word(row_info + (uint32_t)(further * each), n * 8));
     }
 
     /* Begin to copy the next unit's rows of the n-th tensor of rows to place `n`. */
     __device__ void copy_rows(int n, natten_role role, int turn_) const
     {
-        Source<T> source(fresh(job), role);
+        constexpr int at_once = NATTEN_CUDA_WARP / chunks;
+        int first = lane / chunks, chunk = lane % chunks;
+        uint32_t to = own_rows(n);
+        int64_t base = base_of(n, turn_);
 #pragma unroll
-        for (int i = 0; i < subtile * chunks / NATTEN_CUDA_WARP; i++) {
-            int r = (i * NATTEN_CUDA_WARP + lane) / chunks, chunk = lane % chunks;
-            source.copy(own_rows(n) + permute(r, chunk),
-                        reinterpret_cast<const T *>(row_at(n, turn_, r)), chunk);
+        for (int i = 0; i < subtile / at_once; i++) {
+            const char *row = row_at(n, base, first - lane / 4 + i * at_once);
+            uint32_t place = to + permute(first + i * at_once, chunk);
+            if constexpr (engine)
+                copy16(place, row + chunk * 16);
+            else
+                Source<T>(fresh(job), role)
+                    .copy(place, reinterpret_cast<const T *>(row), chunk);
         }
     }
 
-    /* Does the copy engine fetch slices? Then the first thread of each unit and tensor
-     * tells it to, those that found them. */
-    __device__ bool uses_engine() const
+    /* Barriers of stages, by one thread. */
+    template <class Pass> __device__ void make_barriers() const
     {
-        return engine && has_copy_engine && job.halo.by_maps;
+        uint32_t copiers = Pass::copies_more ? NATTEN_CUDA_WARP : 0;
+        for (int n = 0; n < 2; n++) {
+            barrier_make(ready(n), 1 + (flat ? halo()->busy : 1) * copiers);
+            barrier_make(ready(n) + (uint32_t)sizeof halo()->ready, halo()->busy);
+        }
     }
+
+    /* The pass's rows of the warp's first unit, if there is one. */
+    template <class Pass> __device__ void copy_first_rows(const Pass &pass)
+    {
+        if (halo()->begin + unit() >= halo()->end || info()->exists == 0)
+            return;
+        find_rows<Pass>();
+        pass.copy_rows(0);
+    }
+    /* The same of the unit after a step's. */
+    template <class Pass>
+    __device__ void copy_next_rows(const Pass &pass, const HaloStep &s)
+    {
+        if (next_units(s) + unit() >= halo()->end)
+            return;
+        find_next_rows<Pass>(turn ^ 1);
+        pass.copy_rows(turn ^ 1);
+    }
+
     __device__ uint32_t ready(int n) const
     {
         return shared_address(&halo()->ready[n]);
     }
-    /* Innermost coordinate of the halo's classes and a head. */
-    __device__ int32_t inner_of(natten_role role, int32_t head) const
-    {
-        const natten_view &view = job.task.view[role];
-        int64_t inner = head * view.head;
-        for (int a = 0; a < 3; a++)
-            inner +=
-                halo()->place.partner[a] % job.task.axis[a].dilation * view.axis[a];
-        return (int32_t)inner;
-    }
-    __device__ void fetch_slice(int n, const HaloStep &s) const;
+    /* Let it fetch a step's slices into stage `n`, by one warp, which copies itself
+     * what else the pass needs; in a flat halo it finds that of the step after:
+     * `number` is that of the step, 0, 1, 2, 0, ... */
+    template <class Pass>
+    __device__ void fetch_slices(const Pass &pass, int n, int number,
+                                 const HaloStep &s) const;
 
     /* Begin to copy a slice of two tensors into stage `n`, by all threads. */
     __device__ void copy_slice(int n, const HaloStep &s, natten_role left_role,
                                natten_role right_role) const;
 
+    /* By so many warps, thread by thread: */
     /* For partners that are queries: lse and delta, interleaved. */
-    __device__ void copy_stats(int n, const HaloStep &s) const;
+    __device__ void copy_stats(int n, const HaloStep &s, int thread, int warps) const;
     /* All entries of bias of the slice's head. */
-    __device__ void copy_bias(int n, const HaloStep &s) const;
+    __device__ void copy_bias(int n, const HaloStep &s, int thread, int warps) const;
 
     /* Batch item and head of partners of unit `i` of a step. */
     __device__ void unit_of(const HaloStep &s, int i, int32_t &batch,
@@ -472,218 +578,45 @@ template <class T, int dims, Side side, bool engine> class HaloTile {
         for (int a = 0; a < 3; a++)
             at[a] = halo()->place.partner[a] + step[a] * job.task.axis[a].dilation;
     }
-    __device__ void share_out();
+    template <class Pass> __device__ void take_aim() const;
+    /* Coordinates of a step's slice, of unit `i` and tensor `which`. */
+    __device__ void aim_at(const HaloStep &s, int i, int which, int32_t (&at)[5]) const
+    {
+        const natten_cuda_halo_aim &aim = halo()->aim;
+        int32_t head;
+        unit_of(s, i, at[4], head);
+        at[0] = aim.inner[which] + head * aim.head[which];
+        at[1] = aim.first[2];
+        at[2] = aim.first[1] + s.slice * job.halo.rows;
+        at[3] = aim.first[0] + s.plane;
+    }
     __device__ void clear_pads() const;
     template <class Pass> __device__ void open_warp(const HaloAxis<side> (&axis)[3]);
+    /* In a flat halo: is partner k of a box hidden from the two y or x of the lane?
+     * Bits 0 and 16. */
+    __device__ uint32_t hidden_of(int32_t k, int32_t total, const Divider &by,
+                                  int32_t top, int32_t left,
+                                  const natten_span (&rows)[2],
+                                  const natten_span (&cols)[2]) const
+    {
+        int32_t x, y = by(natten_min(k, total - 1), x) + top;
+        x += left;
+        uint32_t word = 0;
+        for (int i = 0; i < 2; i++) {
+            bool sees = lane % 4 < 2 ? y >= rows[i].begin && y < rows[i].end
+                                     : x >= cols[i].begin && x < cols[i].end;
+            if (k >= total || !sees)
+                word |= 1u << 16 * i;
+        }
+        return word;
+    }
+    __device__ void make_flat_table(const HaloAxis<side> (&axis)[3],
+                                    const natten_span (&box)[3], natten_span row_seen,
+                                    natten_span column_seen);
     __device__ void make_table(const HaloAxis<side> (&axis)[3],
                                const natten_span (&box)[3], natten_span row_seen,
                                natten_span column_seen);
 };
-
-template <class T, int dims, Side side, bool engine>
-template <class Pass>
-__device__ inline bool HaloTile<T, dims, side, engine>::open()
-{
-    const natten_cuda_halo &h = job.halo;
-    int32_t position = (int32_t)(blockIdx.x % (uint32_t)h.positions);
-    int32_t residue[3], tile[3];
-    for (int i = 2; i >= 0; i--) {
-        tile[i] = position % h.tiles[i], position /= h.tiles[i];
-        int32_t d = job.task.axis[i].dilation;
-        residue[i] = position % d, position /= d;
-    }
-    HaloAxis<side> axis[3] = {
-        {&job.task.axis[0], residue[0], tile[0], h.sub[0] * h.warps[0]},
-        {&job.task.axis[1], residue[1], tile[1], h.sub[1] * h.warps[1]},
-        {&job.task.axis[2], residue[2], tile[2], h.sub[2] * h.warps[2]}};
-    bool exists = true, meets = true;
-    natten_cuda_halo_place box;
-    for (int i = 0; i < 3; i++) {
-        box.count[i] = axis[i].stop - axis[i].begin;
-        box.partner[i] = axis[i].partner_at(axis[i].begin, job.task.axis[i].dilation);
-        exists = exists && axis[i].first < axis[i].end;
-        meets = meets && box.count[i] > 0;
-    }
-    /* A part may have no partner for a tile: then there is one step with nothing in
-     * it, in which every row finds that out. */
-    for (int i = 0; i < 3 && !meets; i++)
-        box.count[i] = 0;
-    box.slices = natten_max(1, (box.count[1] + h.rows - 1) / h.rows);
-    if (threadIdx.x == 0) {
-        halo()->place = box;
-        share_out();
-        if (uses_engine())
-            barrier_make(ready(0)), barrier_make(ready(1));
-    }
-    __syncthreads();
-    if (exists)
-        open_warp<Pass>(axis);
-    return exists;
-}
-
-/* Which units are the block's. */
-template <class T, int dims, Side side, bool engine>
-__device__ inline void HaloTile<T, dims, side, engine>::share_out()
-{
-    const natten_cuda_halo &h = job.halo;
-    int32_t replica = (int32_t)(blockIdx.x / (uint32_t)h.positions);
-    halo()->begin = replica * h.units;
-    halo()->end =
-        (int32_t)(job.task.batch *
-                  (side == Side::queries ? job.task.heads : job.task.heads_kv));
-    if (h.is_by_head) {
-        int32_t head = replica / h.chunks, chunk = replica % h.chunks;
-        int32_t batch = (int32_t)job.task.batch,
-                each = (batch + h.chunks - 1) / h.chunks;
-        halo()->begin = head * batch + natten_min(chunk * each, batch);
-        halo()->end = head * batch + natten_min((chunk + 1) * each, batch);
-    }
-}
-
-/* What the warp's subtile is and sees. */
-template <class T, int dims, Side side, bool engine>
-template <class Pass>
-__device__ inline void
-HaloTile<T, dims, side, engine>::open_warp(const HaloAxis<side> (&axis)[3])
-{
-    const natten_cuda_halo &h = job.halo;
-    int32_t rest = place();
-    int32_t corner[3], inside = lane % subtile;
-    for (int i = 2; i >= 0; i--) {
-        corner[i] = axis[i].first + rest % h.warps[i] * h.sub[i];
-        rest /= h.warps[i];
-    }
-    natten_cuda_halo_warp *w = info();
-    natten_cuda_halo_row own = {};
-    natten_cuda_halo_seen own_seen;
-    natten_span box[3], seen[3];
-    bool exists = true;
-    int32_t entries = 1;
-    for (int i = 2; i >= 0; i--) {
-        const natten_axis *a = &job.task.axis[i];
-        int32_t g = corner[i] + inside % h.sub[i];
-        inside /= h.sub[i];
-        exists = exists && g < axis[i].end;
-        box[i] = {axis[i].begin, axis[i].begin};
-        if (corner[i] < axis[i].end) {
-            int32_t last = natten_min(corner[i] + h.sub[i], axis[i].end) - 1;
-            box[i].begin = axis[i].partners(corner[i]).begin;
-            box[i].end = axis[i].partners(last).end;
-        }
-        g = natten_min(g, axis[i].end - 1);
-        seen[i] = axis[i].partners(g);
-        own.at[i] = axis[i].row_at(g, a->dilation);
-        int32_t distance = side == Side::queries ? box[i].begin - g : g - box[i].begin;
-        if (i > 0)
-            own_seen.entry[i - 1] = (int16_t)(distance + a->window - 1);
-        own.bias += (distance + a->window - 1) * entries;
-        entries *= 2 * a->window - 1;
-    }
-    if (!exists)
-        for (int i = 0; i < 3; i++)
-            seen[i] = {0, 0};
-    for (int i = 1; i < 3; i++) {
-        own_seen.begin[i - 1] = (int16_t)(seen[i].begin - box[i].begin);
-        own_seen.end[i - 1] = (int16_t)(seen[i].end - box[i].begin);
-    }
-    for (int n = 0; n < Pass::row_tensors; n++)
-        own.offset[n] = offset_of(job, Pass::row_role(n), 0, 0, own.at);
-    own.plane_begin = seen[0].begin - axis[0].begin;
-    own.plane_end = seen[0].end - axis[0].begin;
-    uint32_t all = __ballot_sync(all_lanes, exists) & 0xffff;
-    if (unit() == 0 && lane < subtile)
-        w->row[lane] = own;
-    if (unit() == 0 && lane < subtile && h.seen_at > 0)
-        seen_by(place())[lane] = own_seen;
-    if (unit() == 0 && lane == 0) {
-        w->exists = all;
-        w->row_begin = box[1].begin - axis[1].begin;
-        w->width = box[2].end - box[2].begin;
-        w->plane_begin = box[0].begin - axis[0].begin;
-        w->plane_end = all == 0 ? w->plane_begin : box[0].end - axis[0].begin;
-    }
-    make_table(axis, box, seen[1], seen[2]);
-    clear_pads();
-    __syncwarp();
-}
-
-/* Zeros before and after the entries of bias. */
-template <class T, int dims, Side side, bool engine>
-__device__ inline void HaloTile<T, dims, side, engine>::clear_pads() const
-{
-    const natten_cuda_halo &h = job.halo;
-    for (int i = 0; i < 2 * h.units; i++) {
-        float *first =
-            reinterpret_cast<float *>(halo_shared + i * h.unit_bytes + h.bias_at);
-        for (int32_t e = threadIdx.x; e < h.bias_pad; e += NATTEN_CUDA_THREADS)
-            first[e] = first[h.bias_pad + (int32_t)job.entries + e] = 0;
-    }
-}
-
-template <class T, int dims, Side side, bool engine>
-__device__ inline void HaloTile<T, dims, side, engine>::make_table(
-    const HaloAxis<side> (&axis)[3], const natten_span (&box)[3], natten_span row_seen,
-    natten_span column_seen)
-{
-    const natten_cuda_halo &h = job.halo;
-    int r = lane / 4;
-    natten_span rows[2], cols[2]; /* that rows r and r + 8 see */
-    for (int i = 0; i < 2; i++) {
-        rows[i].begin = __shfl_sync(all_lanes, row_seen.begin, r + 8 * i);
-        rows[i].end = __shfl_sync(all_lanes, row_seen.end, r + 8 * i);
-        cols[i].begin = __shfl_sync(all_lanes, column_seen.begin, r + 8 * i);
-        cols[i].end = __shfl_sync(all_lanes, column_seen.end, r + 8 * i);
-    }
-    int32_t width = natten_max(box[2].end - box[2].begin, 1);
-    int32_t entries = 2 * job.task.axis[2].window - 1;
-    Divider by(width);
-    int32_t pair = 0;
-    for (int32_t slice = 0; slice < halo()->place.slices; slice++) {
-        int32_t top = axis[1].begin + slice * h.rows;
-        int32_t begin = natten_max(box[1].begin, top);
-        int32_t end = natten_min(box[1].end, top + h.rows);
-        int32_t total = end > begin ? (end - begin) * (box[2].end - box[2].begin) : 0;
-        if (unit() == 0 && lane == 0)
-            info()->first_pair[slice] = pair;
-        for (int32_t first = 0; first < total; first += 16, pair++) {
-            uint32_t word = 0;
-            uint16_t entry[4], token[4];
-#pragma unroll
-            for (int g = 0; g < 2; g++) {
-                int32_t k = natten_min(first + 8 * g + lane % 8, total - 1), y = by(k);
-                int32_t x = k - y * width + box[2].begin - axis[2].begin;
-                y += begin;
-                word |= permute((y - top) * h.pitch + x, lane / 8) << (16 * g);
-#pragma unroll
-                for (int e = 0; e < 2; e++) {
-                    k = first + 8 * g + lane % 4 * 2 + e;
-                    bool there = k < total;
-                    k = natten_min(k, total - 1);
-                    y = by(k), x = k - y * width + box[2].begin, y += begin;
-                    for (int i = 0; i < 2; i++)
-                        if (!there || y < rows[i].begin || y >= rows[i].end ||
-                            x < cols[i].begin || x >= cols[i].end)
-                            word |= 1u << (2 * g + i + 16 * e);
-                    entry[2 * g + e] = (uint16_t)(4 * ((y - box[1].begin) * entries +
-                                                       x - box[2].begin));
-                    token[2 * g + e] =
-                        (uint16_t)((y - top) * h.pitch + x - axis[2].begin);
-                }
-            }
-            if (unit() != 0)
-                continue;
-            table()[pair * NATTEN_CUDA_WARP] = word;
-            if (lane < 4) {
-                if (h.bias_pad > 0)
-                    columns(0)[pair * 4] = {entry[0], entry[1], entry[2], entry[3]};
-                if (side == Side::keys)
-                    columns(1)[pair * 4] = {token[0], token[1], token[2], token[3]};
-            }
-        }
-    }
-    if (unit() == 0 && lane == 0)
-        info()->first_pair[halo()->place.slices] = pair;
-}
 
 } // namespace natten
 

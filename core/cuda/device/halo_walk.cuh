@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
  * The order of things in a block of the halo kernels (device/halo_tile.cuh has the
- * words): copies ahead of products, one barrier a step. */
+ * words): copies ahead of products, by all threads or by the copy engine. */
 #ifndef NATTEN_CUDA_DEVICE_HALO_WALK_CUH
 #define NATTEN_CUDA_DEVICE_HALO_WALK_CUH
 
 #include "cuda/device/halo_copies.cuh"
+#include "cuda/device/halo_open.cuh"
 
 namespace natten {
 
@@ -14,73 +15,176 @@ namespace natten {
  *
  *     copies    slice 0 | slice 1 | slice 2 | ...      into two stages in turn
  *     products          | slice 0 | slice 1 | ...
- *     rows of the next unit are on their way while a unit is worked on      */
-template <class Pass> __device__ inline void walk_units(Pass &pass)
+ *     rows of the next unit are on their way while a unit is worked on
+ *
+ * Where all threads copy, they meet at a barrier in each step. */
+
+/* A step's products of the warp. */
+template <class Pass>
+__device__ inline void take_step(Pass &pass, int stage, int number,
+                                 const HaloStep &step)
+{
+    auto &tile = pass.tile;
+    const natten_cuda_halo_warp *w = tile.info();
+    if constexpr (Pass::flat) {
+        pass.take_flat(stage, number, step);
+        return;
+    }
+    if (step.plane < w->plane_begin || step.plane >= w->plane_end)
+        return;
+    uint32_t also = 0;
+    if (tile.halo()->place.count[0] > 1) {
+        int r = tile.lane / 4;
+        const natten_cuda_halo_row &a = w->row[r], &b = w->row[r + 8];
+        bool upper = step.plane >= a.plane_begin && step.plane < a.plane_end;
+        bool lower = step.plane >= b.plane_begin && step.plane < b.plane_end;
+        also = (upper ? 0 : hides_upper) | (lower ? 0 : hides_lower);
+    }
+    int32_t first = w->first_pair[step.slice];
+    pass.take(stage, step, first, w->first_pair[step.slice + 1] - first, also);
+}
+
+template <class Pass>
+__device__ inline void copy_step(const Pass &pass, int stage, const HaloStep &step)
+{
+    pass.tile.copy_slice(stage, step, Pass::partner_role(0), Pass::partner_role(1));
+    if constexpr (Pass::copies_more)
+        pass.copy_more(stage, step, threadIdx.x, NATTEN_CUDA_WARPS);
+}
+
+template <class Pass> __device__ inline void walk_by_threads(Pass &pass)
 {
     auto &tile = pass.tile;
     HaloStep step = tile.first_step();
     int32_t all = tile.halo()->end;
-    const natten_cuda_halo_warp *w = tile.info();
     HaloStep next = step;
     tile.advance(next);
-    tile.template find_slices<Pass>(0, step);
-    tile.template find_slices<Pass>(1, next);
-    tile.template find_rows<Pass>(0, step.first_unit);
-    tile.template find_rows<Pass>(1, tile.next_units(step));
+    tile.template find_slices<Pass>(0, step, threadIdx.x);
+    tile.template find_slices<Pass>(1, next, threadIdx.x);
     __syncthreads();
-    bool busy = w->exists != 0; /* else the warp only helps to copy */
-    if (busy)
-        pass.copy_rows(0);
-    pass.copy_step(0, step);
-    uint32_t parity = 0;
+    bool busy = tile.info()->exists != 0; /* else the warp only helps to copy */
+    tile.template copy_first_rows<Pass>(pass);
+    copy_step(pass, 0, step);
     for (int stage = 0; step.first_unit < all; stage ^= 1) {
         wait_for_copies();
         __syncthreads();
         if (next.first_unit < all)
-            pass.copy_step(stage ^ 1, next);
+            copy_step(pass, stage ^ 1, next);
         tile.advance(next);
-        tile.template find_slices<Pass>(stage, next);
-        if (tile.uses_engine())
-            barrier_wait(tile.ready(stage), parity);
-        parity ^= (uint32_t)stage;
-        if (tile.is_first_of_unit(step)) {
-            int turn = tile.next_turn(tile.turn);
-            if (busy) {
-                pass.begin();
-                __syncwarp();
-                if (tile.next_units(step) < all)
-                    pass.copy_rows(turn);
-            }
-            tile.template find_rows<Pass>(tile.next_turn(turn),
-                                          tile.units_after_next(step));
+        tile.template find_slices<Pass>(stage, next, threadIdx.x);
+        bool exists = busy && step.first_unit + tile.unit() < all;
+        if (busy && tile.is_first_of_unit(step)) {
+            pass.begin();
+            tile.template copy_next_rows<Pass>(pass, step);
         }
-        if (step.plane >= w->plane_begin && step.plane < w->plane_end &&
-            step.first_unit + tile.unit() < all) {
-            int r = tile.lane / 4;
-            const natten_cuda_halo_row &a = w->row[r], &b = w->row[r + 8];
-            bool upper = step.plane >= a.plane_begin && step.plane < a.plane_end;
-            bool lower = step.plane >= b.plane_begin && step.plane < b.plane_end;
-            int32_t first = w->first_pair[step.slice];
-            pass.take(stage, step, first, w->first_pair[step.slice + 1] - first,
-                      (upper ? 0 : hides_upper) | (lower ? 0 : hides_lower));
-        }
+        if (exists)
+            take_step(pass, stage, stage, step);
         if (tile.is_last_of_unit(step)) {
-            if (busy && step.first_unit + tile.unit() < all)
+            if (exists)
                 pass.end();
-            tile.turn = tile.next_turn(tile.turn);
+            tile.turn ^= 1;
         }
         tile.advance(step);
     }
-    __syncwarp();
-    pass.again();
+}
+
+/* Copy a share of a step's statistics and biases, in a flat halo. */
+template <class Pass>
+__device__ inline void copy_share(const Pass &pass, int stage, int number,
+                                  const HaloStep &step)
+{
+    const auto &tile = pass.tile;
+    pass.copy_more(number, step, tile.rank * NATTEN_CUDA_WARP + tile.lane,
+                   (int)tile.halo()->busy);
+    barrier_follow_copies(tile.ready(stage));
+}
+
+/* Where the copy engine does, a warp waits for nothing but slices and its own rows, and
+ * the last that is done with a stage's slices has it filled again.
+ *
+ * In a flat halo all warps copy statistics and biases of the step after.  They go to
+ * three places in turn: who works on a step knows that all are done with the one before
+ * the last, but not with the last. */
+template <class Pass> __device__ inline void walk_by_engine(Pass &pass)
+{
+    constexpr bool shares = Pass::flat && Pass::copies_more;
+    auto &tile = pass.tile;
+    int32_t all; /* not read from where threads might find different ones */
+    HaloStep step = {tile.share_out(all), 0, 0, 0}, next = step;
+    tile.advance(next);
+    if (tile.warp == 0) {
+        tile.fetch_slices(pass, 0, 0, step);
+        if (next.first_unit < all)
+            tile.fetch_slices(pass, 1, 1, next);
+    }
+    if (tile.info()->exists == 0)
+        return;
+    if constexpr (shares)
+        copy_share(pass, 0, 0, step);
+    tile.template copy_first_rows<Pass>(pass);
+    uint32_t parity = 0;
+    for (int stage = 0, number = 0; step.first_unit < all; stage ^= 1) {
+        bool exists = step.first_unit + tile.unit() < all;
+        if (tile.is_first_of_unit(step)) {
+            wait_for_copies();
+            __syncwarp();
+            pass.begin();
+            tile.template copy_next_rows<Pass>(pass, step);
+        }
+        barrier_wait(tile.ready(stage), parity);
+        parity ^= (uint32_t)stage;
+        int then = number == 2 ? 0 : number + 1;
+        if constexpr (shares) {
+            next = step;
+            tile.advance(next);
+            if (next.first_unit < all)
+                copy_share(pass, stage ^ 1, then, next);
+        }
+        if (exists)
+            take_step(pass, stage, number, step);
+        if (tile.is_last_to_leave(stage)) {
+            next = step;
+            tile.advance(next);
+            tile.advance(next);
+            if (next.first_unit < all)
+                tile.fetch_slices(pass, stage, then == 2 ? 0 : then + 1, next);
+        }
+        if (tile.is_last_of_unit(step)) {
+            if (exists)
+                pass.end();
+            tile.turn ^= 1;
+        }
+        number = then;
+        tile.advance(step);
+    }
 }
 
 template <class Pass> __device__ inline void walk_halo(Pass &pass)
 {
+    if constexpr (Pass::by_engine && !has_copy_engine)
+        return;
     bool exists = pass.tile.template open<Pass>();
     exists = exists && pass.tile.halo()->begin < pass.tile.halo()->end;
-    if (exists)
-        walk_units(pass);
+    if (exists) {
+        auto &tile = pass.tile;
+        tile.template list_rows<Pass>();
+        if constexpr (Pass::by_engine) {
+            __syncthreads(); /* all tables are made and all warps with rows counted */
+            if (threadIdx.x == 0)
+                tile.template make_barriers<Pass>();
+        }
+        if constexpr (Pass::flat) { /* after that rows take the tables' place */
+            pass.pairs.load(tile.table(), tile.info()->first_pair[1]);
+            tile.template find_slices<Pass>(0, tile.first_step(), threadIdx.x);
+        }
+        __syncthreads();
+        if constexpr (Pass::by_engine)
+            walk_by_engine(pass);
+        else
+            walk_by_threads(pass);
+        __syncwarp();
+        pass.again();
+    }
     pass.finish(exists);
 }
 

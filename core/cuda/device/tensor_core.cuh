@@ -35,6 +35,12 @@ __device__ inline void copy16(uint32_t to, const void *from, bool there)
                  : "memory");
 }
 
+__device__ inline void copy16(uint32_t to, const void *from)
+{
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(from)
+                 : "memory");
+}
+
 __device__ inline void copy4(uint32_t to, const void *from)
 {
     asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" ::"r"(to), "l"(from)
@@ -49,15 +55,22 @@ constexpr bool has_copy_engine = true;
 constexpr bool has_copy_engine = false;
 #endif
 
-/* A barrier at which one thread arrives, and bytes. */
-__device__ inline void barrier_make(uint32_t barrier)
+/* A barrier at which so many threads arrive, and bytes. */
+__device__ inline void barrier_make(uint32_t barrier, uint32_t threads)
 {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
-    asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" ::"r"(barrier) : "memory");
+    asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(barrier), "r"(threads)
+                 : "memory");
     asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
 #else
-    (void)barrier;
+    (void)barrier, (void)threads;
 #endif
+}
+/* Arrive once all copies that this thread has begun are done. */
+__device__ inline void barrier_follow_copies(uint32_t barrier)
+{
+    asm volatile("cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" ::"r"(barrier)
+                 : "memory");
 }
 __device__ inline void barrier_expect(uint32_t barrier, uint32_t bytes)
 {
@@ -87,6 +100,24 @@ __device__ inline void barrier_wait(uint32_t barrier, uint32_t parity)
     (void)barrier, (void)parity;
 #endif
 }
+/* Arrive; is it the last to? Then what the others did before has happened. */
+__device__ inline bool barrier_is_last(uint32_t barrier)
+{
+    uint32_t missing = 0;
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+    asm volatile("{\n.reg .b64 before;\n.reg .pred last, done;\n"
+                 "mbarrier.arrive.shared::cta.b64 before, [%1];\n"
+                 "mbarrier.pending_count.b64 %0, before;\n"
+                 "setp.eq.u32 last, %0, 1;\n"
+                 "@last mbarrier.test_wait.shared::cta.b64 done, [%1], before;\n}"
+                 : "=r"(missing)
+                 : "r"(barrier)
+                 : "memory");
+#else
+    (void)barrier;
+#endif
+    return missing == 1;
+}
 /* Begin to copy the box of a map at these coordinates, innermost first. */
 __device__ inline void copy_box(uint32_t to, const void *map, uint32_t barrier,
                                 const int32_t (&at)[5])
@@ -109,10 +140,42 @@ __device__ inline void wait_for_copies()
     asm volatile("cp.async.wait_all;" ::: "memory");
 }
 
+/* 8 bytes at `from` + `further`, loaded where it says so. */
+__device__ inline int64_t load_word(uint32_t from, int further)
+{
+    int64_t x;
+    asm volatile("ld.shared.b64 %0, [%1];"
+                 : "=l"(x)
+                 : "r"(from + (uint32_t)further)
+                 : "memory");
+    return x;
+}
+
+/* To global memory. */
+__device__ inline void store_words(void *to, uint32_t low, uint32_t high)
+{
+    asm volatile("st.global.v2.b32 [%0], {%1, %2};" ::"l"(to), "r"(low), "r"(high)
+                 : "memory");
+}
+__device__ inline void store_float(void *to, float x)
+{
+    asm volatile("st.global.f32 [%0], %1;" ::"l"(to), "f"(x) : "memory");
+}
+
 __device__ inline float load_float(uint32_t from)
 {
     float x;
     asm volatile("ld.shared.f32 %0, [%1];" : "=f"(x) : "r"(from));
+    return x;
+}
+
+__device__ inline float2 load_floats(uint32_t from)
+{
+    float2 x;
+    asm volatile("ld.shared.v2.f32 {%0, %1}, [%2];"
+                 : "=f"(x.x), "=f"(x.y)
+                 : "r"(from)
+                 : "memory");
     return x;
 }
 
@@ -207,6 +270,25 @@ template <> __device__ inline float2 unpack<__half>(uint32_t pair)
 
 constexpr float log2_e = 1.4426950408889634f, log_2 = 0.6931471805599453f;
 
+/* d = a b + c of both numbers of pairs. */
+template <class T>
+__device__ inline uint32_t multiply_pair(uint32_t a, uint32_t b, uint32_t c);
+template <>
+__device__ inline uint32_t multiply_pair<__nv_bfloat16>(uint32_t a, uint32_t b,
+                                                        uint32_t c)
+{
+    uint32_t d;
+    asm("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(d) : "r"(a), "r"(b), "r"(c));
+    return d;
+}
+template <>
+__device__ inline uint32_t multiply_pair<__half>(uint32_t a, uint32_t b, uint32_t c)
+{
+    uint32_t d;
+    asm("fma.rn.f16x2 %0, %1, %2, %3;" : "=r"(d) : "r"(a), "r"(b), "r"(c));
+    return d;
+}
+
 /* 2^x within 2 units in the last place; subnormal results are 0. */
 __device__ inline float exp2_fast(float x)
 {
@@ -258,6 +340,19 @@ __device__ inline void quad_transpose(uint32_t (&w)[4])
         uint32_t other = __shfl_xor_sync(0xffffffffu, high ? w[i] : w[i + 2], 2);
         w[i] = high ? other : w[i];
         w[i + 2] = high ? w[i + 2] : other;
+    }
+}
+
+/* Pairs of words of lanes 2i and 2i + 1 exchanged: the first gets both's words 0 and 2,
+ * the second both's words 1 and 3. */
+__device__ inline void pair_exchange(uint32_t (&w)[4])
+{
+    bool odd = threadIdx.x & 1;
+#pragma unroll
+    for (int i = 0; i < 4; i += 2) {
+        uint32_t other = __shfl_xor_sync(0xffffffffu, odd ? w[i] : w[i + 1], 1);
+        w[i] = odd ? other : w[i];
+        w[i + 1] = odd ? w[i + 1] : other;
     }
 }
 

@@ -1,0 +1,309 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What a block of the halo kernels works out once (device/halo_tile.cuh has the words):
+ * its place, its units, what its warps' subtiles are and see, the table of pairs. */
+#ifndef NATTEN_CUDA_DEVICE_HALO_OPEN_CUH
+#define NATTEN_CUDA_DEVICE_HALO_OPEN_CUH
+
+#include "cuda/device/halo_tile.cuh"
+
+namespace natten {
+
+template <class T, int dims, Side side, bool engine>
+template <class Pass>
+__device__ inline bool HaloTile<T, dims, side, engine>::open()
+{
+    const natten_cuda_halo &h = job.halo;
+    int32_t position = (int32_t)(blockIdx.x % (uint32_t)h.positions);
+    int32_t residue[3], tile[3];
+    for (int i = 2; i >= 0; i--) {
+        tile[i] = position % h.tiles[i], position /= h.tiles[i];
+        int32_t d = job.task.axis[i].dilation;
+        residue[i] = position % d, position /= d;
+    }
+    HaloAxis<side> axis[3] = {
+        {&job.task.axis[0], residue[0], tile[0], h.sub[0] * h.warps[0]},
+        {&job.task.axis[1], residue[1], tile[1], h.sub[1] * h.warps[1]},
+        {&job.task.axis[2], residue[2], tile[2], h.sub[2] * h.warps[2]}};
+    bool exists = true, meets = true;
+    natten_cuda_halo_place box;
+    for (int i = 0; i < 3; i++) {
+        box.count[i] = axis[i].stop - axis[i].begin;
+        box.partner[i] = axis[i].partner_at(axis[i].begin, job.task.axis[i].dilation);
+        exists = exists && axis[i].first < axis[i].end;
+        meets = meets && box.count[i] > 0;
+    }
+    /* A part may have no partner for a tile: then there is one step with nothing in
+     * it, in which every row finds that out. */
+    for (int i = 0; i < 3 && !meets; i++)
+        box.count[i] = 0;
+    box.slices = natten_max(1, (box.count[1] + h.rows - 1) / h.rows);
+    if (threadIdx.x == 0) {
+        halo()->place = box;
+        halo()->begin = share_out(halo()->end);
+        halo()->busy = 0;
+        if constexpr (engine)
+            take_aim<Pass>();
+    }
+    __syncthreads();
+    if (exists)
+        open_warp<Pass>(axis);
+    row_matrix = kept(own_rows(0) + permute(lane % 16, lane / 16));
+    row_info = kept(shared_address(&info()->row[lane / 4]));
+    row_bases = kept(shared_address(&halo()->row_base[0][warp][0]));
+    return exists;
+}
+
+/* Tell where the copy engine finds the halo. */
+template <class T, int dims, Side side, bool engine>
+template <class Pass>
+__device__ inline void HaloTile<T, dims, side, engine>::take_aim() const
+{
+    natten_cuda_halo_aim aim = {};
+    for (int a = 0; a < 3; a++) {
+        const natten_axis &axis = job.task.axis[a];
+        int32_t count = side == Side::queries ? axis.key_count : axis.query_count;
+        int32_t partner = halo()->place.partner[a], residue = partner % axis.dilation;
+        aim.first[a] = partner / axis.dilation;
+        if (count % axis.dilation != 0 && residue >= count % axis.dilation)
+            aim.kind += job.halo.short_kind[a];
+        for (int i = 0; i < 2; i++) /* the planner has seen that it fits */
+            aim.inner[i] +=
+                (int32_t)(residue * job.task.view[Pass::partner_role(i)].axis[a]);
+    }
+    for (int i = 0; i < 2; i++)
+        aim.head[i] = (int32_t)job.task.view[Pass::partner_role(i)].head;
+    if (halo()->place.count[2] == 0) /* no partner: nothing but zeros */
+        aim.first[2] = -job.halo.pitch;
+    halo()->aim = aim;
+}
+
+/* Which units are the block's: the first, and where they end. */
+template <class T, int dims, Side side, bool engine>
+__device__ inline int32_t HaloTile<T, dims, side, engine>::share_out(int32_t &end) const
+{
+    const natten_cuda_halo &h = job.halo;
+    int32_t replica = (int32_t)(blockIdx.x / (uint32_t)h.positions);
+    end = (int32_t)(job.task.batch *
+                    (side == Side::queries ? job.task.heads : job.task.heads_kv));
+    if (!h.is_by_head)
+        return replica * h.units;
+    int32_t head = replica / h.chunks, chunk = replica % h.chunks;
+    int32_t batch = (int32_t)job.task.batch, each = (batch + h.chunks - 1) / h.chunks;
+    end = head * batch + natten_min((chunk + 1) * each, batch);
+    return head * batch + natten_min(chunk * each, batch);
+}
+
+/* What the warp's subtile is and sees. */
+template <class T, int dims, Side side, bool engine>
+template <class Pass>
+__device__ inline void
+HaloTile<T, dims, side, engine>::open_warp(const HaloAxis<side> (&axis)[3])
+{
+    const natten_cuda_halo &h = job.halo;
+    int32_t rest = place();
+    int32_t corner[3], inside = lane % subtile;
+    for (int i = 2; i >= 0; i--) {
+        corner[i] = axis[i].first + rest % h.warps[i] * h.sub[i];
+        rest /= h.warps[i];
+    }
+    natten_cuda_halo_warp *w = info();
+    natten_cuda_halo_row own = {};
+    natten_cuda_halo_seen own_seen;
+    natten_span box[3], seen[3];
+    bool exists = true;
+    int32_t entries = 1;
+    for (int i = 2; i >= 0; i--) {
+        const natten_axis *a = &job.task.axis[i];
+        int32_t g = corner[i] + inside % h.sub[i];
+        inside /= h.sub[i];
+        exists = exists && g < axis[i].end;
+        box[i] = {axis[i].begin, axis[i].begin};
+        if (corner[i] < axis[i].end) {
+            int32_t last = natten_min(corner[i] + h.sub[i], axis[i].end) - 1;
+            box[i].begin = axis[i].partners(corner[i]).begin;
+            box[i].end = axis[i].partners(last).end;
+        }
+        g = natten_min(g, axis[i].end - 1);
+        seen[i] = axis[i].partners(g);
+        own.at[i] = axis[i].row_at(g, a->dilation);
+        int32_t distance = side == Side::queries ? box[i].begin - g : g - box[i].begin;
+        if (i > 0)
+            own_seen.entry[i - 1] = (int16_t)(distance + a->window - 1);
+        own.bias += (distance + a->window - 1) * entries;
+        entries *= 2 * a->window - 1;
+    }
+    if (!exists)
+        for (int i = 0; i < 3; i++)
+            seen[i] = {0, 0};
+    for (int i = 0; i < 3; i++)
+        if (box[i].end <= box[i].begin) /* nothing is seen: any entry will do */
+            own.bias = 0;
+    for (int i = 1; i < 3; i++) {
+        own_seen.begin[i - 1] = (int16_t)(seen[i].begin - box[i].begin);
+        own_seen.end[i - 1] = (int16_t)(seen[i].end - box[i].begin);
+    }
+    for (int n = 0; n < Pass::row_tensors; n++)
+        own.offset[n] = offset_of(job, Pass::row_role(n), 0, 0, own.at);
+    own.plane_begin = seen[0].begin - axis[0].begin;
+    own.plane_end = seen[0].end - axis[0].begin;
+    uint32_t all = __ballot_sync(all_lanes, exists) & 0xffff;
+    if (lane == 0 && all != 0)
+        rank = (int32_t)atomicAdd(&halo()->busy, 1);
+    rank = __shfl_sync(all_lanes, rank, 0);
+    if (unit() == 0 && lane < subtile)
+        w->row[lane] = own;
+    if (unit() == 0 && lane < subtile && h.seen_at > 0)
+        seen_by(place())[lane] = own_seen;
+    if (unit() == 0 && lane == 0) {
+        w->exists = all;
+        w->row_begin = box[1].begin - axis[1].begin;
+        w->width = box[2].end - box[2].begin;
+        w->plane_begin = box[0].begin - axis[0].begin;
+        w->plane_end = all == 0 ? w->plane_begin : box[0].end - axis[0].begin;
+    }
+    this->exists[0] = (all >> (lane / 4) & 1) != 0;
+    this->exists[1] = (all >> (lane / 4 + 8) & 1) != 0;
+    if constexpr (flat)
+        make_flat_table(axis, box, seen[1], seen[2]);
+    else
+        make_table(axis, box, seen[1], seen[2]);
+    clear_pads();
+    __syncwarp();
+}
+
+/* Zeros before and after the entries of bias. */
+template <class T, int dims, Side side, bool engine>
+__device__ inline void HaloTile<T, dims, side, engine>::clear_pads() const
+{
+    const natten_cuda_halo &h = job.halo;
+    for (int i = 0; i < (flat ? 3 : 2) * h.units; i++) {
+        float *first = static_cast<float *>(
+            __cvta_shared_to_generic(more_of(0, i) + (uint32_t)h.bias_at));
+        for (int32_t e = threadIdx.x; e < h.bias_pad; e += NATTEN_CUDA_THREADS)
+            first[e] = first[h.bias_pad + (int32_t)job.entries + e] = 0;
+    }
+}
+
+template <class T, int dims, Side side, bool engine>
+__device__ inline void HaloTile<T, dims, side, engine>::make_table(
+    const HaloAxis<side> (&axis)[3], const natten_span (&box)[3], natten_span row_seen,
+    natten_span column_seen)
+{
+    const natten_cuda_halo &h = job.halo;
+    int r = lane / 4;
+    natten_span rows[2], cols[2]; /* that rows r and r + 8 see */
+    for (int i = 0; i < 2; i++) {
+        int from = r + 8 * i;
+        rows[i].begin = __shfl_sync(all_lanes, row_seen.begin, from);
+        rows[i].end = __shfl_sync(all_lanes, row_seen.end, from);
+        cols[i].begin = __shfl_sync(all_lanes, column_seen.begin, from);
+        cols[i].end = __shfl_sync(all_lanes, column_seen.end, from);
+    }
+    int32_t width = natten_max(box[2].end - box[2].begin, 1);
+    int32_t entries = 2 * job.task.axis[2].window - 1;
+    Divider by(width);
+    int32_t pair = 0;
+    for (int32_t slice = 0; slice < halo()->place.slices; slice++) {
+        int32_t top = axis[1].begin + slice * h.rows;
+        int32_t begin = natten_max(box[1].begin, top);
+        int32_t end = natten_min(box[1].end, top + h.rows);
+        int32_t total = end > begin ? (end - begin) * (box[2].end - box[2].begin) : 0;
+        if (unit() == 0 && lane == 0)
+            info()->first_pair[slice] = pair;
+        for (int32_t first = 0; first < total; first += 16, pair++) {
+            uint32_t word = 0;
+            uint16_t entry[4], token[4];
+#pragma unroll
+            for (int g = 0; g < 2; g++) {
+                int32_t k = natten_min(first + 8 * g + lane % 8, total - 1), y = by(k);
+                int32_t x = k - y * width + box[2].begin - axis[2].begin;
+                y += begin;
+                word |= permute((y - top) * h.pitch + x, lane / 8) << (16 * g);
+#pragma unroll
+                for (int e = 0; e < 2; e++) {
+                    k = first + 8 * g + lane % 4 * 2 + e;
+                    bool there = k < total;
+                    k = natten_min(k, total - 1);
+                    y = by(k), x = k - y * width + box[2].begin, y += begin;
+                    for (int i = 0; i < 2; i++)
+                        if (!there || y < rows[i].begin || y >= rows[i].end ||
+                            x < cols[i].begin || x >= cols[i].end)
+                            word |= 1u << (2 * g + i + 16 * e);
+                    entry[2 * g + e] = (uint16_t)(4 * ((y - box[1].begin) * entries +
+                                                       x - box[2].begin));
+                    token[2 * g + e] =
+                        (uint16_t)((y - top) * h.pitch + x - axis[2].begin);
+                }
+            }
+            if (unit() != 0)
+                continue;
+            table()[pair * NATTEN_CUDA_WARP] = word;
+            if (lane < 4) {
+                if (h.bias_pad > 0)
+                    columns(of_entries)[pair * 4] = {entry[0], entry[1], entry[2],
+                                                     entry[3]};
+                if (side == Side::keys)
+                    columns(of_tokens)[pair * 4] = {token[0], token[1], token[2],
+                                                    token[3]};
+            }
+        }
+    }
+    if (unit() == 0 && lane == 0)
+        info()->first_pair[halo()->place.slices] = pair;
+}
+
+/* The same in a flat halo: all pairs that there could be. */
+template <class T, int dims, Side side, bool engine>
+__device__ inline void HaloTile<T, dims, side, engine>::make_flat_table(
+    const HaloAxis<side> (&axis)[3], const natten_span (&box)[3], natten_span row_seen,
+    natten_span column_seen)
+{
+    const natten_cuda_halo &h = job.halo;
+    natten_span rows[2], cols[2]; /* that y = 2t + i sees, or x = 2t - 4 + i */
+    for (int i = 0; i < 2; i++) {
+        int from = lane % 4 < 2 ? (lane % 4 * 2 + i) * 4 : lane % 4 * 2 - 4 + i;
+        rows[i].begin = __shfl_sync(all_lanes, row_seen.begin, from);
+        rows[i].end = __shfl_sync(all_lanes, row_seen.end, from);
+        cols[i].begin = __shfl_sync(all_lanes, column_seen.begin, from);
+        cols[i].end = __shfl_sync(all_lanes, column_seen.end, from);
+    }
+    if (unit() != 0)
+        return;
+    int32_t width = natten_max(box[2].end - box[2].begin, 1), x, y;
+    int32_t total = 1; /* partners; none if the part has none on some axis */
+    for (int i = 0; i < 3; i++)
+        total *= natten_max(box[i].end - box[i].begin, 0);
+    int32_t last = natten_max(total, 1) - 1;
+    int32_t entries = 2 * job.task.axis[2].window - 1;
+    Divider by(width);
+    for (int32_t pair = 0; pair < h.pairs; pair++) {
+        uint32_t word = 0;
+        uint16_t entry[4] = {0, 0, 0, 0};
+#pragma unroll
+        for (int g = 0; g < 2; g++) {
+            int32_t first = pair * 16 + 8 * g;
+            y = by(natten_min(first + lane % 8, last), x);
+            word |= permute((y + box[1].begin - axis[1].begin) * h.pitch + x +
+                                box[2].begin - axis[2].begin,
+                            lane / 8)
+                    << (16 * g);
+            word |= hidden_of(first + lane / 4, total, by, box[1].begin, box[2].begin,
+                              rows, cols)
+                    << g;
+            for (int e = 0; e < 2 && h.bias_pad > 0; e++) {
+                y = by(natten_min(first + lane % 4 * 2 + e, last), x);
+                entry[2 * g + e] = (uint16_t)(4 * (y * entries + x));
+            }
+        }
+        table()[pair * NATTEN_CUDA_WARP] = word;
+        if (lane < 4 && h.bias_pad > 0)
+            columns(of_entries)[pair * 4] = {entry[0], entry[1], entry[2], entry[3]};
+    }
+    if (lane == 0)
+        info()->first_pair[0] = 0, info()->first_pair[1] = (total + 15) / 16;
+}
+
+} // namespace natten
+
+#endif
