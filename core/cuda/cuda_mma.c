@@ -3,7 +3,8 @@
  * Planning for the kernels for large windows.  What a tile of rows and a box of
  * partners cost is a product over the axes: of the boxes that tiles take, that warps do
  * not leave out, and that they need no masks for.  So these are counted on each axis
- * alone, and all shapes are tried. */
+ * alone, and all shapes are tried: all boxes as full as can be, and for the best tile
+ * those that are nearly so. */
 #include "cuda/cuda_mma.h"
 
 #include <math.h>
@@ -54,6 +55,44 @@ static const double product_clocks = 2.7, masked_clocks = 1, step_clocks = 630,
 static int64_t divide_up(int64_t a, int64_t b)
 {
     return a / b + (a % b != 0);
+}
+
+/* ---- places of partners ---- */
+
+static const natten_role partner_roles[2][2] = {{NATTEN_KEY, NATTEN_VALUE},
+                                                {NATTEN_QUERY, NATTEN_GRAD_OUT}};
+static const natten_role extra_roles[2] = {NATTEN_ADDITIONAL_KEYS,
+                                           NATTEN_ADDITIONAL_VALUES};
+
+static bool wants(const natten_task *task, natten_role role)
+{
+    return task->view[role].data != NULL;
+}
+
+/* Bytes from one partner to the next along an axis, or from one extra token to the
+ * next; 0 where there is no next one: its stride means nothing. */
+static int64_t step_of(const natten_task *task, natten_role role, int a)
+{
+    bool is_extra = role == NATTEN_ADDITIONAL_KEYS || role == NATTEN_ADDITIONAL_VALUES;
+    int64_t tokens = !is_extra ? task->axis[a].length : a == 2 ? task->extras : 0;
+    int64_t unit = 2 * (int64_t)(is_extra ? 1 : task->axis[a].dilation), step;
+    if (!wants(task, role) || tokens <= 1)
+        return 0;
+    return __builtin_mul_overflow(task->view[role].axis[a], unit, &step) ? INT64_MAX
+                                                                         : step;
+}
+
+/* Do the offsets of a box's slots fit 32 bits, in bytes? */
+static bool reaches(const natten_task *task, natten_role role, const int32_t box[3])
+{
+    int64_t sum = 0;
+    for (int a = 0; a < 3; a++) {
+        int64_t step = step_of(task, role, a);
+        if (step > INT32_MAX || step < -INT32_MAX)
+            return false;
+        sum += (step < 0 ? -step : step) * (box[a] - 1);
+    }
+    return sum <= INT32_MAX;
 }
 
 /* ---- counting on an axis ---- */
@@ -126,15 +165,18 @@ static void count_tile(const search *s, const natten_class *c, cut by, natten_sp
     }
 }
 
-/* All tiles of an axis, whose classes have two lengths at most. */
+/* All tiles of an axis, whose classes have two numbers of rows at most: that of its
+ * first row, and that of the last of as many rows as there are classes. */
 static const counts *count_axis(search *s, int a, cut by)
 {
     const natten_axis *axis = &s->task->axis[a];
     counts *to = &s->count[a][by.power][by.part][by.side];
     int32_t d = axis->dilation, extent = 1 << by.power;
-    int32_t longer = axis->length % d == 0 ? d : axis->length % d;
+    int32_t begin = s->of_keys ? axis->key_begin : axis->query_begin;
+    int32_t count = s->of_keys ? axis->key_count : axis->query_count;
+    int32_t longer = count % d == 0 ? d : count % d;
     for (int last = 0; last < (longer < d ? 2 : 1) && !to->known; last++) {
-        natten_class c = natten_axis_class(axis, last ? d - 1 : 0);
+        natten_class c = natten_axis_class(axis, (begin + (last ? d - 1 : 0)) % d);
         natten_span rows = s->of_keys ? c.keys : c.queries;
         int32_t tiles = (int32_t)divide_up(rows.end - rows.begin, extent);
         int32_t looks = natten_min(tiles, LOOKS), between = looks - 2 * ENDS;
@@ -202,7 +244,8 @@ static void try_shape(search *s, const shape *p)
 }
 
 /* List the boxes that are as full as can be: the longest last axis that the others
- * leave room for, no axis much longer than the grid. */
+ * leave room for, no axis much longer than the grid, and within reach; a line, which is
+ * within reach of whatever is taken, in any case. */
 static void list_boxes(search *s)
 {
     for (int8_t z = 0; z < SIDES; z++)
@@ -217,6 +260,10 @@ static void list_boxes(search *s)
                                             : s->task->axis[a].key_count;
                 sensible = sensible && (side[a] == 0 || sides[side[a] - 1] < length);
             }
+            for (int t = 0; t < 2; t++)
+                sensible =
+                    sensible && reaches(s->task, partner_roles[s->of_keys][t],
+                                        (int32_t[]){sides[z], sides[y], sides[x]});
             if (sensible || z + y == 0)
                 memcpy(s->box[s->boxes++], side, sizeof side);
         }
@@ -268,26 +315,6 @@ static void try_all(search *s, int power, bool any)
 
 /* ---- the task ---- */
 
-static bool wants(const natten_task *task, natten_role role)
-{
-    return task->view[role].data != NULL;
-}
-
-/* Do the offsets of a box's slots fit 32 bits, in bytes? */
-static bool reaches(const natten_task *task, natten_role role)
-{
-    int64_t sum = 0, step;
-    for (int a = 0; a < 3 && wants(task, role); a++)
-        if (task->axis[a].length > 1 &&
-            (__builtin_mul_overflow(task->view[role].axis[a],
-                                    (int64_t)2 * NATTEN_CUDA_MMA_COLUMNS *
-                                        task->axis[a].dilation,
-                                    &step) ||
-             __builtin_add_overflow(sum, step, &sum)))
-            return false;
-    return sum <= INT32_MAX;
-}
-
 /* Features that other kernels have. */
 static bool is_simple(const natten_task *task, const natten_gpu *gpu)
 {
@@ -297,7 +324,8 @@ static bool is_simple(const natten_task *task, const natten_gpu *gpu)
         NATTEN_ADDITIONAL_KEYS, NATTEN_ADDITIONAL_VALUES};
     bool reach = true;
     for (int i = 0; i < 6; i++)
-        reach = reach && reaches(task, boxed[i]);
+        reach = reach &&
+                reaches(task, boxed[i], (int32_t[]){1, 1, NATTEN_CUDA_MMA_COLUMNS});
     for (int a = 0; a < 3; a++)
         reach = reach && task->axis[a].length <= MAX_TOKENS;
     return gpu->arch >= 80 && !task->by_rows && reach &&
@@ -359,21 +387,13 @@ static bool count_blocks(const search *s, natten_cuda_mma_fit *fit)
     return true;
 }
 
-/* Strides of the partners' tensors in bytes; those of axes of one token mean nothing.
- */
 static void set_steps(const search *s, natten_cuda_mma *m)
 {
-    static const natten_role roles[2][2] = {{NATTEN_KEY, NATTEN_VALUE},
-                                            {NATTEN_QUERY, NATTEN_GRAD_OUT}};
-    static const natten_role extras[2] = {NATTEN_ADDITIONAL_KEYS,
-                                          NATTEN_ADDITIONAL_VALUES};
-    const natten_task *task = s->task;
     for (int t = 0; t < 2; t++) {
-        const natten_view *view = &task->view[roles[s->of_keys][t]];
+        natten_role role = partner_roles[s->of_keys][t];
         for (int a = 0; a < 3; a++)
-            if (task->axis[a].length > 1)
-                m->step[t][a] = (int32_t)(view->axis[a] * 2 * task->axis[a].dilation);
-        m->extra_step[t] = (int32_t)(task->view[extras[t]].axis[2] * 2);
+            m->step[t][a] = (int32_t)step_of(s->task, role, a);
+        m->extra_step[t] = (int32_t)step_of(s->task, extra_roles[t], 2);
     }
 }
 

@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
  * Planning: the kernels for large windows or the halo kernels, whichever is faster by
- * their own counts, where they take a task; else level a.  What decides about
+ * their own counts, where they take a task; else level a.  What decides about level a's
  * bits (lanes of a row, chunks of queries) follows from the shape of one batch item
  * alone; the GPU only decides the size of tiles, in which each row is computed the
- * same.  Length: scratch and passes have to agree on every choice. */
+ * same.  Which kernels take a task, and the tiles of those of the tensor cores, follow
+ * from the batch and the kind of GPU as well: the same call has the same bits on GPUs
+ * of a kind, but a batch item alone may have others than in its batch. Length: scratch
+ * and passes have to agree on every choice. */
 #include "cuda/cuda_plan.h"
 
 #include "base/status.h"

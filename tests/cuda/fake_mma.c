@@ -29,6 +29,12 @@ static bool is_sound(const natten_plan *plan, const natten_cuda_pass *pass)
         rows *= m->sub[a], warps *= m->warps[a];
         EXPECT(m->box[a] >= 1);
     }
+    for (int t = 0; t < 2; t++) {
+        int64_t last = 0; /* slot of a box */
+        for (int a = 0; a < 3; a++)
+            last += (int64_t)m->step[t][a] * (m->box[a] - 1);
+        EXPECT(last <= INT32_MAX);
+    }
     EXPECT(warps == NATTEN_CUDA_MMA_WARPS && (rows == 16 || rows == 32));
     EXPECT(volume >= 1 && volume <= NATTEN_CUDA_MMA_COLUMNS);
     EXPECT(pass->blocks == m->positions * plan->task.batch *
@@ -71,31 +77,43 @@ static bool is_taken(const char *text)
     return true;
 }
 
+/* Boxes that the warps of a class take along an axis. */
+static int64_t boxes_of(const natten_class *c, const natten_cuda_mma *m, int a,
+                        bool of_keys)
+{
+    int32_t extent = m->sub[a] * m->warps[a];
+    int64_t boxes = 0;
+    for (int32_t tile = 0; tile < c->length; tile += extent)
+        for (int32_t w = tile; w < tile + extent && w < c->length; w += m->sub[a]) {
+            natten_span start =
+                of_keys ? natten_class_inverse(c, tile) : natten_class_window(c, tile);
+            for (int32_t box = start.begin; box < c->length; box += m->box[a]) {
+                bool met = false;
+                for (int32_t g = w; g < w + m->sub[a] && g < c->length; g++) {
+                    natten_span s = of_keys ? natten_class_inverse(c, g)
+                                            : natten_class_window(c, g);
+                    met = met || (s.begin < box + m->box[a] && s.end > box);
+                }
+                boxes += met;
+            }
+        }
+    return boxes;
+}
+
 /* Pairs of slots and rows that warps take, tile by tile and box by box, of a problem
- * without dilation and parts. */
+ * without parts. */
 static double slots_of(const natten_task *task, const natten_cuda_mma *m, bool of_keys)
 {
-    int64_t boxes[3] = {0, 0, 0}; /* summed over tiles and their warps, by axis */
+    double slots = 1;
     for (int a = 0; a < 3; a++) {
-        natten_class c = natten_axis_class(&task->axis[a], 0);
-        int32_t extent = m->sub[a] * m->warps[a];
-        for (int32_t tile = 0; tile < c.length; tile += extent)
-            for (int32_t w = tile; w < tile + extent && w < c.length; w += m->sub[a]) {
-                natten_span start = of_keys ? natten_class_inverse(&c, tile)
-                                            : natten_class_window(&c, tile);
-                for (int32_t box = start.begin; box < c.length; box += m->box[a]) {
-                    bool met = false;
-                    for (int32_t g = w; g < w + m->sub[a] && g < c.length; g++) {
-                        natten_span s = of_keys ? natten_class_inverse(&c, g)
-                                                : natten_class_window(&c, g);
-                        met = met || (s.begin < box + m->box[a] && s.end > box);
-                    }
-                    boxes[a] += met;
-                }
-            }
+        int64_t boxes = 0; /* summed over classes, tiles and their warps */
+        for (int32_t i = 0; i < task->axis[a].dilation; i++) {
+            natten_class c = natten_axis_class(&task->axis[a], i);
+            boxes += boxes_of(&c, m, a, of_keys);
+        }
+        slots *= (double)boxes * m->sub[a];
     }
-    return (double)boxes[0] * (double)boxes[1] * (double)boxes[2] *
-           (m->sub[0] * m->sub[1] * m->sub[2]);
+    return slots;
 }
 
 static bool counts_are_exact(const char *text)
@@ -115,6 +133,48 @@ static bool counts_are_exact(const char *text)
     return true;
 }
 
+/* Parts in which not every residue class has rows are counted by those that have. */
+static bool parts_are_counted(void)
+{
+    natten_plan one, two;
+    EXPECT(fake_plan_of("fwd bf16 b1 h16 d128 1x48x80 w15x24x24 e2x1x1 g30x48x80 "
+                        "q28x0x0 n30x48x80",
+                        90, &one));
+    EXPECT(fake_plan_of("fwd bf16 b1 h16 d128 1x48x80 w15x24x24 e2x1x1 g30x48x80 "
+                        "q29x0x0 n30x48x80",
+                        90, &two));
+    EXPECT(strcmp(one.choice.kernel, "mma") == 0 && one.choice.work >= 1);
+    EXPECT(strcmp(two.choice.kernel, "mma") == 0 && two.choice.work >= 1);
+    EXPECT(memcmp(one.choice.tile, two.choice.tile, sizeof one.choice.tile) == 0);
+    EXPECT(one.choice.items == two.choice.items);
+    return true;
+}
+
+/* Slots of a box have offsets of 32 bits, those of extra tokens too, whose stride has
+ * nothing to do with the grid's axes. */
+static bool far_tokens_are_left(void)
+{
+    natten_plan plan;
+    natten_gpu gpu = {.arch = 90};
+    natten_cuda_mma_fit fit;
+    EXPECT(fake_plan_of("fwd bf16 b1 h1 d64 64x64x1 w1x33x1 m4", 90, &plan));
+    natten_task task = plan.task;
+    EXPECT(natten_cuda_mma_plan(&task, &gpu, NATTEN_CUDA_MMA_FORWARD, &fit));
+    task.view[NATTEN_ADDITIONAL_KEYS].axis[2] = 1 << 29;
+    EXPECT(!natten_cuda_mma_plan(&task, &gpu, NATTEN_CUDA_MMA_FORWARD, &fit));
+    task.extras = 1; /* then it has no meaning */
+    EXPECT(natten_cuda_mma_plan(&task, &gpu, NATTEN_CUDA_MMA_FORWARD, &fit));
+    EXPECT(fit.mma.extra_step[0] == 0);
+    task = plan.task;
+    task.view[NATTEN_VALUE].axis[1] = INT32_MAX / 2 + 1;
+    EXPECT(!natten_cuda_mma_plan(&task, &gpu, NATTEN_CUDA_MMA_FORWARD, &fit));
+    task.view[NATTEN_VALUE].axis[1] = INT32_MAX / 8; /* 5 slots along it, not 6 */
+    task.view[NATTEN_VALUE].axis[2] = 64;
+    EXPECT(natten_cuda_mma_plan(&task, &gpu, NATTEN_CUDA_MMA_FORWARD, &fit));
+    EXPECT(fit.mma.box[1] <= 5);
+    return true;
+}
+
 bool fake_mma(void)
 {
     static const char *const taken[] = {"fwd bf16 b1 h16 d64 16384 w16384",
@@ -126,6 +186,7 @@ bool fake_mma(void)
                                         "fwd bf16 b1 h1 d32 9x9 w3x3 m1",
                                         "fwd bf16 b1 h1 d129 9x9 w3x3",
                                         "fwd fp16 b1 h2 d96 300x40 w50x20 e5x2",
+                                        "fwd bf16 b1 h4 d64 16x256x256 w3x31x31",
                                         "bwd bf16 b4 h16 d64 128x128 w33x33",
                                         "bwd bf16 b1 h16 d256 16384 w2049"};
     for (size_t i = 0; i < sizeof taken / sizeof taken[0]; i++)
@@ -148,12 +209,17 @@ bool fake_mma(void)
     EXPECT(pass[2].kernel == NATTEN_CUDA_KERNEL_MMA_GRAD_KEY + 4);
     EXPECT(pass[3].kernel == NATTEN_CUDA_KERNEL_MMA_GRAD_VALUE + 4);
     /* Few tiles: every one is looked at. */
-    static const char *const few[] = {
-        "bwd bf16 b1 h1 d64 200 w50", "bwd bf16 b1 h1 d64 37x30 w9x11",
-        "bwd bf16 b1 h1 d64 9x20x17 w5x7x6", "bwd bf16 b1 h1 d64 30x25 w13x8 s4x3",
-        "bwd bf16 b1 h1 d64 31x29 w12x9 causal10"};
+    static const char *const few[] = {"bwd bf16 b1 h1 d64 200 w50",
+                                      "bwd bf16 b1 h1 d64 37x30 w9x11",
+                                      "bwd bf16 b1 h1 d64 9x20x17 w5x7x6",
+                                      "bwd bf16 b1 h1 d64 30x25 w13x8 s4x3",
+                                      "bwd bf16 b1 h1 d64 31x29 w12x9 causal10",
+                                      "bwd bf16 b1 h1 d64 201 w20 e5",
+                                      "bwd bf16 b1 h1 d64 41x37 w7x9 e3x4"};
     for (size_t i = 0; i < sizeof few / sizeof few[0]; i++)
         EXPECT(counts_are_exact(few[i]));
+    EXPECT(parts_are_counted());
+    EXPECT(far_tokens_are_left());
     char text[1024];
     EXPECT(fake_plan_of(taken[0], 90, &plan));
     natten_plan_print(&plan, text, sizeof text);
