@@ -7,6 +7,8 @@
 core_libnatten_core_la_SOURCES += \
 	%D%/cuda.c \
 	%D%/cuda.h \
+	%D%/cuda_family.c \
+	%D%/cuda_family.h \
 	%D%/cuda_halo.c \
 	%D%/cuda_halo.h \
 	%D%/cuda_host.c \

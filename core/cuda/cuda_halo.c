@@ -259,11 +259,11 @@ static bool lay_out(const search *s, const shape *p, int32_t rows, bool tight,
 
 /* Share a position's units out among blocks: as many as fill the GPU once, twice, and
  * so on, whatever ends first. */
-static void share_out(const search *s, natten_cuda_halo_fit *fit, int32_t processors)
+static void share_out(natten_cuda_halo_fit *fit, int32_t units, int32_t processors)
 {
     natten_cuda_halo *h = &fit->halo;
-    int32_t rounds = divide_up(s->units, h->units);
-    int64_t room = (int64_t)processors * s->blocks;
+    int32_t rounds = divide_up(units, h->units);
+    int64_t room = (int64_t)processors * fit->blocks;
     fit->clocks = 0;
     for (int fill = 1; fill <= MAX_FILLS; fill++) {
         int64_t r = fill * room / h->positions;
@@ -271,7 +271,7 @@ static void share_out(const search *s, natten_cuda_halo_fit *fit, int32_t proces
         int64_t blocks = h->positions * r, waves = (blocks + room - 1) / room;
         double each = divide_up(rounds, (int32_t)r) * fit->tile_clocks + open_clocks;
         /* Blocks that share a multiprocessor take twice as long. */
-        double clocks = (double)waves * each * (blocks > processors ? s->blocks : 1);
+        double clocks = (double)waves * each * (blocks > processors ? fit->blocks : 1);
         if (blocks > INT32_MAX || (fill > 1 && clocks >= fit->clocks))
             continue;
         fit->clocks = clocks;
@@ -281,21 +281,21 @@ static void share_out(const search *s, natten_cuda_halo_fit *fit, int32_t proces
 
 /* The same for sums over the batch, head by head: the number of sums decides about
  * bits, so it does not depend on the GPU. */
-static void share_out_by_head(const search *s, natten_cuda_halo_fit *fit)
+static void share_out_by_head(natten_cuda_halo_fit *fit, int32_t units, int32_t batch)
 {
     natten_cuda_halo *h = &fit->halo;
-    int32_t heads = s->units / s->batch;
-    int64_t bytes = (int64_t)h->positions * heads * s->entries * 4;
+    int32_t heads = units / batch;
+    int64_t bytes = (int64_t)h->positions * heads * fit->entries * 4;
     h->is_by_head = 1;
-    h->inner = s->batch;
+    h->inner = batch;
     fit->clocks = 0;
-    for (int32_t chunks = 1; chunks <= s->batch && chunks <= 64; chunks *= 2) {
+    for (int32_t chunks = 1; chunks <= batch && chunks <= 64; chunks *= 2) {
         int64_t blocks = (int64_t)h->positions * heads * chunks;
         if (blocks > INT32_MAX || (chunks > 1 && bytes * chunks > MAX_PARTIAL_BYTES))
             break;
-        int64_t room = (int64_t)PROCESSORS * s->blocks,
+        int64_t room = (int64_t)PROCESSORS * fit->blocks,
                 waves = (blocks + room - 1) / room;
-        int32_t steps = divide_up(divide_up(s->batch, chunks), h->units);
+        int32_t steps = divide_up(divide_up(batch, chunks), h->units);
         double each = steps * fit->tile_clocks + open_clocks + bias_clocks;
         double clocks = (double)waves * each;
         if (chunks > 1 && clocks >= fit->clocks)
@@ -306,16 +306,17 @@ static void share_out_by_head(const search *s, natten_cuda_halo_fit *fit)
     }
 }
 
-static void count_units(const search *s, natten_cuda_halo_fit *fit, int32_t processors)
+static void count_units(natten_cuda_halo_fit *fit, int32_t units, int32_t batch,
+                        int32_t processors)
 {
     natten_cuda_halo *h = &fit->halo;
-    if (s->pass == NATTEN_CUDA_HALO_GRAD_BIAS) {
-        share_out_by_head(s, fit);
+    if (fit->entries > 0) {
+        share_out_by_head(fit, units, batch);
         h->stride = h->units;
     } else {
-        share_out(s, fit, processors);
+        share_out(fit, units, processors);
         h->stride = h->replicas * h->units;
-        h->inner = s->units / s->batch;
+        h->inner = units / batch;
     }
     h->inner_inverse = UINT32_MAX / (uint32_t)h->inner;
 }
@@ -335,25 +336,14 @@ static bool lay_out_plainly(const search *s, const shape *p, natten_cuda_halo_fi
     return true;
 }
 
-/* What is not the layout, for both. */
-static void share(natten_cuda_halo_fit *fit)
-{
-    fit->plain.replicas = fit->halo.replicas;
-    fit->plain.stride = fit->halo.stride;
-    fit->plain.is_by_head = fit->halo.is_by_head;
-    fit->plain.chunks = fit->halo.chunks;
-    fit->plain.inner = fit->halo.inner;
-    fit->plain.inner_inverse = fit->halo.inner_inverse;
-    fit->plain.group = fit->halo.group;
-    memcpy(fit->plain.partners, fit->halo.partners, sizeof fit->halo.partners);
-}
-
 static void try_shape(search *s, const shape *p)
 {
-    natten_cuda_halo_fit fit = {.dims = s->dims};
+    natten_cuda_halo_fit fit = {.dims = s->dims, .blocks = s->blocks};
     natten_cuda_halo *h = &fit.halo;
     int64_t positions = 1;
     h->units = NATTEN_CUDA_WARPS;
+    if (s->pass == NATTEN_CUDA_HALO_GRAD_BIAS)
+        fit.entries = s->entries;
     for (int a = 0; a < 3; a++) {
         h->sub[a] = 1 << p->sub[a];
         h->warps[a] = 1 << p->warps[a];
@@ -379,7 +369,7 @@ static void try_shape(search *s, const shape *p)
                 !lay_out_plainly(s, p, &fit))
                 continue;
             fits = fits || by_maps == s->by_maps;
-            count_units(s, &fit, PROCESSORS);
+            count_units(&fit, s->units, s->batch, PROCESSORS);
             if (s->best.clocks == 0 || fit.clocks < s->best.clocks ||
                 (fit.clocks == s->best.clocks && fit.slots < s->best.slots))
                 s->best = fit;
@@ -479,14 +469,13 @@ static bool finds_kinds(search *s)
 /* Features that only level a has. */
 static bool is_simple(const natten_task *task, const natten_gpu *gpu)
 {
-    int64_t units;
     return gpu->arch >= 80 && !task->by_rows && task->extras == 0 &&
            (task->dtype == NATTEN_BF16 || task->dtype == NATTEN_FP16) &&
            fabs(task->scale) > 0x1p-30 && fabs(task->scale) < 0x1p30 &&
            task->dim <= 128 && task->dim_v <= 128 &&
            (task->operation == NATTEN_FORWARD || task->operation == NATTEN_BACKWARD) &&
-           !__builtin_mul_overflow(task->batch, task->heads, &units) && units > 0 &&
-           units <= MAX_UNITS;
+           task->heads <= MAX_UNITS && task->batch > 0 &&
+           task->batch <= MAX_UNITS / task->heads;
 }
 
 static bool find_fit(const natten_task *task, const natten_gpu *gpu,
@@ -545,50 +534,52 @@ static bool find_fit(const natten_task *task, const natten_gpu *gpu,
     fit->halo.partners[1] = of_keys(&s) ? NATTEN_GRAD_OUT : NATTEN_VALUE;
     memcpy(fit->halo.short_kind, s.short_kind, sizeof s.short_kind);
     fit->halo.group = (int32_t)(task->heads / task->heads_kv);
-    count_units(&s, fit, gpu->processors);
-    fit->clocks = s.best.clocks; /* what is chosen by it decides about bits */
-    share(fit);
     return true;
 }
-
-/* What decides: a task without its addresses, a GPU and a pass. */
-typedef struct question {
-    natten_task task;
-    int32_t arch, processors, pass;
-} question;
-
-/* A call plans the same passes several times, and a program makes the same calls; a
- * search takes longer than some kernels.  So a thread remembers its last answers. */
-enum { ANSWERS = 8 };
 
 bool natten_cuda_halo_plan(const natten_task *task, const natten_gpu *gpu,
                            natten_cuda_halo_pass pass, natten_cuda_halo_fit *fit)
 {
-    static _Thread_local struct {
-        question asked;
-        natten_cuda_halo_fit fit;
-        bool is_known, fits;
-    } answers[ANSWERS];
-    static _Thread_local int next;
-    question now;
-    if (!is_simple(task, gpu))
+    return is_simple(task, gpu) && find_fit(task, gpu, pass, fit);
+}
+
+/* ---- blocks ---- */
+
+/* What is not the layout, for both. */
+static void share(natten_cuda_halo_fit *fit)
+{
+    fit->plain.replicas = fit->halo.replicas;
+    fit->plain.stride = fit->halo.stride;
+    fit->plain.is_by_head = fit->halo.is_by_head;
+    fit->plain.chunks = fit->halo.chunks;
+    fit->plain.inner = fit->halo.inner;
+    fit->plain.inner_inverse = fit->halo.inner_inverse;
+    fit->plain.group = fit->halo.group;
+    memcpy(fit->plain.partners, fit->halo.partners, sizeof fit->halo.partners);
+}
+
+bool natten_cuda_halo_spread(const natten_task *task, const natten_gpu *gpu,
+                             natten_cuda_halo_pass pass, natten_cuda_halo_fit *fit)
+{
+    int64_t heads = pass == NATTEN_CUDA_HALO_GRAD_TOKENS ? task->heads_kv : task->heads;
+    int64_t units;
+    if (__builtin_mul_overflow(task->batch, task->heads, &units) || units <= 0 ||
+        units > MAX_UNITS)
         return false;
-    memset(&now, 0, sizeof now);
-    memcpy(&now.task, task, sizeof now.task);
-    now.arch = gpu->arch, now.processors = gpu->processors, now.pass = (int32_t)pass;
-    for (int role = 0; role < NATTEN_ROLES; role++)
-        now.task.view[role].data = task->view[role].data == NULL ? NULL : &answers[0];
-    for (int i = 0; i < ANSWERS; i++)
-        if (answers[i].is_known && memcmp(&answers[i].asked, &now, sizeof now) == 0) {
-            *fit = answers[i].fit;
-            return answers[i].fits;
-        }
-    bool fits = find_fit(task, gpu, pass, fit);
-    answers[next].asked = now;
-    answers[next].is_known = true;
-    answers[next].fits = fits;
-    if (fits)
-        answers[next].fit = *fit;
-    next = (next + 1) % ANSWERS;
-    return fits;
+    double clocks = fit->clocks; /* what is chosen by it decides about bits */
+    count_units(fit, (int32_t)(task->batch * heads), (int32_t)task->batch,
+                gpu->processors);
+    fit->clocks = clocks;
+    share(fit);
+    return true;
+}
+
+void natten_cuda_halo_limit(natten_cuda_halo_fit *fit, int64_t sums)
+{
+    natten_cuda_halo *h = &fit->halo;
+    while (h->chunks > 1 && (int64_t)h->positions * h->chunks > sums) {
+        h->chunks /= 2;
+        h->replicas /= 2;
+    }
+    share(fit);
 }

@@ -25,6 +25,8 @@ typedef struct natten_cuda_halo_fit {
     int32_t shared_bytes;
     natten_cuda_halo plain; /* the same bits where the copy engine can't be used */
     int32_t plain_bytes;
+    int32_t blocks;     /* that a multiprocessor holds at once */
+    int32_t entries;    /* of bias that are summed; 0: none are */
     double tile_clocks; /* of a multiprocessor: a tile and all units of a block */
     double clocks;      /* the whole pass, estimated for a GPU of 132 processors */
     double slots;       /* pairs of tokens computed, of one batch item and head */
@@ -34,10 +36,20 @@ typedef struct natten_cuda_halo_fit {
  * so that it can be cut into slices. */
 natten_task natten_cuda_halo_task(const natten_task *task);
 
-/* Do the halo kernels take this pass of natten_cuda_halo_task()'s result on this GPU?
- * What decides about bits does not depend on the GPU, only the number of replicas;
- * those of a gradient of bias do, so there they don't. */
+/* Do the halo kernels take this pass of natten_cuda_halo_task()'s result on GPUs of
+ * this architecture, and by which boxes?  Those that cost least for the task's batch on
+ * a GPU of 132 processors.  They decide about bits; blocks are not shared out yet. */
 bool natten_cuda_halo_plan(const natten_task *task, const natten_gpu *gpu,
                            natten_cuda_halo_pass pass, natten_cuda_halo_fit *fit);
+
+/* Share the batch of such a task, which may be another, out among blocks; false if it
+ * is too large.  The number of replicas follows from the GPU, and no bit from it; that
+ * of the sums of a gradient of bias follows from the batch alone. */
+bool natten_cuda_halo_spread(const natten_task *task, const natten_gpu *gpu,
+                             natten_cuda_halo_pass pass, natten_cuda_halo_fit *fit);
+
+/* Have at most `sums` partial sums of a bias entry, of one head; at least one for each
+ * position. */
+void natten_cuda_halo_limit(natten_cuda_halo_fit *fit, int64_t sums);
 
 #endif

@@ -364,26 +364,24 @@ static void lay_out(natten_cuda_mma_fit *fit, natten_cuda_mma_pass pass, int32_t
     fit->shared_bytes = fit->mma.info_at + info;
 }
 
-/* Blocks of all heads and batch items; false if a grid can't have so many. */
-static bool count_blocks(const search *s, natten_cuda_mma_fit *fit)
+/* Tiles of all classes; false if a grid can't have so many.  And the clocks of the
+ * whole pass. */
+static bool count_positions(const search *s, natten_cuda_mma_fit *fit)
 {
-    int64_t positions = 1, units = s->of_keys ? s->task->heads_kv : s->task->heads;
+    int64_t positions = 1, heads = s->of_keys ? s->task->heads_kv : s->task->heads;
     for (int a = 0; a < 3; a++)
         if (__builtin_mul_overflow(
                 positions, (int64_t)fit->mma.tiles[a] * s->task->axis[a].dilation,
                 &positions))
             return false;
-    if (positions > INT32_MAX ||
-        __builtin_mul_overflow(units, s->task->batch, &units) ||
-        __builtin_mul_overflow(units, positions, &fit->blocks) ||
-        fit->blocks > INT32_MAX)
+    if (positions > INT32_MAX)
         return false;
     fit->mma.positions = (int32_t)positions;
     /* Blocks run side by side, as many as a processor holds: the last may be few. */
     double room = PROCESSORS * (double)s->kernel->held[s->width];
     double each = fit->clocks / (double)positions * s->kernel->held[s->width];
-    double waves = (double)fit->blocks / room;
-    fit->clocks = each * (waves < 1 ? 1 : waves);
+    double blocks = (double)s->task->batch * (double)heads * (double)positions;
+    fit->clocks = each * (blocks < room ? 1 : blocks / room);
     return true;
 }
 
@@ -426,46 +424,23 @@ static bool find_fit(const natten_task *task, natten_cuda_mma_pass pass,
     s.best.mma.group = (int32_t)(task->heads / task->heads_kv);
     set_steps(&s, &s.best.mma);
     *fit = s.best;
-    return count_blocks(&s, fit);
+    return count_positions(&s, fit);
 }
-
-/* What decides: a task without its addresses, and a pass. */
-typedef struct question {
-    natten_task task;
-    int32_t pass, arch;
-} question;
-
-/* As for the halo kernels, a thread remembers its last answers. */
-enum { ANSWERS = 8 };
 
 bool natten_cuda_mma_plan(const natten_task *task, const natten_gpu *gpu,
                           natten_cuda_mma_pass pass, natten_cuda_mma_fit *fit)
 {
-    static _Thread_local struct {
-        question asked;
-        natten_cuda_mma_fit fit;
-        bool is_known, fits;
-    } answers[ANSWERS];
-    static _Thread_local int next;
-    question now;
-    if (!is_simple(task, gpu))
+    if (!is_simple(task, gpu) || !find_fit(task, pass, fit))
         return false;
-    memset(&now, 0, sizeof now);
-    memcpy(&now.task, task, sizeof now.task);
-    now.pass = (int32_t)pass, now.arch = gpu->arch;
-    for (int role = 0; role < NATTEN_ROLES; role++)
-        now.task.view[role].data = wants(task, role) ? &answers[0] : NULL;
-    for (int i = 0; i < ANSWERS; i++)
-        if (answers[i].is_known && memcmp(&answers[i].asked, &now, sizeof now) == 0) {
-            *fit = answers[i].fit;
-            return answers[i].fits;
-        }
-    answers[next].asked = now;
-    answers[next].is_known = true;
-    answers[next].fits = find_fit(task, pass, &answers[next].fit);
-    lay_out(&answers[next].fit, pass, gpu->arch);
-    *fit = answers[next].fit;
-    bool fits = answers[next].fits;
-    next = (next + 1) % ANSWERS;
-    return fits;
+    lay_out(fit, pass, gpu->arch);
+    return true;
+}
+
+bool natten_cuda_mma_spread(const natten_task *task, natten_cuda_mma_pass pass,
+                            natten_cuda_mma_fit *fit)
+{
+    int64_t units = pass == NATTEN_CUDA_MMA_GRAD_TOKENS ? task->heads_kv : task->heads;
+    return !__builtin_mul_overflow(units, task->batch, &units) &&
+           !__builtin_mul_overflow(units, fit->mma.positions, &fit->blocks) &&
+           fit->blocks <= INT32_MAX;
 }

@@ -30,8 +30,14 @@ typedef struct natten_cuda_mma_fit {
     double slots;  /* pairs of tokens computed, of one batch item and head */
 } natten_cuda_mma_fit;
 
-/* Do they take this pass on this GPU? */
+/* Do they take this pass on GPUs of this architecture, and by which boxes?  Those that
+ * cost least, whatever the batch; only the clocks are those of the task's. */
 bool natten_cuda_mma_plan(const natten_task *task, const natten_gpu *gpu,
                           natten_cuda_mma_pass pass, natten_cuda_mma_fit *fit);
+
+/* Count the blocks of such a task's batch, which may be another; false if a grid can't
+ * have so many. */
+bool natten_cuda_mma_spread(const natten_task *task, natten_cuda_mma_pass pass,
+                            natten_cuda_mma_fit *fit);
 
 #endif

@@ -11,8 +11,7 @@
 #include "cuda/cuda_plan.h"
 
 #include "base/status.h"
-#include "cuda/cuda_halo.h"
-#include "cuda/cuda_mma.h"
+#include "cuda/cuda_family.h"
 
 #include <string.h>
 
@@ -191,38 +190,49 @@ static int32_t bias_chunks(const natten_task *task)
 }
 
 /* Partial sums of each entry in such a pass. */
-static int64_t sums_of(const natten_cuda_halo_fit *fit)
+static int64_t sums_of(const natten_cuda_fit *fit)
 {
-    return (int64_t)fit->halo.positions * fit->halo.chunks;
+    return (int64_t)fit->halo.halo.positions * fit->halo.halo.chunks;
+}
+
+/* The pass of the halo kernels that has the gradients of queries and of the bias, as
+ * the shape alone would have it: the size of the workspace is asked for without a bias,
+ * without gradients and without strides. */
+static natten_cuda_fit bias_of_shape(const natten_task *task, const natten_gpu *gpu)
+{
+    natten_task shape = *task;
+    memset(shape.view, 0, sizeof shape.view);
+    shape.view[NATTEN_BIAS].data = &shape;
+    return natten_cuda_family_choose(&shape, gpu, NATTEN_CUDA_HALO_GRAD_BIAS);
 }
 
 /* Partial sums of each entry that there is room for: enough for level a and for the
- * halo kernels.  The size of the workspace is asked for without a bias, without
- * gradients and without strides, so the number follows from the shape alone. */
+ * halo kernels. */
 static int64_t bias_partials(const natten_task *task, const natten_gpu *gpu)
 {
-    natten_task shape = natten_cuda_halo_task(task);
-    natten_cuda_halo_fit fit;
-    memset(shape.view, 0, sizeof shape.view);
-    shape.view[NATTEN_BIAS].data = &shape;
     int64_t partials = bias_chunks(task);
-    if (task->operation == NATTEN_BACKWARD &&
-        natten_cuda_halo_plan(&shape, gpu, NATTEN_CUDA_HALO_GRAD_BIAS, &fit))
-        partials = larger(partials, sums_of(&fit));
-    return partials;
+    if (task->operation != NATTEN_BACKWARD)
+        return partials;
+    natten_cuda_fit fit = bias_of_shape(task, gpu);
+    return fit.set == NATTEN_CUDA_SET_HALO ? larger(partials, sums_of(&fit)) : partials;
 }
 
 /* Does one pass of the halo kernels do the gradients of queries and of the bias?  Not
- * if strides so large that they forbid the best tiles lead to more sums than there is
- * room for. */
+ * if strides so large that they forbid the best tiles lead to more tiles than there is
+ * room for sums. */
 static bool fits_bias(const natten_task *task, const natten_gpu *gpu,
-                      natten_cuda_halo_fit *fit)
+                      natten_cuda_fit *fit)
 {
-    natten_task halo_task = natten_cuda_halo_task(task);
-    return task->operation == NATTEN_BACKWARD && wants(task, NATTEN_GRAD_BIAS) &&
-           wants(task, NATTEN_GRAD_QUERY) &&
-           natten_cuda_halo_plan(&halo_task, gpu, NATTEN_CUDA_HALO_GRAD_BIAS, fit) &&
-           sums_of(fit) <= bias_partials(task, gpu);
+    if (task->operation != NATTEN_BACKWARD || !wants(task, NATTEN_GRAD_BIAS) ||
+        !wants(task, NATTEN_GRAD_QUERY))
+        return false;
+    *fit = natten_cuda_family_choose(task, gpu, NATTEN_CUDA_HALO_GRAD_BIAS);
+    natten_cuda_fit shape = bias_of_shape(task, gpu);
+    if (fit->set != NATTEN_CUDA_SET_HALO || shape.set != NATTEN_CUDA_SET_HALO ||
+        fit->halo.halo.positions > shape.halo.halo.positions)
+        return false;
+    natten_cuda_halo_limit(&fit->halo, bias_partials(task, gpu));
+    return true;
 }
 
 /* Entries of bias that a block keeps sums of in shared memory. */
@@ -269,48 +279,34 @@ static bool is_backward(const natten_task *task)
            task->operation == NATTEN_AV_BACKWARD;
 }
 
-/* Do the kernels for large windows take a pass, faster than the halo kernels would? */
-static bool prefers_mma(const natten_task *task, const natten_gpu *gpu,
-                        natten_cuda_halo_pass pass, natten_cuda_mma_fit *fit)
+/* The first pass on tensor cores, if there is one. */
+static natten_cuda_fit first_fit(const natten_task *task, const natten_gpu *gpu)
 {
-    natten_task halo_task = natten_cuda_halo_task(task);
-    natten_cuda_halo_fit halo;
-    static const natten_cuda_mma_pass same[] = {
-        [NATTEN_CUDA_HALO_FORWARD] = NATTEN_CUDA_MMA_FORWARD,
-        [NATTEN_CUDA_HALO_GRAD_QUERY] = NATTEN_CUDA_MMA_GRAD_QUERY,
-        [NATTEN_CUDA_HALO_GRAD_TOKENS] = NATTEN_CUDA_MMA_GRAD_TOKENS};
-    return pass != NATTEN_CUDA_HALO_GRAD_BIAS &&
-           natten_cuda_mma_plan(task, gpu, same[pass], fit) &&
-           (!natten_cuda_halo_plan(&halo_task, gpu, pass, &halo) ||
-            fit->clocks < halo.clocks);
+    natten_cuda_fit fit;
+    if (fits_bias(task, gpu, &fit))
+        return fit;
+    return natten_cuda_family_choose(task, gpu,
+                                     task->operation == NATTEN_FORWARD
+                                         ? NATTEN_CUDA_HALO_FORWARD
+                                         : NATTEN_CUDA_HALO_GRAD_QUERY);
 }
 
 /* Tell of the tensor cores' kernels, where they take the first pass. */
 static void choose_tensor_cores(natten_choice *choice, const natten_task *task,
                                 const natten_gpu *gpu)
 {
-    natten_task halo_task = natten_cuda_halo_task(task);
-    natten_cuda_halo_fit fit;
-    natten_cuda_halo_pass pass = task->operation == NATTEN_FORWARD
-                                     ? NATTEN_CUDA_HALO_FORWARD
-                                     : NATTEN_CUDA_HALO_GRAD_QUERY;
-    natten_cuda_mma_fit mma;
-    if (prefers_mma(task, gpu, pass, &mma)) {
-        choice->kernel = "mma";
-        choice->items = mma.blocks;
-        for (int a = 0; a < 3; a++)
-            choice->tile[a] = mma.mma.sub[a] * mma.mma.warps[a];
-        choice->work = mma.slots / (double)natten_task_pairs(task);
+    natten_cuda_fit fit = first_fit(task, gpu);
+    const natten_cuda_halo *h = &fit.halo.halo;
+    const natten_cuda_mma *m = &fit.mma.mma;
+    if (fit.set == NATTEN_CUDA_SET_SIMT)
         return;
-    }
-    if (!fits_bias(task, gpu, &fit) &&
-        !natten_cuda_halo_plan(&halo_task, gpu, pass, &fit))
-        return;
-    choice->kernel = "halo";
-    choice->items = (int64_t)fit.halo.positions * fit.halo.replicas;
+    bool is_mma = fit.set == NATTEN_CUDA_SET_MMA;
+    choice->kernel = is_mma ? "mma" : "halo";
+    choice->items = is_mma ? fit.mma.blocks : (int64_t)h->positions * h->replicas;
     for (int a = 0; a < 3; a++)
-        choice->tile[a] = fit.halo.sub[a] * fit.halo.warps[a];
-    choice->work = fit.slots / (double)natten_task_pairs(task);
+        choice->tile[a] = is_mma ? m->sub[a] * m->warps[a] : h->sub[a] * h->warps[a];
+    choice->work =
+        (is_mma ? fit.mma.slots : fit.halo.slots) / (double)natten_task_pairs(task);
 }
 
 natten_status natten_cuda_plan(const natten_task *task, const natten_gpu *gpu,
@@ -434,52 +430,54 @@ static void add_mma(list *l, natten_cuda_halo_pass pass, const natten_cuda_mma_f
             fit->shared_bytes);
 }
 
-/* A pass on tensor cores; false if there are no kernels for it. */
-static bool add_tensor_cores(list *l, natten_cuda_halo_pass pass)
+/* A pass of the halo kernels. */
+static void add_halo(list *l, natten_cuda_halo_pass pass,
+                     const natten_cuda_halo_fit *fit)
 {
-    natten_cuda_halo_fit fit;
-    natten_cuda_mma_fit mma;
-    if (prefers_mma(&l->job.task, l->gpu, pass, &mma)) {
-        add_mma(l, pass, &mma);
-        return true;
-    }
-    natten_task task = natten_cuda_halo_task(&l->job.task);
-    if (!natten_cuda_halo_plan(&task, l->gpu, pass, &fit))
-        return false;
-    natten_task own = l->job.task;
+    natten_task own = l->job.task, task = natten_cuda_halo_task(&own);
     l->job.task = task;
-    bool by_engine = fit.halo.by_maps && l->easy; /* which writes whole rows */
-    int32_t shared = by_engine ? fit.shared_bytes : fit.plain_bytes;
-    l->job.halo = by_engine ? fit.halo : fit.plain;
+    bool by_engine = fit->halo.by_maps && l->easy; /* which writes whole rows */
+    int32_t shared = by_engine ? fit->shared_bytes : fit->plain_bytes;
+    l->job.halo = by_engine ? fit->halo : fit->plain;
     int before = l->count;
     int kind =
-        (fit.dims > 64 ? 2 : fit.dims > 32) +
+        (fit->dims > 64 ? 2 : fit->dims > 32) +
         (wants(&task, NATTEN_BIAS) && pass != NATTEN_CUDA_HALO_GRAD_BIAS ? 3 : 0);
-    int64_t blocks = (int64_t)fit.halo.positions * fit.halo.replicas;
+    int64_t blocks = (int64_t)fit->halo.positions * fit->halo.replicas;
     static const natten_cuda_kernel first[] = {
         NATTEN_CUDA_KERNEL_HALO_FORWARD, NATTEN_CUDA_KERNEL_HALO_GRAD_QUERY,
         NATTEN_CUDA_KERNEL_HALO_GRAD_KEY, NATTEN_CUDA_KERNEL_HALO_GRAD_BIAS};
-    bool is_split = pass == NATTEN_CUDA_HALO_GRAD_TOKENS && fit.dims > 64;
+    bool is_split = pass == NATTEN_CUDA_HALO_GRAD_TOKENS && fit->dims > 64;
     if (!is_split || wants(&task, NATTEN_GRAD_KEY))
         add(l, first[pass] + kind, blocks, shared);
     if (is_split && wants(&task, NATTEN_GRAD_VALUE))
         add(l, NATTEN_CUDA_KERNEL_HALO_GRAD_VALUE + kind, blocks, shared);
     for (int i = before; i < l->count; i++) {
-        l->passes[i].plain = fit.plain;
-        l->passes[i].plain_bytes = fit.plain_bytes;
+        l->passes[i].plain = fit->plain;
+        l->passes[i].plain_bytes = fit->plain_bytes;
     }
     l->job.task = own;
     memset(&l->job.halo, 0, sizeof l->job.halo); /* others have none */
-    return true;
+}
+
+/* A pass on tensor cores; false if there are no kernels for it. */
+static bool add_tensor_cores(list *l, natten_cuda_halo_pass pass)
+{
+    natten_cuda_fit fit = natten_cuda_family_choose(&l->job.task, l->gpu, pass);
+    if (fit.set == NATTEN_CUDA_SET_MMA)
+        add_mma(l, pass, &fit.mma);
+    else if (fit.set == NATTEN_CUDA_SET_HALO)
+        add_halo(l, pass, &fit.halo);
+    return fit.set != NATTEN_CUDA_SET_SIMT;
 }
 
 /* The gradients of queries and of the bias in one pass; false if it isn't for them. */
 static bool add_halo_bias(list *l)
 {
-    natten_cuda_halo_fit fit;
-    if (!fits_bias(&l->job.task, l->gpu, &fit) ||
-        !add_tensor_cores(l, NATTEN_CUDA_HALO_GRAD_BIAS))
+    natten_cuda_fit fit;
+    if (!fits_bias(&l->job.task, l->gpu, &fit))
         return false;
+    add_halo(l, NATTEN_CUDA_HALO_GRAD_BIAS, &fit.halo);
     l->job.chunks = (int32_t)sums_of(&fit);
     add_sum_bias(l);
     return true;

@@ -2,9 +2,9 @@
  *
  * The host side of the CUDA backend against the fake driver: core/machine/driver.c,
  * core/machine/gpu.c, core/cuda/cuda.c, core/cuda/cuda_launch.c, core/cuda/cuda_plan.c,
- * core/cuda/cuda_halo.c, core/cuda/cuda_mma.c and core/cuda/cuda_image.c, which is
- * replaced here by an image that says nothing.  Length: the scenarios share what makes
- * calls and reads the log.
+ * core/cuda/cuda_family.c, core/cuda/cuda_halo.c, core/cuda/cuda_mma.c and
+ * core/cuda/cuda_image.c, which is replaced here by an image that says nothing. Length:
+ * the scenarios share what makes calls and reads the log.
  *
  *     fake_cuda NAME    run one scenario; check_cuda.sh knows them and their settings
  *

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The choice among families of kernels, see cuda_family.h. */
+#include "cuda/cuda_family.h"
+
+#include <string.h>
+
+/* What decides: a task without its addresses, an architecture and a pass. */
+typedef struct question {
+    natten_task task;
+    int32_t arch, pass;
+} question;
+
+/* Answers that a thread remembers: a network has some shapes of layers, with one pass
+ * forward and two or three backward each. */
+enum { ANSWERS = 32 };
+
+/* The pass of the kernels for large windows; they have no sums of bias. */
+static bool has_mma(natten_cuda_halo_pass pass, natten_cuda_mma_pass *same)
+{
+    static const natten_cuda_mma_pass passes[] = {
+        [NATTEN_CUDA_HALO_FORWARD] = NATTEN_CUDA_MMA_FORWARD,
+        [NATTEN_CUDA_HALO_GRAD_QUERY] = NATTEN_CUDA_MMA_GRAD_QUERY,
+        [NATTEN_CUDA_HALO_GRAD_TOKENS] = NATTEN_CUDA_MMA_GRAD_TOKENS};
+    if (pass == NATTEN_CUDA_HALO_GRAD_BIAS)
+        return false;
+    *same = passes[pass];
+    return true;
+}
+
+static void find(const natten_task *task, const natten_gpu *gpu,
+                 natten_cuda_halo_pass pass, natten_cuda_fit *fit)
+{
+    natten_task halo_task = natten_cuda_halo_task(task);
+    natten_cuda_mma_pass same;
+    memset(fit, 0, sizeof *fit);
+    bool mma = has_mma(pass, &same) && natten_cuda_mma_plan(task, gpu, same, &fit->mma);
+    bool halo = natten_cuda_halo_plan(&halo_task, gpu, pass, &fit->halo);
+    fit->set = NATTEN_CUDA_SET_SIMT;
+    if (mma && (!halo || fit->mma.clocks < fit->halo.clocks))
+        fit->set = NATTEN_CUDA_SET_MMA;
+    else if (halo)
+        fit->set = NATTEN_CUDA_SET_HALO;
+}
+
+/* find(), or what it found before. */
+static natten_cuda_fit recall(const natten_task *task, const natten_gpu *gpu,
+                              natten_cuda_halo_pass pass)
+{
+    static _Thread_local struct {
+        question asked;
+        natten_cuda_fit fit;
+        bool is_known;
+    } answers[ANSWERS];
+    static _Thread_local int next;
+    question now;
+    memset(&now, 0, sizeof now);
+    memcpy(&now.task, task, sizeof now.task);
+    now.arch = gpu->arch, now.pass = (int32_t)pass;
+    for (int role = 0; role < NATTEN_ROLES; role++)
+        now.task.view[role].data =
+            task->view[role].data == NULL ? NULL : (void *)answers;
+    for (int i = 0; i < ANSWERS; i++)
+        if (answers[i].is_known && memcmp(&answers[i].asked, &now, sizeof now) == 0)
+            return answers[i].fit;
+    int own = next;
+    next = (next + 1) % ANSWERS;
+    find(task, gpu, pass, &answers[own].fit);
+    answers[own].asked = now;
+    answers[own].is_known = true;
+    return answers[own].fit;
+}
+
+natten_cuda_fit natten_cuda_family_choose(const natten_task *task,
+                                          const natten_gpu *gpu,
+                                          natten_cuda_halo_pass pass)
+{
+    natten_cuda_fit fit = recall(task, gpu, pass);
+    natten_task halo_task = natten_cuda_halo_task(task);
+    natten_cuda_mma_pass same;
+    bool fits =
+        fit.set == NATTEN_CUDA_SET_MMA
+            ? has_mma(pass, &same) && natten_cuda_mma_spread(task, same, &fit.mma)
+            : fit.set == NATTEN_CUDA_SET_HALO &&
+                  natten_cuda_halo_spread(&halo_task, gpu, pass, &fit.halo);
+    if (!fits)
+        fit.set = NATTEN_CUDA_SET_SIMT;
+    return fit;
+}

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Which family of kernels does a pass: those for small windows (cuda_halo.h), those for
+ * large ones (cuda_mma.h), or level a, which does all.  Pure arithmetic, tested without
+ * a GPU. */
+#ifndef NATTEN_CUDA_CUDA_FAMILY_H
+#define NATTEN_CUDA_CUDA_FAMILY_H
+
+#include "cuda/cuda_halo.h"
+#include "cuda/cuda_image.h"
+#include "cuda/cuda_mma.h"
+
+/* A pass as it would be launched, of the family that takes it. */
+typedef struct natten_cuda_fit {
+    natten_cuda_set set; /* ..._HALO, ..._MMA; ..._SIMT: neither takes it */
+    natten_cuda_halo_fit halo;
+    natten_cuda_mma_fit mma;
+} natten_cuda_fit;
+
+/* The family that does a pass of a task on a GPU soonest, by the families' own counts.
+ * A search takes longer than some kernels, a call plans a pass twice, and a program
+ * makes the same calls: so a thread remembers its last answers. */
+natten_cuda_fit natten_cuda_family_choose(const natten_task *task,
+                                          const natten_gpu *gpu,
+                                          natten_cuda_halo_pass pass);
+
+#endif
