@@ -5,11 +5,15 @@
 
 #include <string.h>
 
-/* What decides: a task without its addresses, an architecture and a pass. */
+/* What decides: a task without its addresses and batch, an architecture, a pass. */
 typedef struct question {
     natten_task task;
     int32_t arch, pass;
 } question;
+
+/* Rows, tokens times heads, of the batch that tiles are chosen for: enough to fill any
+ * GPU, as many as our benchmarks have (docs/decisions/bits-of-a-batch.md). */
+enum { NOMINAL_ROWS = 1 << 20 };
 
 /* Answers that a thread remembers: a network has some shapes of layers, with one pass
  * forward and two or three backward each. */
@@ -26,6 +30,17 @@ static bool has_mma(natten_cuda_halo_pass pass, natten_cuda_mma_pass *same)
         return false;
     *same = passes[pass];
     return true;
+}
+
+/* The least batch of so many rows.  It follows from the shape of an item, so the family
+ * and its tiles do, and an item has the bits it would have in any other batch. */
+static int64_t nominal_batch(const natten_task *task)
+{
+    int64_t rows = task->heads;
+    for (int a = 0; a < 3; a++)
+        if (rows < NOMINAL_ROWS && task->axis[a].query_count > 0)
+            rows *= task->axis[a].query_count;
+    return (NOMINAL_ROWS - 1) / rows + 1;
 }
 
 static void find(const natten_task *task, const natten_gpu *gpu,
@@ -56,16 +71,19 @@ static natten_cuda_fit recall(const natten_task *task, const natten_gpu *gpu,
     question now;
     memset(&now, 0, sizeof now);
     memcpy(&now.task, task, sizeof now.task);
+    now.task.batch = nominal_batch(task);
     now.arch = gpu->arch, now.pass = (int32_t)pass;
-    for (int role = 0; role < NATTEN_ROLES; role++)
-        now.task.view[role].data =
-            task->view[role].data == NULL ? NULL : (void *)answers;
+    for (int role = 0; role < NATTEN_ROLES; role++) {
+        natten_view *view = &now.task.view[role];
+        view->data = view->data == NULL ? NULL : (void *)answers;
+        view->batch = 0;
+    }
     for (int i = 0; i < ANSWERS; i++)
         if (answers[i].is_known && memcmp(&answers[i].asked, &now, sizeof now) == 0)
             return answers[i].fit;
     int own = next;
     next = (next + 1) % ANSWERS;
-    find(task, gpu, pass, &answers[own].fit);
+    find(&now.task, gpu, pass, &answers[own].fit);
     answers[own].asked = now;
     answers[own].is_known = true;
     return answers[own].fit;

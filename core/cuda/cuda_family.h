@@ -17,7 +17,10 @@ typedef struct natten_cuda_fit {
     natten_cuda_mma_fit mma;
 } natten_cuda_fit;
 
-/* The family that does a pass of a task on a GPU soonest, by the families' own counts.
+/* The family that would do a pass of a batch of some million rows soonest, by the
+ * families' own counts, and how it does that of this task's batch.  Family and tiles,
+ * which decide about bits, depend neither on the batch nor on the number of processors;
+ * a batch beyond what a family's grid holds goes to level a.
  * A search takes longer than some kernels, a call plans a pass twice, and a program
  * makes the same calls: so a thread remembers its last answers. */
 natten_cuda_fit natten_cuda_family_choose(const natten_task *task,

@@ -442,5 +442,5 @@ bool natten_cuda_mma_spread(const natten_task *task, natten_cuda_mma_pass pass,
     int64_t units = pass == NATTEN_CUDA_MMA_GRAD_TOKENS ? task->heads_kv : task->heads;
     return !__builtin_mul_overflow(units, task->batch, &units) &&
            !__builtin_mul_overflow(units, fit->mma.positions, &fit->blocks) &&
-           fit->blocks <= INT32_MAX;
+           fit->blocks > 0 && fit->blocks <= INT32_MAX;
 }

@@ -5,9 +5,9 @@
  * bits (lanes of a row, chunks of queries) follows from the shape of one batch item
  * alone; the GPU only decides the size of tiles, in which each row is computed the
  * same.  Which kernels take a task, and the tiles of those of the tensor cores, follow
- * from the batch and the kind of GPU as well: the same call has the same bits on GPUs
- * of a kind, but a batch item alone may have others than in its batch. Length: scratch
- * and passes have to agree on every choice. */
+ * from the shape of an item and the kind of GPU (cuda_family.h): an item has the same
+ * bits in every batch, and on GPUs of a kind.  Length: scratch and passes have to agree
+ * on every choice. */
 #include "cuda/cuda_plan.h"
 
 #include "base/status.h"

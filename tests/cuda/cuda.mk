@@ -3,10 +3,13 @@
 # Tests of the CUDA backend.  Programs named gpu_ need a GPU and neither Check nor a
 # language: scripts/gpu-check builds and runs them.
 
-gpu_programs = %D%/gpu_host %D%/gpu_judge %D%/gpu_shapes
+gpu_programs = %D%/gpu_alone %D%/gpu_host %D%/gpu_judge %D%/gpu_shapes
 EXTRA_PROGRAMS += $(gpu_programs)
 CLEANFILES += $(gpu_programs)
 
+%C%_gpu_alone_SOURCES = %D%/gpu_alone.c
+%C%_gpu_alone_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/tests
+%C%_gpu_alone_LDADD = tests/libtests_support.la core/libnatten_core.la
 %C%_gpu_host_SOURCES = %D%/gpu_host.c
 %C%_gpu_host_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/tests
 %C%_gpu_host_LDADD = tests/libtests_support.la core/libnatten_core.la
@@ -24,8 +27,9 @@ PHONY_TARGETS += gpu-programs
 # A libcuda.so.1 of our own.  It is loaded by that name, so libtool is not asked.
 
 check_PROGRAMS += %D%/fake_cuda
-%C%_fake_cuda_SOURCES = %D%/fake_cuda.c %D%/fake_driver.h %D%/fake_host.c \
-	%D%/fake_host.h %D%/fake_mma.c %D%/fake_mma.h %D%/fake_scene.h
+%C%_fake_cuda_SOURCES = %D%/fake_cuda.c %D%/fake_driver.h %D%/fake_family.c \
+	%D%/fake_family.h %D%/fake_host.c %D%/fake_host.h %D%/fake_mma.c %D%/fake_mma.h \
+	%D%/fake_scene.h
 %C%_fake_cuda_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/tests
 %C%_fake_cuda_LDADD = tests/libtests_support.la core/libnatten_core.la
 

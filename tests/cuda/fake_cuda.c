@@ -14,6 +14,7 @@
 #include "cuda/cuda_image.h"
 #include "cuda/cuda_plan.h"
 #include "cuda/fake_driver.h"
+#include "cuda/fake_family.h"
 #include "cuda/fake_host.h"
 #include "cuda/fake_mma.h"
 #include "cuda/fake_scene.h"
@@ -743,6 +744,7 @@ static const struct {
     {"maps", maps},
     {"no_maps", no_maps},
     {"mma", fake_mma},
+    {"family", fake_family},
     {"scratch", scratch},
 };
 
