@@ -10,6 +10,8 @@
 #include "problem/merge.h"
 #include "problem/task.h"
 
+enum { NATTEN_CHOICE_JOB_BYTES = 8192 };
+
 /* How a backend will do a task. */
 typedef struct natten_choice {
     natten_variant variant;
@@ -20,6 +22,8 @@ typedef struct natten_choice {
     double work;        /* lanes times slots computed over pairs wanted, at least 1 */
     const char *kernel; /* on a GPU: the family of kernels; else NULL */
     int32_t processors, arch; /* on a GPU: of the device */
+    /* What else choose found out that run needs: plain data, the backend's own. */
+    unsigned char job[NATTEN_CHOICE_JOB_BYTES];
 } natten_choice;
 
 /* A task and how it is done: immutable, made by plan/plan.c. */

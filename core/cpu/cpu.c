@@ -15,6 +15,7 @@
 #include "cpu/cpu_job.h"
 #include "cpu/cpu_tile.h"
 
+#include <stddef.h>
 #include <string.h>
 
 typedef natten_cpu_job job;
@@ -45,12 +46,15 @@ static natten_status choose(const natten_task *task, const natten_machine *machi
     while (variant > NATTEN_VARIANT_SCALAR &&
            !natten_cpu_pass_kernels(variant, task->accumulator))
         variant--;
-    *choice =
-        (natten_choice){.variant = variant, .tile = {1, 1, 1}, .threads = 1, .work = 1};
+    memset(choice, 0, offsetof(natten_choice, job));
+    choice->variant = variant;
+    choice->tile[0] = choice->tile[1] = choice->tile[2] = choice->threads = 1;
+    choice->work = 1;
     if (task->batch == 0)
         return NATTEN_OK;
     job j;
-    natten_cpu_job_make(&j, task, variant, NULL);
+    natten_cpu_job_make(&j, task, variant);
+    natten_cpu_job_keep(&j, choice);
     choice->items = most(1, j.items);
     choice->threads = (int32_t)most(1, least(machine->threads, j.most_items));
     choice->workspace_bytes =
@@ -200,7 +204,7 @@ static void merge_bias(void *context, int64_t head, int thread)
 static natten_status run_bias(job *j)
 {
     const natten_cpu_pass *p = j->now;
-    bool direct = p->sums.data == j->task->view[NATTEN_GRAD_BIAS].data;
+    bool direct = p->slices == 1;
     j->combos = p->combos;
     j->rounds = (j->combos + p->slices - 1) / p->slices;
     if (direct)
@@ -290,8 +294,7 @@ static natten_status run(const natten_plan *plan, void *workspace, void *stream)
     if (plan->task.batch == 0)
         return NATTEN_OK;
     job j;
-    natten_cpu_job_make(&j, &plan->task, plan->choice.variant, workspace);
-    j.threads = plan->choice.threads;
+    natten_cpu_job_resume(&j, plan, workspace);
     if (j.passes == 0)
         return run_unfused(&j);
     for (int i = 0; i < j.passes; i++) {
@@ -300,7 +303,7 @@ static natten_status run(const natten_plan *plan, void *workspace, void *stream)
             NATTEN_TRY(run_extras(&j));
         else if (j.now->kind == NATTEN_CPU_GRAD_ALL)
             NATTEN_TRY(run_all(&j));
-        else if (j.now->sums.data)
+        else if (j.now->wants_sums)
             NATTEN_TRY(run_bias(&j));
         else
             NATTEN_TRY(natten_parallel_run(j.threads, j.now->heads * j.now->combos,

@@ -6,6 +6,9 @@
 
 #include "cpu/cpu_tile.h"
 
+#include <stddef.h>
+#include <string.h>
+
 typedef natten_cpu_job job;
 
 enum { MOST_SLICES = 256, ALIGNMENT = 64 };
@@ -49,10 +52,10 @@ static int64_t bias_entries(const natten_task *task)
     return n;
 }
 
-static natten_cpu_pass *add_pass(job *j, natten_cpu_kind kind, void *delta)
+static natten_cpu_pass *add_pass(job *j, natten_cpu_kind kind)
 {
     natten_cpu_pass *p = &j->pass[j->passes++];
-    natten_cpu_pass_make(p, j->task, kind, j->kernels, delta);
+    natten_cpu_pass_make(p, j->task, kind, j->kernels);
     if (!p->fits)
         return p;
     if (p->layout.bytes > j->scratch_bytes)
@@ -85,12 +88,12 @@ static void slice_bias(job *j, natten_cpu_pass *p)
     p->slice_elements = bias_entries(t);
     p->slices = least(least(p->combos, MOST_SLICES / t->heads),
                       spare(j) / t->heads / p->slice_elements);
+    p->wants_sums = true;
     if (p->slices < 2) {
         p->slices = 1;
-        p->sums.data = t->view[NATTEN_GRAD_BIAS].data;
         return;
     }
-    p->sums = (natten_view){.data = j->sums, .batch = p->slice_elements};
+    p->sums = (natten_view){.batch = p->slice_elements};
     p->sums.head = p->slices * p->slice_elements;
     p->sums.axis[2] = 1;
     p->sums.axis[1] = 2 * (int64_t)p->axis[2].window - 1;
@@ -124,12 +127,15 @@ static void slice_extras(job *j, natten_cpu_pass *p)
     need_sums(j, j->sums_at_a_time * p->slices * p->slice_elements);
 }
 
-/* A pass that counts for the scratch and the threads, wanted or not: what has room
- * beside it, and so the workspace, must not grow with what is not wanted, which
- * natten_workspace_size() is not told. NULL if it is not to run. */
-static natten_cpu_pass *add_if(job *j, bool wanted, natten_cpu_kind kind, void *delta)
+/* A pass, NULL if it is not to run. natten_workspace_size() is not told what is wanted,
+ * so there all passes count for the scratch and the threads; and so they do where
+ * slices of sums take what the scratch leaves, or these would grow. */
+static natten_cpu_pass *add_if(job *j, bool wanted, natten_cpu_kind kind)
 {
-    natten_cpu_pass *p = add_pass(j, kind, delta);
+    const natten_task *t = j->task;
+    if (!wanted && !t->sketch && !has(t, NATTEN_GRAD_BIAS) && t->extras == 0)
+        return NULL;
+    natten_cpu_pass *p = add_pass(j, kind);
     if (wanted && p->fits)
         return p;
     j->passes--;
@@ -140,24 +146,22 @@ static natten_cpu_pass *add_if(job *j, bool wanted, natten_cpu_kind kind, void *
  * themselves, seven: where sums of a tile have no room, where many items add to
  * grad_bias as well, and for types too narrow to add to. Delta is made by the first
  * pass. */
-static void make_backward(job *j, char *workspace)
+static void make_backward(job *j)
 {
     const natten_task *t = j->task;
-    void *delta = workspace;
     bool keys = has(t, NATTEN_GRAD_KEY) || has(t, NATTEN_GRAD_VALUE);
     bool extras =
         has(t, NATTEN_GRAD_ADDITIONAL_KEYS) || has(t, NATTEN_GRAD_ADDITIONAL_VALUES);
     j->delta_bytes = up((size_t)(query_tokens(t) * t->heads) * j->kernels->real_bytes);
-    j->sums = workspace ? workspace + j->delta_bytes : NULL;
     bool bias = has(t, NATTEN_GRAD_BIAS), narrow = t->dtype != t->accumulator;
     natten_cpu_pass *extra = NULL;
-    bool together = !narrow && add_if(j, keys && !bias, NATTEN_CPU_GRAD_ALL, delta);
-    natten_cpu_pass *query = add_if(j, !together, NATTEN_CPU_GRAD_QUERY, delta);
+    bool together = !narrow && add_if(j, keys && !bias, NATTEN_CPU_GRAD_ALL);
+    natten_cpu_pass *query = add_if(j, !together, NATTEN_CPU_GRAD_QUERY);
     if (query)
         query->only_delta = !query->wants[0] && !bias;
-    add_if(j, keys && !together, NATTEN_CPU_GRAD_KEY, delta);
+    add_if(j, keys && !together, NATTEN_CPU_GRAD_KEY);
     if (t->extras > 0)
-        extra = add_if(j, extras, NATTEN_CPU_GRAD_EXTRA, delta);
+        extra = add_if(j, extras, NATTEN_CPU_GRAD_EXTRA);
     if (bias)
         slice_bias(j, query);
     if (extra)
@@ -199,19 +203,41 @@ static void make_unfused(job *j)
     j->scratch_bytes = up((size_t)(3 * dim + line) * j->kernels->real_bytes);
 }
 
-void natten_cpu_job_make(job *j, const natten_task *task, natten_variant variant,
-                         char *workspace)
+void natten_cpu_job_make(job *j, const natten_task *task, natten_variant variant)
 {
-    *j = (job){.task = task,
-               .kernels = natten_cpu_pass_kernels(variant, task->accumulator)};
+    memset(j, 0, offsetof(job, pass));
+    j->task = task;
+    j->kernels = natten_cpu_pass_kernels(variant, task->accumulator);
     if (task->operation == NATTEN_FORWARD)
-        add_pass(j, NATTEN_CPU_FORWARD, NULL);
+        add_pass(j, NATTEN_CPU_FORWARD);
     else if (task->operation == NATTEN_BACKWARD)
-        make_backward(j, workspace);
+        make_backward(j);
     else
         make_unfused(j);
     for (int i = 0; i < j->passes; i++)
         j->items = most(j->items, j->pass[i].heads * j->pass[i].combos);
-    if (workspace)
-        j->scratch = workspace + j->delta_bytes + j->sums_bytes;
+}
+
+void natten_cpu_job_keep(const job *j, natten_choice *choice)
+{
+    memcpy(choice->job, j,
+           (size_t)((const char *)&j->pass[j->passes] - (const char *)j));
+}
+
+void natten_cpu_job_resume(job *j, const natten_plan *plan, char *workspace)
+{
+    const natten_task *t = &plan->task;
+    memcpy(j, plan->choice.job, offsetof(job, pass));
+    memcpy(j->pass, plan->choice.job + offsetof(job, pass),
+           (size_t)j->passes * sizeof j->pass[0]);
+    j->task = t;
+    j->threads = plan->choice.threads;
+    j->sums = workspace + j->delta_bytes;
+    j->scratch = j->sums + j->sums_bytes;
+    for (int i = 0; i < j->passes; i++) {
+        natten_cpu_pass *p = &j->pass[i];
+        natten_cpu_pass_place(p, t, workspace);
+        if (p->wants_sums)
+            p->sums.data = p->slices > 1 ? j->sums : t->view[NATTEN_GRAD_BIAS].data;
+    }
 }

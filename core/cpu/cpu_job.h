@@ -9,6 +9,7 @@
 #ifndef NATTEN_CPU_JOB_H
 #define NATTEN_CPU_JOB_H
 
+#include "backend/backend.h"
 #include "cpu/cpu_pass.h"
 #include "cpu/cpu_share.h"
 
@@ -18,7 +19,6 @@ enum { NATTEN_CPU_PASSES = 4 };
 typedef struct natten_cpu_job {
     const natten_task *task;
     const natten_cpu_kernels *kernels;
-    natten_cpu_pass pass[NATTEN_CPU_PASSES];
     int passes, threads;
     int64_t step_rows[NATTEN_CPU_STEPS]; /* of the unfused pair; 0: no such step */
     int64_t step_rows_per_item[NATTEN_CPU_STEPS], step_items[NATTEN_CPU_STEPS];
@@ -34,11 +34,20 @@ typedef struct natten_cpu_job {
     int64_t round, rounds, combos; /* of each slice; of each sum */
     natten_cpu_share share;        /* of GRAD_ALL */
     int64_t first_sum, first_extra;
+    natten_cpu_pass pass[NATTEN_CPU_PASSES]; /* the last: those unused are not copied */
 } natten_cpu_job;
 
-/* Everything about the job but the threads; a workspace of NULL: for its size only. */
+_Static_assert(sizeof(natten_cpu_job) <= NATTEN_CHOICE_JOB_BYTES,
+               "a choice has room for it");
+
+/* Everything about the job but the threads and addresses. */
 void natten_cpu_job_make(natten_cpu_job *job, const natten_task *task,
-                         natten_variant variant, char *workspace);
+                         natten_variant variant);
+
+/* From choose to run: the job goes into the choice, and comes back with a workspace. */
+void natten_cpu_job_keep(const natten_cpu_job *job, natten_choice *choice);
+void natten_cpu_job_resume(natten_cpu_job *job, const natten_plan *plan,
+                           char *workspace);
 
 /* Elements that the sums of an extra token take: cpu_extra.h. */
 int64_t natten_cpu_job_extra_elements(const natten_cpu_job *job);

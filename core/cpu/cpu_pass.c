@@ -80,9 +80,9 @@ static natten_view walking(const natten_task *task, natten_role role,
 }
 
 /* delta lies compactly: [b, z, y, x, h]. */
-static natten_view delta_view(const natten_cpu_pass *p, void *delta)
+static natten_view delta_view(const natten_cpu_pass *p)
 {
-    natten_view v = {.data = delta, .head = 1};
+    natten_view v = {.head = 1};
     v.axis[2] = p->task->heads;
     v.axis[1] = v.axis[2] * p->axis[2].query_count;
     v.axis[0] = v.axis[1] * p->axis[1].query_count;
@@ -163,8 +163,7 @@ static void take_results(natten_cpu_pass *p, const int order[3])
 }
 
 void natten_cpu_pass_make(natten_cpu_pass *p, const natten_task *task,
-                          natten_cpu_kind kind, const natten_cpu_kernels *kernels,
-                          void *delta)
+                          natten_cpu_kind kind, const natten_cpu_kernels *kernels)
 {
     int order[3];
     choose_order(task, order);
@@ -179,10 +178,10 @@ void natten_cpu_pass_make(natten_cpu_pass *p, const natten_task *task,
     p->out = walking(task, NATTEN_OUT, order);
     p->lse = walking(task, NATTEN_LSE, order);
     p->grad_lse = walking(task, NATTEN_GRAD_LSE, order);
-    p->delta = delta_view(p, delta);
+    p->delta = delta_view(p);
     p->bias = walking(task, NATTEN_BIAS, order);
     p->sums = walking(task, NATTEN_GRAD_BIAS, order);
-    p->sums.data = NULL; /* until cpu.c has found a place for them */
+    p->sums.data = NULL; /* cpu_job.c knows whether they are wanted, and where */
     if (kind == NATTEN_CPU_GRAD_ALL) {
         p->shared[0] = walking(task, NATTEN_GRAD_KEY, order);
         p->shared[1] = walking(task, NATTEN_GRAD_VALUE, order);
@@ -193,4 +192,12 @@ void natten_cpu_pass_make(natten_cpu_pass *p, const natten_task *task,
     take_sides(p, &s);
     take_results(p, order);
     natten_cpu_tile_choose(p, kernels);
+}
+
+void natten_cpu_pass_place(natten_cpu_pass *p, const natten_task *task, void *delta)
+{
+    p->task = task;
+    p->delta.data = delta;
+    if (p->kind != NATTEN_CPU_FORWARD)
+        (p->owner_is_key ? p->other : p->own)[1].row.data = delta;
 }

@@ -114,8 +114,8 @@ typedef struct natten_cpu_pass {
      * each is kept in `slices` partial sums, each with its fixed share of the items in
      * fixed order, merged in order at the end. */
     int64_t slices, slice_elements;
-    natten_view
-        sums; /* of grad_bias: batch is from slice to slice; data NULL: not wanted */
+    bool wants_sums;      /* of grad_bias: */
+    natten_view sums;     /* batch is from slice to slice */
     int64_t extra_tokens; /* GRAD_EXTRA: extra tokens at a time, a multiple of LANES */
 } natten_cpu_pass;
 
@@ -181,11 +181,13 @@ typedef struct natten_cpu_kernels {
 const natten_cpu_kernels *natten_cpu_pass_kernels(natten_variant variant,
                                                   natten_dtype accumulator);
 
-/* Make a pass and cut it; `delta` is where the workspace keeps delta, NULL when only
- * the plan is wanted. */
+/* Make a pass and cut it. */
 void natten_cpu_pass_make(natten_cpu_pass *pass, const natten_task *task,
-                          natten_cpu_kind kind, const natten_cpu_kernels *kernels,
-                          void *delta);
+                          natten_cpu_kind kind, const natten_cpu_kernels *kernels);
+
+/* What it needs to run: the task where it now is, and where the workspace keeps
+ * delta. */
+void natten_cpu_pass_place(natten_cpu_pass *pass, const natten_task *task, void *delta);
 
 /* Elements from one row [head dim] to the next: whole vectors. */
 static inline int64_t natten_cpu_padded(int64_t dim, int lanes)

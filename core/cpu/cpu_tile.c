@@ -327,7 +327,8 @@ typedef struct best_tile {
     bool found;
     double time, cost;
     int32_t tile[3], owners;
-    keep level;
+    natten_cpu_strips strips;
+    natten_cpu_layout layout;
 } best_tile;
 
 /* False if there is no room for it. */
@@ -340,8 +341,13 @@ static bool try_tile(natten_cpu_pass *p, const natten_cpu_kernels *k, keep level
         return false;
     double cost = cost_of(p, k, level), time = cost * waste_of(p, k);
     if (!best->found || time < best->time)
-        *best = (best_tile){true,      time, cost, {p->tile[0], p->tile[1], p->tile[2]},
-                            p->owners, level};
+        *best = (best_tile){.found = true,
+                            .time = time,
+                            .cost = cost,
+                            .tile = {p->tile[0], p->tile[1], p->tile[2]},
+                            .owners = p->owners,
+                            .strips = p->strips,
+                            .layout = p->layout};
     return true;
 }
 
@@ -380,21 +386,23 @@ static void choose_tile(natten_cpu_pass *p, const natten_cpu_kernels *k)
     size_t room = natten_cpu_tile_promise(p->task);
     room -= p->kind == NATTEN_CPU_FORWARD ? 0 : NATTEN_CPU_SUMS_BYTES;
     double good = 1.5 * (volume(p) + 4); /* other ways to keep strips can't help much */
-    /* Whether it fits or not: one owner vector and strips of a chunk. */
-    best_tile best = {.tile = {1, 1, (int32_t)least(k->lanes, owners_along(p, 2))},
-                      .owners = 1,
-                      .level = KEEP_CHUNK};
+    best_tile best = {.found = false};
     int levels = p->kind == NATTEN_CPU_GRAD_ALL ? KEEP_CHUNK : KEEPS;
     for (int level = 0; level < levels; level++)
         for (p->owners = k->owners; p->owners > 0; p->owners--)
             if (!best.found || best.cost > good)
                 search(p, k, (keep)level, room, &best);
     p->fits = p->kind != NATTEN_CPU_GRAD_ALL || best.found;
+    if (!best.found) { /* one owner vector and strips of a chunk, come what may */
+        p->owners = p->tile[0] = p->tile[1] = 1;
+        p->tile[2] = (int32_t)least(k->lanes, owners_along(p, 2));
+        try_tile(p, k, KEEP_CHUNK, SIZE_MAX, &best);
+    }
     p->owners = best.owners;
     for (int a = 0; a < 3; a++)
         p->tile[a] = best.tile[a];
-    p->strips = make_strips(p, k, best.level);
-    p->layout = make_layout(p, k);
+    p->strips = best.strips;
+    p->layout = best.layout;
 }
 
 /* GRAD_EXTRA walks pieces of query rows as they lie in the tensor: shorter ones, then
@@ -422,11 +430,12 @@ static void cut_rows(natten_cpu_pass *p, const natten_cpu_kernels *k)
 /* Extra tokens packed at a time: all, as long as they stay small. */
 static void choose_extras(natten_cpu_pass *p, const natten_cpu_kernels *k)
 {
+    if (p->task->extras == 0)
+        return;
     int64_t token = make_strip(p->extra, 64, k).elements * (int64_t)k->real_bytes / 64;
     int64_t chunk = most(k->lanes, least(NATTEN_CPU_SLOTS, EXTRA_BYTES / token));
     p->extra_chunk = least(p->task->extras, chunk);
-    if (p->extra_chunk)
-        p->extra_strip = make_strip(p->extra, p->extra_chunk, k);
+    p->extra_strip = make_strip(p->extra, p->extra_chunk, k);
 }
 
 void natten_cpu_tile_choose(natten_cpu_pass *p, const natten_cpu_kernels *k)

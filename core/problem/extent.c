@@ -168,7 +168,8 @@ bool natten_extent_overlap(const natten_extent *a, const natten_extent *b)
  * Almost every layout is like that, and then no search is needed. */
 static bool nested(const natten_extent *extent)
 {
-    search s = {0};
+    search s;
+    s.terms = 0;
     for (int n = 0; n < extent->dims; n++)
         add_term(&s, extent->size[n] - 1, extent->stride[n]);
     if (s.terms != extent->dims)

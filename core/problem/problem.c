@@ -378,7 +378,7 @@ static natten_status check_memory(const call *c, natten_extent extent[NATTEN_ROL
     for (int i = 0; i < c->info->uses; i++) {
         const natten_use *use = &c->info->use[i];
         const natten_tensor *tensor = given(c, use->role);
-        extent[i] = (natten_extent){0};
+        extent[i].begin = extent[i].end = 0; /* meets nothing */
         if (!tensor)
             continue;
         const natten_role_info *info = natten_roles_info(use->role);
@@ -417,6 +417,7 @@ static natten_status check(const natten_problem *problem, bool sketch,
     memset(task, 0, sizeof *task);
     NATTEN_TRY(natten_params_read(problem->params, &c.params));
     task->operation = problem->operation;
+    task->sketch = sketch;
     task->rank = c.params.rank;
     task->backend = c.params.backend;
     task->flags = c.params.flags;

@@ -58,6 +58,7 @@ typedef struct natten_task {
     int32_t device_type;      /* a natten_device_type: where all tensors are */
     int32_t device_id;        /* which of them */
     uint64_t flags;           /* NATTEN_FLAG_... */
+    bool sketch; /* of a call to come, which may want fewer of the results */
     bool
         by_rows; /* a slab of a call: bits of a row may not depend on those beside it */
     natten_axis axis[3]; /* depth, height, width */

@@ -98,7 +98,9 @@ natten_status natten_tensor_check_memory(const natten_tensor *tensor, const char
                                          natten_dtype dtype, bool output,
                                          natten_extent *extent)
 {
-    *extent = (natten_extent){.bytes = (int64_t)natten_dtype_bytes(dtype)};
+    extent->begin = extent->end = 0;
+    extent->bytes = (int64_t)natten_dtype_bytes(dtype);
+    extent->dims = 0;
     /* From the first byte of the first element to the last of the last. */
     int64_t reach = extent->bytes;
     for (int n = 0; n < tensor->ndim; n++) {

@@ -8,11 +8,14 @@
  * core/cpu/cpu_group.h, core/cpu/cpu_kernel.h, core/cpu/cpu_bias.h,
  * core/cpu/cpu_forward.h, core/cpu/cpu_backward.h, core/cpu/cpu_scatter.h,
  * core/cpu/cpu_extra.h and core/cpu/cpu_unfused.h. */
+#include "plan/plan.h"
+#include "problem/problem.h"
 #include "problem/problem_text.h"
 #include "support/judge.h"
 #include "support/performers.h"
 #include "support/tap.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 static const char *const corners[] = {
@@ -132,6 +135,48 @@ START_TEST(a_long_window_is_left_in_the_middle)
 }
 END_TEST
 
+/* What choose leaves for run points neither to the task nor to the plan that it was
+ * made with. */
+START_TEST(a_plan_may_be_moved)
+{
+    static trial t;
+    static array before[NATTEN_ROLES];
+    static natten_plan made, moved;
+    make(&t, "bwd fp32 b2 h4:2 d5 150 w9 m3 bias");
+    ck_assert_int_eq(trial_run(&t, NATTEN_BACKEND_CPU), NATTEN_OK);
+    natten_problem problem = {.operation = NATTEN_BACKWARD, .params = &t.params};
+    randoms r = {1};
+    for (natten_role role = 0; role < NATTEN_ROLES; role++) {
+        problem.tensor[role] = trial_tensor(&t, role);
+        if (!t.given[role] || !trial_writes(NATTEN_BACKWARD, role))
+            continue;
+        const array *a = &t.array[role];
+        array_make(&before[role], a->dtype, a->tensor.ndim, a->shape, ARRAY_COMPACT,
+                   &r);
+        array_assign(&before[role], a);
+        array_poison(&t.array[role]);
+    }
+    natten_task task;
+    natten_machine machine = natten_machine_get();
+    ck_assert_int_eq(natten_problem_check(&problem, &task), NATTEN_OK);
+    ck_assert_int_eq(natten_plan_make(&task, &machine, &made), NATTEN_OK);
+    moved = made;
+    memset(&made, 0xff, sizeof made);
+    memset(&task, 0xff, sizeof task);
+    void *workspace = aligned_alloc(64, moved.choice.workspace_bytes);
+    ck_assert_ptr_nonnull(workspace);
+    ck_assert_int_eq(moved.backend->run(&moved, workspace, NULL), NATTEN_OK);
+    free(workspace);
+    for (natten_role role = 0; role < NATTEN_ROLES; role++) {
+        for (int64_t i = 0; before[role].memory && i < array_count(&before[role]); i++)
+            ck_assert_mem_eq(array_at(&t.array[role], i), array_at(&before[role], i),
+                             natten_dtype_bytes(before[role].dtype));
+        array_free(&before[role]);
+    }
+    trial_free(&t);
+}
+END_TEST
+
 int main(void)
 {
     performer_count = performers_list(performers);
@@ -139,6 +184,7 @@ int main(void)
     tcase_set_timeout(tests, 0);
     tcase_add_loop_test(tests, corners_are_within_bounds, 0, CORNERS);
     tcase_add_test(tests, a_long_window_is_left_in_the_middle);
+    tcase_add_test(tests, a_plan_may_be_moved);
     Suite *suite = suite_create("cpu corners");
     suite_add_tcase(suite, tests);
     return tap_run(suite);

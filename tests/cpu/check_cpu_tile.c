@@ -127,7 +127,7 @@ static void check_task(const natten_task *task)
             NATTEN_CPU_GRAD_ALL};
         for (int n = 0; n < 4; n++) {
             natten_cpu_pass p;
-            natten_cpu_pass_make(&p, task, kinds[n], k, NULL);
+            natten_cpu_pass_make(&p, task, kinds[n], k);
             if (!p.fits)
                 continue;
             for (int a = 0; a < 3; a++) {
@@ -204,8 +204,8 @@ START_TEST(a_part_of_a_grid_breaks_its_softmax_like_the_whole)
             natten_cpu_pass p, q;
             if (!k)
                 continue;
-            natten_cpu_pass_make(&p, &t, NATTEN_CPU_FORWARD, k, NULL);
-            natten_cpu_pass_make(&q, &part, NATTEN_CPU_FORWARD, k, NULL);
+            natten_cpu_pass_make(&p, &t, NATTEN_CPU_FORWARD, k);
+            natten_cpu_pass_make(&q, &part, NATTEN_CPU_FORWARD, k);
             ck_assert_int_eq(p.chunk.planes, q.chunk.planes);
             ck_assert_int_eq(p.chunk.rows, q.chunk.rows);
             ck_assert_int_eq(p.chunk.piece, q.chunk.piece);
@@ -225,8 +225,8 @@ START_TEST(a_part_visits_no_more_classes_than_it_has_tokens)
     const natten_cpu_kernels *k =
         natten_cpu_pass_kernels(NATTEN_VARIANT_SCALAR, t.accumulator);
     natten_cpu_pass queries, keys;
-    natten_cpu_pass_make(&queries, &t, NATTEN_CPU_FORWARD, k, NULL);
-    natten_cpu_pass_make(&keys, &t, NATTEN_CPU_GRAD_KEY, k, NULL);
+    natten_cpu_pass_make(&queries, &t, NATTEN_CPU_FORWARD, k);
+    natten_cpu_pass_make(&keys, &t, NATTEN_CPU_GRAD_KEY, k);
     ck_assert_int_eq(queries.combos, 4);
     ck_assert_int_eq(keys.combos, 9);
 }
