@@ -46,6 +46,9 @@ scenario 'small windows go to tensor cores, by boxes that cost least' halo
 scenario 'the copy engine gets the maps of the tensors that it can fetch' maps
 scenario 'PTX is never asked to use the copy engine' no_maps NATTEN_FAKE_ARCH=100
 scenario 'large windows go to tensor cores, by counts that are exact' mma
+scenario 'launches for large windows bring the tensors, steps and blocks of the call' \
+    mma_launches
+scenario 'and where shared memory is small, one stage' mma_one_stage NATTEN_FAKE_ARCH=86
 scenario 'the batch decides neither about kernels nor about tiles' family
 scenario 'the size asked for does for every choice of gradients, bias and strides' \
     scratch

@@ -387,6 +387,7 @@ static bool failures(void)
     EXPECT(failures_of(backward));
     EXPECT(failures_of("fwd bf16 b1 h2 d40 9x9 w3x3 bias"));
     EXPECT(failures_of("bwd fp16 b1 h2 d100 9x9 w3x3 bias"));
+    EXPECT(failures_of("bwd bf16 b1 h2:1 d64 99 w99 m3"));
     EXPECT(failures_of("qkbwd bf16 b1 h2 d4 9 w3 m2 bias"));
     failing_on_host = true;
     EXPECT(failures_of("fwd fp32 b2 h4:2 d8 6x7 w3x3 m2 bias"));
@@ -744,6 +745,8 @@ static const struct {
     {"maps", maps},
     {"no_maps", no_maps},
     {"mma", fake_mma},
+    {"mma_launches", fake_mma_launches},
+    {"mma_one_stage", fake_mma_one_stage},
     {"family", fake_family},
     {"scratch", scratch},
 };

@@ -175,6 +175,79 @@ static bool far_tokens_are_left(void)
     return true;
 }
 
+/* What a launch brings for the call. */
+static bool is_launched(const fake_launch *l, const trial *t, const void *stream)
+{
+    const natten_cuda_job *job = &l->job;
+    const natten_cuda_mma *m = &job->mma;
+    bool of_keys =
+        strstr(l->kernel, "grad_query") == NULL && strstr(l->kernel, "forward") == NULL;
+    int64_t positions = 1, bytes = 2;
+    for (int a = 0; a < 3; a++)
+        positions *= (int64_t)m->tiles[a] * job->task.axis[a].dilation;
+    EXPECT(l->stream == stream && l->block == NATTEN_CUDA_MMA_THREADS);
+    EXPECT(positions == m->positions);
+    EXPECT(l->grid ==
+           positions * t->spec.batch * (of_keys ? t->spec.heads_kv : t->spec.heads));
+    EXPECT(m->group == t->spec.heads / t->spec.heads_kv);
+    EXPECT((int64_t)l->shared_bytes >=
+           m->info_at + (int64_t)sizeof(natten_cuda_mma_info));
+    for (natten_role role = 0; role < NATTEN_ROLES; role++)
+        EXPECT(!t->given[role] ||
+               job->task.view[role].data == t->array[role].tensor.data);
+    /* From one partner to the next: of keys and values, or of queries and gradients. */
+    int64_t heads = of_keys ? t->spec.heads : t->spec.heads_kv;
+    int64_t length = of_keys ? t->spec.queries[1] : t->spec.keys[1];
+    int64_t column = heads * t->spec.dim * bytes * t->spec.dilation[1];
+    int64_t row = heads * t->spec.dim * bytes * t->spec.dilation[0] * length;
+    for (int n = 0; n < 2; n++) {
+        EXPECT(m->step[n][2] == column && m->step[n][1] == row && m->step[n][0] == 0);
+        EXPECT(m->extra_step[n] == t->spec.heads_kv * t->spec.dim * bytes);
+    }
+    EXPECT(strstr(l->kernel, "forward") != NULL || job->delta != NULL);
+    return true;
+}
+
+/* Calls on the driver's GPU: their launches and what they bring.  Where shared memory
+ * is small, gradients of rows of 64 have one stage. */
+static bool launches_of(int stages)
+{
+    static const char *const passes[] = {
+        "natten_halo_delta", "natten_mma_grad_query_64", "natten_mma_grad_tokens_64",
+        "natten_simt_extras", "natten_simt_sum_extras"};
+    static trial t;
+    fake_state *s = state();
+    int stream;
+    make(&t, "fwd fp16 b3 h4:2 d192 40x50 w31x20 e1x2 m70", NATTEN_CUDA);
+    int before = s->launches;
+    EXPECT(trial_call(&t, NULL, 0, &stream) == NATTEN_OK);
+    EXPECT(s->launches == before + 1 && s->synchronised == 0);
+    EXPECT(strcmp(s->launch[before].kernel, "natten_mma_forward_192") == 0);
+    EXPECT(is_launched(&s->launch[before], &t, &stream));
+    make(&t, "bwd bf16 b2 h4:2 d64 40x50 w31x20 e1x2 m70 dlse", NATTEN_CUDA);
+    before = s->launches;
+    EXPECT(trial_call(&t, NULL, 0, &stream) == NATTEN_OK);
+    EXPECT(s->launches == before + 5 && s->synchronised == 0);
+    for (int i = 0; i < 5; i++)
+        EXPECT(strcmp(s->launch[before + i].kernel, passes[i]) == 0);
+    for (int i = 1; i < 3; i++) {
+        EXPECT(is_launched(&s->launch[before + i], &t, &stream));
+        EXPECT(s->launch[before + i].job.mma.stages == stages);
+    }
+    EXPECT(s->launch[before + 1].job.delta == s->launch[before + 2].job.delta);
+    return true;
+}
+
+bool fake_mma_launches(void)
+{
+    return launches_of(2);
+}
+
+bool fake_mma_one_stage(void)
+{
+    return launches_of(1);
+}
+
 bool fake_mma(void)
 {
     static const char *const taken[] = {"fwd bf16 b1 h16 d64 16384 w16384",

@@ -89,30 +89,71 @@ static uint32_t rounded_by(natten_cuda_kernel kernel)
                : UINT32_C(1) << NATTEN_GRAD_KEY | UINT32_C(1) << NATTEN_GRAD_VALUE;
 }
 
-uint32_t device_rounded(const trial *t)
+static int32_t planned_arch; /* 0: the GPU's own */
+
+void device_plan_as(int32_t arch)
+{
+    planned_arch = arch;
+}
+
+/* Plan the trial's call on tensors of the GPU, its arrays' or others. */
+static natten_status make_plan(const trial *t, natten_plan *plan)
 {
     natten_tensor there[NATTEN_ROLES];
     natten_params params = t->params;
     natten_problem problem = {.operation = t->spec.operation, .params = &params};
-    natten_machine machine = {.threads = 1, .gpu = natten_gpu_get(0)};
-    natten_plan plan;
-    natten_cuda_pass passes[NATTEN_CUDA_PASSES];
-    uint32_t rounded = 0;
+    natten_gpu gpu = natten_gpu_get(0);
     params.backend = NATTEN_BACKEND_CUDA;
     for (natten_role role = 0; role < NATTEN_ROLES; role++) {
         there[role] = t->array[role].tensor;
         there[role].device_type = NATTEN_CUDA;
         problem.tensor[role] = t->given[role] ? &there[role] : NULL;
     }
-    if (natten_problem_check(&problem, &plan.task) != NATTEN_OK ||
-        plan.task.batch == 0 ||
-        natten_cuda_backend.choose(&plan.task, &machine, &plan.choice) != NATTEN_OK)
+    NATTEN_TRY(natten_problem_check(&problem, &plan->task));
+    NATTEN_TRY(natten_cuda_check(&gpu));
+    gpu.arch = planned_arch != 0 ? planned_arch : gpu.arch;
+    plan->backend = &natten_cuda_backend;
+    return natten_cuda_plan(&plan->task, &gpu, &plan->choice);
+}
+
+/* The passes of a trial's call. */
+static int passes_of(const trial *t, natten_cuda_pass passes[NATTEN_CUDA_PASSES])
+{
+    natten_plan plan;
+    if (make_plan(t, &plan) != NATTEN_OK || plan.task.batch == 0)
         return 0;
     /* The workspace is planned with and not touched: any address will do. */
-    int count = natten_cuda_plan_passes(&plan, passes, passes);
+    return natten_cuda_plan_passes(&plan, passes, passes);
+}
+
+uint32_t device_rounded(const trial *t)
+{
+    natten_cuda_pass passes[NATTEN_CUDA_PASSES];
+    uint32_t rounded = 0;
+    int count = passes_of(t, passes);
     for (int i = 0; i < count; i++)
         rounded |= rounded_by(passes[i].kernel);
     return rounded;
+}
+
+bool device_uses(const trial *t, natten_cuda_set set)
+{
+    natten_cuda_pass passes[NATTEN_CUDA_PASSES];
+    bool uses = false;
+    int count = passes_of(t, passes);
+    for (int i = 0; i < count; i++)
+        uses = uses || natten_cuda_kernel_set(passes[i].kernel) == set;
+    return uses;
+}
+
+/* The call on tensors of the GPU, planned as for another. */
+static natten_status run_as_planned(const trial *t)
+{
+    natten_plan plan;
+    NATTEN_TRY(make_plan(t, &plan));
+    if (plan.task.batch == 0)
+        return NATTEN_OK;
+    return plan.backend->run(&plan, NULL, NULL);
 }
 
 /* Every other trial brings a workspace of exactly the size asked for, full of NaN. */
@@ -120,6 +161,8 @@ static natten_status call(trial *t)
 {
     array workspace = {.memory = NULL};
     device_array d = {0};
+    if (planned_arch != 0)
+        return run_as_planned(t);
     if (t->seed % 2 == 0)
         return trial_call(t, NULL, 0, NULL);
     natten_status status = trial_workspace(t, NATTEN_BACKEND_CUDA, &workspace.bytes);

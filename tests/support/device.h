@@ -6,6 +6,7 @@
 #ifndef NATTEN_TESTS_SUPPORT_DEVICE_H
 #define NATTEN_TESTS_SUPPORT_DEVICE_H
 
+#include "cuda/cuda_image.h"
 #include "machine/driver.h"
 #include "support/trial.h"
 
@@ -30,6 +31,13 @@ void device_array_free(device_array *d);
  * tensors' type, a bit for each role: those that the plan's passes leave to tensor
  * cores, which take weights so. */
 uint32_t device_rounded(const trial *t);
+
+/* Would the first GPU use kernels of this set for the trial's call? */
+bool device_uses(const trial *t, natten_cuda_set set);
+
+/* From here on plan for GPUs of this architecture, though the first GPU computes: its
+ * kernels can do what others' can, with less shared memory too.  0: for its own. */
+void device_plan_as(int32_t arch);
 
 /* trial_run() on the GPU: the results and all other bytes come back into the arrays of
  * the trial.  Its results have been poisoned. */

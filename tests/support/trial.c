@@ -121,14 +121,20 @@ static void draw_axis(natten_problem_spec *s, int a, bool part, const trial_wish
     }
 }
 
+static int64_t keys_of(const natten_problem_spec *s)
+{
+    int64_t keys = 1;
+    for (int a = 0; a < s->rank; a++)
+        keys *= s->kernel_size[a];
+    return keys;
+}
+
 static int64_t pairs_of(const natten_problem_spec *s)
 {
-    int64_t keys = 1, queries = s->batch * s->heads;
-    for (int a = 0; a < s->rank; a++) {
-        keys *= s->kernel_size[a];
+    int64_t queries = s->batch * s->heads;
+    for (int a = 0; a < s->rank; a++)
         queries *= s->queries[a];
-    }
-    return queries * (keys + s->extras);
+    return queries * (keys_of(s) + s->extras);
 }
 
 static int wished(int wish, randoms *r, int count)
@@ -196,7 +202,7 @@ void trial_draw(trial *t, const trial_wish *wish, uint64_t seed)
     t->profile = (profile)wished(wish->profile, &r, PROFILES);
     do
         draw_once(&t->spec, wish, &r);
-    while (pairs_of(&t->spec) > most);
+    while (pairs_of(&t->spec) > most || keys_of(&t->spec) < wish->keys);
     t->params = natten_problem_spec_params(&t->spec, NATTEN_BACKEND_AUTO);
 }
 

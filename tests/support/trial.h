@@ -47,9 +47,10 @@ typedef struct trial_wish {
     int wide;      /* 1: rows of up to 256, windows of any size, no bias */
     int64_t pairs; /* at most so many (query, key) pairs; -1: a few thousand */
     int64_t dim;   /* of rows, of values too */
+    int64_t keys;  /* at least so many in a window */
 } trial_wish;
 
-static const trial_wish TRIAL_ANY = {-1, -1, -1, -1, -1, -1, -1, -1, -1, -1};
+static const trial_wish TRIAL_ANY = {-1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1};
 
 /* Params and sizes alone. */
 void trial_draw(trial *t, const trial_wish *wish, uint64_t seed);
