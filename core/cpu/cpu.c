@@ -43,9 +43,9 @@ static natten_status choose(const natten_task *task, const natten_machine *machi
             "axis in fp32, not %d",
             LONGEST_EXACT, task->axis[2].window);
     natten_variant variant = machine->variant;
-    while (variant > NATTEN_VARIANT_SCALAR &&
-           !natten_cpu_pass_kernels(variant, task->accumulator))
-        variant--;
+    const natten_cpu_kernels *kernels;
+    while (!(kernels = natten_cpu_pass_kernels(variant, task->accumulator)))
+        variant--; /* the scalar ones always exist */
     memset(choice, 0, offsetof(natten_choice, job));
     choice->variant = variant;
     choice->tile[0] = choice->tile[1] = choice->tile[2] = choice->threads = 1;
@@ -53,10 +53,10 @@ static natten_status choose(const natten_task *task, const natten_machine *machi
     if (task->batch == 0)
         return NATTEN_OK;
     job j;
-    natten_cpu_job_make(&j, task, variant);
+    natten_cpu_job_make(&j, task, kernels, machine);
     natten_cpu_job_keep(&j, choice);
     choice->items = most(1, j.items);
-    choice->threads = (int32_t)most(1, least(machine->threads, j.most_items));
+    choice->threads = j.threads;
     choice->workspace_bytes =
         j.delta_bytes + j.sums_bytes + (size_t)choice->threads * j.scratch_bytes;
     if (j.passes > 0) {

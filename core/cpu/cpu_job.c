@@ -4,6 +4,7 @@
  * workspace. */
 #include "cpu/cpu_job.h"
 
+#include "base/parallel.h"
 #include "cpu/cpu_tile.h"
 
 #include <stddef.h>
@@ -42,6 +43,20 @@ static int64_t query_tokens(const natten_task *task)
     for (int a = 0; a < 3; a++)
         n *= task->axis[a].query_count;
     return n;
+}
+
+/* Threads that have enough to do; a token by itself costs about eight partners. */
+static int64_t busy_threads(const job *j, const natten_machine *machine)
+{
+    const natten_task *t = j->task;
+    double partners = 1;
+    for (int a = 0; a < 3; a++)
+        partners *= t->axis[a].window;
+    partners += (double)t->extras + 8;
+    double work = (double)query_tokens(t) * (double)t->heads * partners;
+    work *= (double)(t->dim + t->dim_v) * (t->operation == NATTEN_FORWARD ? 1 : 2.5);
+    double threads = work / ((double)machine->thread_work * j->kernels->lanes);
+    return threads < NATTEN_MAX_THREADS ? (int64_t)threads : NATTEN_MAX_THREADS;
 }
 
 static int64_t bias_entries(const natten_task *task)
@@ -203,11 +218,13 @@ static void make_unfused(job *j)
     j->scratch_bytes = up((size_t)(3 * dim + line) * j->kernels->real_bytes);
 }
 
-void natten_cpu_job_make(job *j, const natten_task *task, natten_variant variant)
+void natten_cpu_job_make(job *j, const natten_task *task,
+                         const natten_cpu_kernels *kernels,
+                         const natten_machine *machine)
 {
     memset(j, 0, offsetof(job, pass));
     j->task = task;
-    j->kernels = natten_cpu_pass_kernels(variant, task->accumulator);
+    j->kernels = kernels;
     if (task->operation == NATTEN_FORWARD)
         add_pass(j, NATTEN_CPU_FORWARD);
     else if (task->operation == NATTEN_BACKWARD)
@@ -216,6 +233,8 @@ void natten_cpu_job_make(job *j, const natten_task *task, natten_variant variant
         make_unfused(j);
     for (int i = 0; i < j->passes; i++)
         j->items = most(j->items, j->pass[i].heads * j->pass[i].combos);
+    j->threads = (int)most(
+        1, least(least(machine->threads, j->most_items), busy_threads(j, machine)));
 }
 
 void natten_cpu_job_keep(const job *j, natten_choice *choice)
@@ -231,7 +250,6 @@ void natten_cpu_job_resume(job *j, const natten_plan *plan, char *workspace)
     memcpy(j->pass, plan->choice.job + offsetof(job, pass),
            (size_t)j->passes * sizeof j->pass[0]);
     j->task = t;
-    j->threads = plan->choice.threads;
     j->sums = workspace + j->delta_bytes;
     j->scratch = j->sums + j->sums_bytes;
     for (int i = 0; i < j->passes; i++) {

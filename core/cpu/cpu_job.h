@@ -40,9 +40,10 @@ typedef struct natten_cpu_job {
 _Static_assert(sizeof(natten_cpu_job) <= NATTEN_CHOICE_JOB_BYTES,
                "a choice has room for it");
 
-/* Everything about the job but the threads and addresses. */
+/* Everything about the job but addresses. */
 void natten_cpu_job_make(natten_cpu_job *job, const natten_task *task,
-                         natten_variant variant);
+                         const natten_cpu_kernels *kernels,
+                         const natten_machine *machine);
 
 /* From choose to run: the job goes into the choice, and comes back with a workspace. */
 void natten_cpu_job_keep(const natten_cpu_job *job, natten_choice *choice);

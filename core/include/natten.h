@@ -395,9 +395,11 @@ NATTEN_API int64_t natten_attention_length(int64_t queries, int64_t keys);
 
 /** Threads of later calls, the calling one included; 0 means the default: the
  * environment variable NATTEN_NUM_THREADS, else the CPUs that the process may use.
- * Process-wide. */
+ * Process-wide. A call on the CPU takes a thread for each 100000 multiply-adds of a
+ * lane, some 50 microseconds, or as many as the environment variable
+ * NATTEN_THREAD_WORK says, and no more. */
 NATTEN_API natten_status natten_set_num_threads(int32_t threads);
-/** Threads that a call would use now. */
+/** Threads that a call would use now, at most. */
 NATTEN_API int32_t natten_get_num_threads(void);
 
 /** Instruction-set variant of the CPU backend for later calls, process-wide: one of

@@ -46,6 +46,10 @@ static const bool built[NATTEN_VARIANTS] = {
 #endif
 };
 
+/* Some 50 microseconds of multiply-adds: to wake a thread costs ten, and as long again
+ * passes until it has come. */
+enum { THREAD_WORK = 100000, MOST_THREAD_WORK = 1000000000 };
+
 static natten_machine probed; /* threads and variant are the defaults */
 static char variant_list[64];
 static pthread_once_t probe_once = PTHREAD_ONCE_INIT;
@@ -92,6 +96,9 @@ static void probe(void)
         threads = natten_cpus_count();
     probed.threads =
         threads < NATTEN_MAX_THREADS ? (int32_t)threads : NATTEN_MAX_THREADS;
+    if (!natten_env_integer("NATTEN_THREAD_WORK", 0, MOST_THREAD_WORK,
+                            &probed.thread_work))
+        probed.thread_work = THREAD_WORK;
 #ifdef _SC_LEVEL1_DCACHE_SIZE
     probed.l1_bytes = cache_bytes(_SC_LEVEL1_DCACHE_SIZE);
     probed.l2_bytes = cache_bytes(_SC_LEVEL2_CACHE_SIZE);

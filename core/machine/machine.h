@@ -21,9 +21,10 @@ typedef enum natten_variant {
 } natten_variant;
 
 typedef struct natten_machine {
-    bool has_variant[NATTEN_VARIANTS];    /* this processor runs it */
-    natten_variant variant;               /* the one to use: forced, or the best */
-    int32_t threads;                      /* of a call, the caller included */
+    bool has_variant[NATTEN_VARIANTS]; /* this processor runs it */
+    natten_variant variant;            /* the one to use: forced, or the best */
+    int32_t threads;                   /* of a call, the caller included */
+    int64_t thread_work; /* multiply-adds per lane that a thread is woken for */
     int64_t l1_bytes, l2_bytes, l3_bytes; /* data caches a core sees; 0: unknown */
     natten_gpu
         gpu; /* the device of a task's tensors; nothing where they are not on one */

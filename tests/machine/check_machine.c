@@ -15,44 +15,54 @@
 #include <string.h>
 #include <unistd.h>
 
-/* "threads variant" of a process with these settings. */
-static void ask(const char *settings, int *threads, char variant[16])
+typedef struct answer {
+    int threads;
+    char variant[16];
+    long long thread_work;
+} answer;
+
+/* What a process with these settings says. */
+static answer ask(const char *settings)
 {
+    answer a = {0};
     char command[8192], self[4096] = "";
     ck_assert_int_gt(readlink("/proc/self/exe", self, sizeof self - 1), 0);
     snprintf(command, sizeof command,
-             "env -u NATTEN_NUM_THREADS -u NATTEN_CPU_VARIANT %s '%s' print", settings,
-             self);
-    FILE *answer = popen(command, "r");
-    ck_assert_int_eq(fscanf(answer, "%d %15s", threads, variant), 2);
-    ck_assert_int_eq(pclose(answer), 0);
+             "env -u NATTEN_NUM_THREADS -u NATTEN_CPU_VARIANT -u NATTEN_THREAD_WORK %s "
+             "'%s' print",
+             settings, self);
+    FILE *pipe = popen(command, "r");
+    ck_assert_int_eq(
+        fscanf(pipe, "%d %15s %lld", &a.threads, a.variant, &a.thread_work), 3);
+    ck_assert_int_eq(pclose(pipe), 0);
+    return a;
 }
 
 static int print(void)
 {
     natten_machine m = natten_machine_get();
-    printf("%d %s\n", m.threads, natten_machine_variant_name(m.variant));
+    printf("%d %s %lld\n", m.threads, natten_machine_variant_name(m.variant),
+           (long long)m.thread_work);
     return 0;
 }
 
 START_TEST(the_default_is_every_cpu_and_the_best_variant)
 {
-    int threads;
-    char variant[16];
-    ask("", &threads, variant);
-    ck_assert_int_eq(threads, natten_cpus_count());
+    answer a = ask("");
+    ck_assert_int_eq(a.threads, natten_cpus_count());
     const char *list = natten_machine_variant_list(), *last = strrchr(list, ' ');
-    ck_assert_str_eq(variant, last ? last + 1 : list);
+    ck_assert_str_eq(a.variant, last ? last + 1 : list);
+    ck_assert_int_eq(a.thread_work, 100000); /* as natten.h says */
 }
 END_TEST
 
-START_TEST(the_environment_sets_threads_and_variant)
+START_TEST(the_environment_sets_threads_their_work_and_variant)
 {
-    int threads;
-    char variant[16];
-    ask("NATTEN_NUM_THREADS=7 NATTEN_CPU_VARIANT=scalar", &threads, variant);
-    ck_assert_int_eq(threads, 7);
-    ck_assert_str_eq(variant, "scalar");
+    answer a =
+        ask("NATTEN_NUM_THREADS=7 NATTEN_CPU_VARIANT=scalar NATTEN_THREAD_WORK=0");
+    ck_assert_int_eq(a.threads, 7);
+    ck_assert_str_eq(a.variant, "scalar");
+    ck_assert_int_eq(a.thread_work, 0);
 }
 END_TEST
 
@@ -65,19 +75,20 @@ START_TEST(hostile_settings_are_ignored)
         "NATTEN_NUM_THREADS=two",
         "NATTEN_NUM_THREADS=",
         "NATTEN_NUM_THREADS=2147483648000000000000000",
+        "NATTEN_THREAD_WORK=-1",
+        "NATTEN_THREAD_WORK=1000000001",
         "NATTEN_CPU_VARIANT=",
         "NATTEN_CPU_VARIANT=avx9000",
         "NATTEN_CPU_VARIANT=SCALAR",
         "NATTEN_CPU_VARIANT=../../../../etc/passwd",
         "NATTEN_CPU_VARIANT=scalarscalarscalarscalarscalar",
     };
-    int usual_threads, threads;
-    char usual[16], variant[16];
-    ask("", &usual_threads, usual);
+    answer usual = ask("");
     for (size_t i = 0; i < sizeof hostile / sizeof hostile[0]; i++) {
-        ask(hostile[i], &threads, variant);
-        ck_assert_int_eq(threads, usual_threads);
-        ck_assert_str_eq(variant, usual);
+        answer a = ask(hostile[i]);
+        ck_assert_int_eq(a.threads, usual.threads);
+        ck_assert_str_eq(a.variant, usual.variant);
+        ck_assert_int_eq(a.thread_work, usual.thread_work);
     }
 }
 END_TEST
@@ -144,7 +155,7 @@ int main(int arguments, char **argument)
     Suite *suite = suite_create("machine");
     TCase *tests = tcase_create("machine");
     tcase_add_test(tests, the_default_is_every_cpu_and_the_best_variant);
-    tcase_add_test(tests, the_environment_sets_threads_and_variant);
+    tcase_add_test(tests, the_environment_sets_threads_their_work_and_variant);
     tcase_add_test(tests, hostile_settings_are_ignored);
     tcase_add_test(tests, threads_can_be_set_and_reset);
     tcase_add_test(tests, each_variant_of_the_list_can_be_set_and_no_other);

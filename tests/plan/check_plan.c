@@ -150,6 +150,32 @@ START_TEST(tiles_and_variant_do_not_depend_on_the_number_of_threads)
 }
 END_TEST
 
+START_TEST(threads_are_as_many_as_have_enough_to_do)
+{
+    static const struct {
+        const char *text;
+        int64_t thread_work;
+        int threads;
+    } cases[] = {
+        {"fwd fp32 b1 h8 d64 1 w1", 100000, 1},
+        {"fwd fp32 b1 h8 d64 1 w1", 0, 8}, /* by the items */
+        {"fwd fp32 b1 h80 d5 9x5 w3x4", 100000, 7},
+        {"bwd fp32 b1 h80 d5 9x5 w3x4", 100000, 18},
+        {"fwd fp32 b64 h8 d64 64x64 w13x13", 100000, 64},
+    };
+    for (size_t n = 0; n < sizeof cases / sizeof *cases; n++) {
+        natten_task task = task_of(cases[n].text);
+        natten_machine machine = invented;
+        natten_plan plan;
+        machine.threads = 64;
+        machine.thread_work = cases[n].thread_work;
+        ck_assert_int_eq(natten_plan_make(&task, &machine, &plan), NATTEN_OK);
+        ck_assert_msg(plan.choice.threads == cases[n].threads, "%d: %s",
+                      (int)plan.choice.threads, cases[n].text);
+    }
+}
+END_TEST
+
 START_TEST(a_plan_prints_its_problem_first_and_is_cut_where_the_room_ends)
 {
     natten_task task = task_of(TEXT);
@@ -179,6 +205,7 @@ int main(void)
     tcase_add_test(tests, a_backend_that_is_not_there_is_unsupported);
     tcase_add_test(tests, the_same_task_and_machine_give_the_same_plan);
     tcase_add_test(tests, tiles_and_variant_do_not_depend_on_the_number_of_threads);
+    tcase_add_test(tests, threads_are_as_many_as_have_enough_to_do);
     tcase_add_test(tests,
                    a_plan_prints_its_problem_first_and_is_cut_where_the_room_ends);
     suite_add_tcase(suite, tests);
