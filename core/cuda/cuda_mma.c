@@ -336,13 +336,17 @@ static bool is_simple(const natten_task *task, const natten_gpu *gpu)
            (task->operation == NATTEN_FORWARD || task->operation == NATTEN_BACKWARD);
 }
 
+/* Shared memory that CUDA takes for itself, of each block. */
+enum { RESERVED_BYTES = 1024 };
+
 /* Shared memory of a multiprocessor, and of a block where it is alone. */
 static void room_of(int32_t arch, int32_t *processor, int32_t *block)
 {
     bool is_large = arch >= 90 && arch < 120;
     *block =
         arch == 80 || is_large ? NATTEN_CUDA_SHARED_LARGE : NATTEN_CUDA_SHARED_BYTES;
-    *processor = is_large ? 2 * NATTEN_CUDA_SHARED_HALF : *block;
+    *processor = is_large ? 2 * (NATTEN_CUDA_SHARED_HALF + RESERVED_BYTES)
+                          : *block + RESERVED_BYTES;
 }
 
 /* Two stages where they leave room for as many blocks as one would. */
@@ -356,10 +360,11 @@ static void lay_out(natten_cuda_mma_fit *fit, natten_cuda_mma_pass pass, int32_t
                    rows * (int32_t)sizeof(natten_cuda_mma_row);
     int32_t one = kernel->tensors * rows * row + stage + info;
     room_of(arch, &processor, &block);
-    int32_t held = kernel->held[fit->width];
-    if (processor / one < held)
-        held = processor / one;
-    fit->mma.stages = one + stage <= block && held * (one + stage) <= processor ? 2 : 1;
+    int32_t held =
+        natten_min(kernel->held[fit->width], processor / (one + RESERVED_BYTES));
+    bool has_room =
+        one + stage <= block && held * (one + stage + RESERVED_BYTES) <= processor;
+    fit->mma.stages = has_room ? 2 : 1;
     fit->mma.info_at = kernel->tensors * rows * row + fit->mma.stages * stage;
     fit->shared_bytes = fit->mma.info_at + info;
 }

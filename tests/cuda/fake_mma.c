@@ -175,6 +175,24 @@ static bool far_tokens_are_left(void)
     return true;
 }
 
+/* CUDA takes 1 KiB of shared memory of each block for itself: where a multiprocessor
+ * has 100 KiB, three blocks of rows of 32 leave no room for a second stage, for 3 x (33
+ * + 1) KiB are more. */
+static bool reserved_memory_counts(void)
+{
+    static const struct {
+        int32_t arch, stages;
+    } gpus[] = {{80, 2}, {86, 1}, {89, 1}, {90, 2}, {100, 2}, {120, 1}};
+    natten_plan plan;
+    natten_cuda_pass pass[NATTEN_CUDA_PASSES];
+    for (int i = 0; i < 6; i++) {
+        EXPECT(fake_plan_of("fwd bf16 b1 h2 d32 1000 w999 m3", gpus[i].arch, &plan));
+        EXPECT(natten_cuda_plan_passes(&plan, NULL, pass) == 1);
+        EXPECT(pass[0].job.mma.stages == gpus[i].stages);
+    }
+    return true;
+}
+
 /* What a launch brings for the call. */
 static bool is_launched(const fake_launch *l, const trial *t, const void *stream)
 {
@@ -293,6 +311,7 @@ bool fake_mma(void)
         EXPECT(counts_are_exact(few[i]));
     EXPECT(parts_are_counted());
     EXPECT(far_tokens_are_left());
+    EXPECT(reserved_memory_counts());
     char text[1024];
     EXPECT(fake_plan_of(taken[0], 90, &plan));
     natten_plan_print(&plan, text, sizeof text);
