@@ -226,10 +226,10 @@ static bool is_right_climbing(const char *text, double step, int *on_mma)
 static void climb(int dtype)
 {
     static const char *const sizes[] = {
-        "d32 24x24 w5x5",       "d32 40x9 w7x7",        "d32 70x1 w64x1",
-        "d32 31x16 w13x13",     "d32 90x11 w61x7",      "d160 70x1 w64x1",
-        "d160 90x11 w61x7",     "d256 31x16 w13x13",    "d64 40x9 w7x7 m1",
-        "d96 24x24 w24x24 m70", "d128 90x11 w61x7 m130"};
+        "d32 24x24 w5x5",     "d32 40x9 w7x7",       "d32 70x1 w64x1",
+        "d32 31x16 w13x13",   "d32 90x11 w61x7",     "d160 70x1 w64x1",
+        "d160 40x5 w33x5",    "d256 24x5 w21x4",     "d64 40x5 w7x5 m1",
+        "d96 24x6 w24x6 m70", "d128 30x4 w23x4 m130"};
     int wrong = 0, count = 0, on_mma = 0, sizes_count = sizeof sizes / sizeof sizes[0];
     for (int n = 0; n < sizes_count; n++)
         for (double step = 1; step < 100; step += step < 20 ? 1 : 20) {

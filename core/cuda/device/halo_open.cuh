@@ -133,7 +133,9 @@ HaloTile<T, dims, side, engine>::open_warp(const HaloAxis<side> (&axis)[3])
         own.bias += (distance + a->window - 1) * entries;
         entries *= 2 * a->window - 1;
     }
-    if (!exists)
+    /* Who sees no plane sees nothing, also where the halo has one plane, of which it is
+     * not asked who sees it. */
+    if (!exists || seen[0].end <= seen[0].begin)
         for (int i = 0; i < 3; i++)
             seen[i] = {0, 0};
     for (int i = 0; i < 3; i++)
