@@ -46,7 +46,7 @@ static int64_t query_tokens(const natten_task *task)
 }
 
 /* Threads that have enough to do; a token by itself costs about eight partners. */
-static int64_t busy_threads(const job *j, const natten_machine *machine)
+static int64_t busy_threads(const job *j)
 {
     const natten_task *t = j->task;
     double partners = 1;
@@ -55,7 +55,7 @@ static int64_t busy_threads(const job *j, const natten_machine *machine)
     partners += (double)t->extras + 8;
     double work = (double)query_tokens(t) * (double)t->heads * partners;
     work *= (double)(t->dim + t->dim_v) * (t->operation == NATTEN_FORWARD ? 1 : 2.5);
-    double threads = work / ((double)machine->thread_work * j->kernels->lanes);
+    double threads = work / ((double)j->machine->thread_work * j->kernels->lanes);
     return threads < NATTEN_MAX_THREADS ? (int64_t)threads : NATTEN_MAX_THREADS;
 }
 
@@ -70,7 +70,7 @@ static int64_t bias_entries(const natten_task *task)
 static natten_cpu_pass *add_pass(job *j, natten_cpu_kind kind)
 {
     natten_cpu_pass *p = &j->pass[j->passes++];
-    natten_cpu_pass_make(p, j->task, kind, j->kernels);
+    natten_cpu_pass_make(p, j->task, kind, j->kernels, j->machine);
     if (!p->fits)
         return p;
     if (p->layout.bytes > j->scratch_bytes)
@@ -225,6 +225,7 @@ void natten_cpu_job_make(job *j, const natten_task *task,
     memset(j, 0, offsetof(job, pass));
     j->task = task;
     j->kernels = kernels;
+    j->machine = machine;
     if (task->operation == NATTEN_FORWARD)
         add_pass(j, NATTEN_CPU_FORWARD);
     else if (task->operation == NATTEN_BACKWARD)
@@ -233,8 +234,9 @@ void natten_cpu_job_make(job *j, const natten_task *task,
         make_unfused(j);
     for (int i = 0; i < j->passes; i++)
         j->items = most(j->items, j->pass[i].heads * j->pass[i].combos);
-    j->threads = (int)most(
-        1, least(least(machine->threads, j->most_items), busy_threads(j, machine)));
+    j->threads =
+        (int)most(1, least(least(machine->threads, j->most_items), busy_threads(j)));
+    j->machine = NULL;
 }
 
 void natten_cpu_job_keep(const job *j, natten_choice *choice)

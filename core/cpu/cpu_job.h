@@ -19,6 +19,7 @@ enum { NATTEN_CPU_PASSES = 4 };
 typedef struct natten_cpu_job {
     const natten_task *task;
     const natten_cpu_kernels *kernels;
+    const natten_machine *machine; /* while the job is made */
     int passes, threads;
     int64_t step_rows[NATTEN_CPU_STEPS]; /* of the unfused pair; 0: no such step */
     int64_t step_rows_per_item[NATTEN_CPU_STEPS], step_items[NATTEN_CPU_STEPS];

@@ -163,7 +163,8 @@ static void take_results(natten_cpu_pass *p, const int order[3])
 }
 
 void natten_cpu_pass_make(natten_cpu_pass *p, const natten_task *task,
-                          natten_cpu_kind kind, const natten_cpu_kernels *kernels)
+                          natten_cpu_kind kind, const natten_cpu_kernels *kernels,
+                          const natten_machine *machine)
 {
     int order[3];
     choose_order(task, order);
@@ -191,7 +192,7 @@ void natten_cpu_pass_make(natten_cpu_pass *p, const natten_task *task,
     sides s = make_sides(p, order);
     take_sides(p, &s);
     take_results(p, order);
-    natten_cpu_tile_choose(p, kernels);
+    natten_cpu_tile_choose(p, kernels, machine);
 }
 
 void natten_cpu_pass_place(natten_cpu_pass *p, const natten_task *task, void *delta)

@@ -100,6 +100,8 @@ typedef struct natten_cpu_pass {
     double shared_factor[2];
     natten_view bias;
 
+    /* What caches hold: of strips, the second level; of tokens, the last. */
+    int64_t near_bytes, far_bytes;
     bool fits;      /* GRAD_ALL: there is a tile with room for its sums */
     int32_t owners; /* most owner vectors of a group */
     int32_t tile[3], tiles[3], classes[3];
@@ -183,7 +185,8 @@ const natten_cpu_kernels *natten_cpu_pass_kernels(natten_variant variant,
 
 /* Make a pass and cut it. */
 void natten_cpu_pass_make(natten_cpu_pass *pass, const natten_task *task,
-                          natten_cpu_kind kind, const natten_cpu_kernels *kernels);
+                          natten_cpu_kind kind, const natten_cpu_kernels *kernels,
+                          const natten_machine *machine);
 
 /* What it needs to run: the task where it now is, and where the workspace keeps
  * delta. */

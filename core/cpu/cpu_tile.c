@@ -8,8 +8,8 @@
 #include "cpu/cpu_tile.h"
 
 enum {
-    CACHE_BYTES = 400 << 10, /* of strips: most second levels hold that */
-    SHARED_BYTES = 12 << 20, /* of the tokens of a tile, all heads: most last levels */
+    USUAL_L2_BYTES = 512 << 10, /* where the machine does not tell */
+    USUAL_L3_BYTES = 24 << 20,
     FEW_ITEMS = 16,
     MOST_ROWS = 64,         /* partner rows in a chunk */
     EXTRA_BYTES = 128 << 10 /* of strips of extra tokens */
@@ -273,7 +273,8 @@ static double far_of(const natten_cpu_pass *p)
     double heads = of_queries * (double)t->heads + of_keys * (double)t->heads_kv;
     double bytes =
         heads * (double)(t->dim + t->dim_v) * (double)natten_dtype_bytes(t->dtype);
-    double times = bytes / SHARED_BYTES * (p->kind == NATTEN_CPU_FORWARD ? 1 : 2);
+    double times =
+        bytes / (double)p->far_bytes * (p->kind == NATTEN_CPU_FORWARD ? 1 : 2);
     return times < 1 ? 0 : times > 2 ? 1 : times - 1;
 }
 
@@ -286,7 +287,8 @@ static double cost_of(const natten_cpu_pass *p, const natten_cpu_kernels *k, kee
     const natten_cpu_strips *s = &p->strips;
     double slots = (double)s->depth * s->high * s->fan;
     double bytes = slots * (double)s->strip.elements * (double)k->real_bytes;
-    double spill = bytes > CACHE_BYTES ? (bytes / CACHE_BYTES + 1) / 2 : 1;
+    double room = (double)p->near_bytes;
+    double spill = bytes > room ? (bytes / room + 1) / 2 : 1;
     double loads = 1 + 0.3 * (k->owners - p->owners);
     double pack = p->kind == NATTEN_CPU_GRAD_ALL ? 6 : 4;
     double packs = packs_of(p, level), from_memory = 13 * far_of(p);
@@ -438,8 +440,19 @@ static void choose_extras(natten_cpu_pass *p, const natten_cpu_kernels *k)
     p->extra_strip = make_strip(p->extra, p->extra_chunk, k);
 }
 
-void natten_cpu_tile_choose(natten_cpu_pass *p, const natten_cpu_kernels *k)
+/* Strips get four fifths of the second level, beside scores and sums; the tokens of a
+ * tile, all heads, half of the last one, however many threads it serves. */
+static void read_caches(natten_cpu_pass *p, const natten_machine *machine)
 {
+    int64_t l2 = machine->l2_bytes, l3 = machine->l3_bytes;
+    p->near_bytes = (l2 > 0 ? l2 : USUAL_L2_BYTES) / 5 * 4;
+    p->far_bytes = (l3 > 0 ? l3 : USUAL_L3_BYTES) / 2;
+}
+
+void natten_cpu_tile_choose(natten_cpu_pass *p, const natten_cpu_kernels *k,
+                            const natten_machine *machine)
+{
+    read_caches(p, machine);
     p->fits = true;
     if (p->kind == NATTEN_CPU_GRAD_EXTRA) {
         cut_rows(p, k);

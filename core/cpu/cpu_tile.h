@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * How a pass is cut: tiles by counting, softmax chunks, the strips and the scratch of a
- * thread.  From the task and the variant alone, never from the number of threads. */
+ * thread.  From the task, the variant and the machine's caches alone, never from the
+ * number of threads. */
 #ifndef NATTEN_CPU_TILE_H
 #define NATTEN_CPU_TILE_H
 
@@ -15,7 +16,8 @@ enum { NATTEN_CPU_SUMS_BYTES = 256 << 10 };
 size_t natten_cpu_tile_promise(const natten_task *task);
 
 /* Fill in chunk, owners, tile, tiles, classes, combos, strips, extra_chunk, layout. */
-void natten_cpu_tile_choose(natten_cpu_pass *pass, const natten_cpu_kernels *kernels);
+void natten_cpu_tile_choose(natten_cpu_pass *pass, const natten_cpu_kernels *kernels,
+                            const natten_machine *machine);
 
 /* Lanes times slots that the pass computes over pairs wanted, at least 1. */
 double natten_cpu_tile_work(const natten_cpu_pass *pass,

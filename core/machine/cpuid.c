@@ -8,7 +8,6 @@
 #if defined(__x86_64__)
 
 #include <cpuid.h>
-#include <stdint.h>
 
 /* Register state that the operating system saves at a thread switch: XCR0. */
 static uint64_t saved_state(void)
@@ -44,7 +43,36 @@ void natten_cpuid_variants(bool runs[NATTEN_VARIANTS])
                                                      bit_AVX512DQ | bit_AVX512VL);
 }
 
+/* The caches one after another, all ways, sets and lines of each (Intel SDM volume 2,
+ * leaf 4; AMD64 volume 3, leaf 8000001d). The C library's sysconf() adds up the last
+ * levels of all cores, where the operating system does not know which share one. */
+static int64_t find_cache(uint32_t leaf, uint32_t level)
+{
+    enum { NONE, DATA, INSTRUCTIONS, UNIFIED, MOST = 16 };
+    uint32_t a, b, c, d;
+    for (uint32_t i = 0; i < MOST; i++) {
+        if (!__get_cpuid_count(leaf, i, &a, &b, &c, &d) || (a & 31) == NONE)
+            break;
+        if ((a >> 5 & 7) == level && (a & 31) != INSTRUCTIONS)
+            return (int64_t)((b >> 22) + 1) * ((b >> 12 & 1023) + 1) *
+                   ((b & 4095) + 1) * ((int64_t)c + 1);
+    }
+    return 0;
+}
+
+int64_t natten_cpuid_cache_bytes(int level)
+{
+    int64_t bytes = find_cache(4, (uint32_t)level);
+    return bytes ? bytes : find_cache(0x8000001d, (uint32_t)level);
+}
+
 #else
+
+int64_t natten_cpuid_cache_bytes(int level)
+{
+    (void)level;
+    return 0;
+}
 
 void natten_cpuid_variants(bool runs[NATTEN_VARIANTS])
 {

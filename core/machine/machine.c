@@ -65,9 +65,15 @@ static int find_variant(const char *name)
     return -1;
 }
 
-static int64_t cache_bytes(int name)
+static int64_t cache_bytes(int level)
 {
-    long bytes = sysconf(name);
+    int64_t bytes = natten_cpuid_cache_bytes(level);
+#ifdef _SC_LEVEL1_DCACHE_SIZE
+    static const int name[] = {0, _SC_LEVEL1_DCACHE_SIZE, _SC_LEVEL2_CACHE_SIZE,
+                               _SC_LEVEL3_CACHE_SIZE};
+    if (bytes == 0)
+        bytes = sysconf(name[level]);
+#endif
     return bytes > 0 ? bytes : 0;
 }
 
@@ -99,11 +105,9 @@ static void probe(void)
     if (!natten_env_integer("NATTEN_THREAD_WORK", 0, MOST_THREAD_WORK,
                             &probed.thread_work))
         probed.thread_work = THREAD_WORK;
-#ifdef _SC_LEVEL1_DCACHE_SIZE
-    probed.l1_bytes = cache_bytes(_SC_LEVEL1_DCACHE_SIZE);
-    probed.l2_bytes = cache_bytes(_SC_LEVEL2_CACHE_SIZE);
-    probed.l3_bytes = cache_bytes(_SC_LEVEL3_CACHE_SIZE);
-#endif
+    probed.l1_bytes = cache_bytes(1);
+    probed.l2_bytes = cache_bytes(2);
+    probed.l3_bytes = cache_bytes(3);
 }
 
 natten_machine natten_machine_get(void)

@@ -2,8 +2,9 @@
  *
  * Tiles: every owner is in one; strips are as wide as what the tile sees, whatever the
  * axis; forward's strips hold all that a chunk lists; the breaks of the softmax are the
- * same in a part of a grid; scratch keeps its promise; a part of a grid makes no items
- * for classes that it has no owner of; tiles of one parity share no partner. */
+ * same in a part of a grid and on every machine; scratch keeps its promise; a part of a
+ * grid makes no items for classes that it has no owner of; tiles of one parity share no
+ * partner; tiles follow the caches that a machine reports. */
 #include "cpu/cpu_tile.h"
 
 #include "support/random.h"
@@ -11,7 +12,14 @@
 
 #include <string.h>
 
-enum { LONGEST = 14 };
+enum { LONGEST = 14, MACHINES = 3 };
+
+/* One that does not tell its caches, a small one and a large one. */
+static const natten_machine machines[MACHINES] = {
+    {.l2_bytes = 0},
+    {.l2_bytes = 128 << 10, .l3_bytes = 1 << 20},
+    {.l2_bytes = 4 << 20, .l3_bytes = 256 << 20},
+};
 
 static natten_axis whole(int length, int window, int stride, int dilation, bool causal)
 {
@@ -118,6 +126,7 @@ static void check_last_load(const natten_cpu_pass *p, const natten_cpu_kernels *
 
 static void check_task(const natten_task *task)
 {
+    static int turn;
     for (natten_variant v = 0; v < NATTEN_VARIANTS; v++) {
         const natten_cpu_kernels *k = natten_cpu_pass_kernels(v, task->accumulator);
         if (!k)
@@ -126,8 +135,9 @@ static void check_task(const natten_task *task)
             NATTEN_CPU_FORWARD, NATTEN_CPU_GRAD_QUERY, NATTEN_CPU_GRAD_KEY,
             NATTEN_CPU_GRAD_ALL};
         for (int n = 0; n < 4; n++) {
+            int m = turn++ % MACHINES;
             natten_cpu_pass p;
-            natten_cpu_pass_make(&p, task, kinds[n], k);
+            natten_cpu_pass_make(&p, task, kinds[n], k, &machines[m]);
             if (!p.fits)
                 continue;
             for (int a = 0; a < 3; a++) {
@@ -204,8 +214,9 @@ START_TEST(a_part_of_a_grid_breaks_its_softmax_like_the_whole)
             natten_cpu_pass p, q;
             if (!k)
                 continue;
-            natten_cpu_pass_make(&p, &t, NATTEN_CPU_FORWARD, k);
-            natten_cpu_pass_make(&q, &part, NATTEN_CPU_FORWARD, k);
+            natten_cpu_pass_make(&p, &t, NATTEN_CPU_FORWARD, k, &machines[0]);
+            natten_cpu_pass_make(&q, &part, NATTEN_CPU_FORWARD, k,
+                                 &machines[n % MACHINES]);
             ck_assert_int_eq(p.chunk.planes, q.chunk.planes);
             ck_assert_int_eq(p.chunk.rows, q.chunk.rows);
             ck_assert_int_eq(p.chunk.piece, q.chunk.piece);
@@ -225,10 +236,59 @@ START_TEST(a_part_visits_no_more_classes_than_it_has_tokens)
     const natten_cpu_kernels *k =
         natten_cpu_pass_kernels(NATTEN_VARIANT_SCALAR, t.accumulator);
     natten_cpu_pass queries, keys;
-    natten_cpu_pass_make(&queries, &t, NATTEN_CPU_FORWARD, k);
-    natten_cpu_pass_make(&keys, &t, NATTEN_CPU_GRAD_KEY, k);
+    natten_cpu_pass_make(&queries, &t, NATTEN_CPU_FORWARD, k, &machines[0]);
+    natten_cpu_pass_make(&keys, &t, NATTEN_CPU_GRAD_KEY, k, &machines[0]);
     ck_assert_int_eq(queries.combos, 4);
     ck_assert_int_eq(keys.combos, 9);
+}
+END_TEST
+
+static natten_cpu_pass pass_on(const natten_task *t, natten_machine machine)
+{
+    const natten_cpu_kernels *k =
+        natten_cpu_pass_kernels(NATTEN_VARIANT_SCALAR, t->accumulator);
+    natten_cpu_pass p;
+    natten_cpu_pass_make(&p, t, NATTEN_CPU_FORWARD, k, &machine);
+    return p;
+}
+
+/* Where longer tiles are cheaper, a larger second cache has longer ones; one that is
+ * not known has 512 KiB. */
+START_TEST(strips_follow_the_second_cache)
+{
+    natten_axis one = whole(1, 1, 1, 1, false), side = whole(200, 13, 1, 1, false);
+    natten_task t = task_of(side, one, side, 32);
+    t.heads = t.heads_kv = 16; /* items enough */
+    int64_t before = 0;
+    for (int64_t l2 = 64 << 10; l2 <= 256 << 10; l2 *= 4) {
+        natten_cpu_pass p = pass_on(&t, (natten_machine){.l2_bytes = l2});
+        int64_t bytes = (int64_t)p.layout.extra_strips; /* all before them */
+        ck_assert_int_gt(bytes, before);
+        before = bytes;
+    }
+    natten_cpu_pass usual = pass_on(&t, machines[0]);
+    natten_cpu_pass same = pass_on(&t, (natten_machine){.l2_bytes = 512 << 10});
+    ck_assert_int_eq(usual.near_bytes, same.near_bytes);
+}
+END_TEST
+
+/* The tokens of a tile, all heads, stay in the last cache; one that is not known has 24
+ * MiB. */
+START_TEST(tiles_follow_the_last_cache)
+{
+    natten_axis one = whole(1, 1, 1, 1, false), side = whole(256, 13, 1, 1, false);
+    natten_task t = task_of(side, one, side, 64);
+    t.heads = t.heads_kv = 16;
+    int64_t before = 0;
+    for (int64_t l3 = 8 << 20; l3 <= 128 << 20; l3 *= 4) {
+        natten_cpu_pass p = pass_on(&t, (natten_machine){.l3_bytes = l3});
+        int64_t owners = (int64_t)p.tile[0] * p.tile[2];
+        ck_assert_int_gt(owners, before);
+        before = owners;
+    }
+    natten_cpu_pass usual = pass_on(&t, machines[0]);
+    natten_cpu_pass same = pass_on(&t, (natten_machine){.l3_bytes = 24 << 20});
+    ck_assert_int_eq(usual.far_bytes, same.far_bytes);
 }
 END_TEST
 
@@ -239,6 +299,8 @@ int main(void)
     tcase_add_test(tiles, strips_hold_what_a_tile_sees_on_random_grids);
     tcase_add_test(tiles, a_part_of_a_grid_breaks_its_softmax_like_the_whole);
     tcase_add_test(tiles, a_part_visits_no_more_classes_than_it_has_tokens);
+    tcase_add_test(tiles, strips_follow_the_second_cache);
+    tcase_add_test(tiles, tiles_follow_the_last_cache);
     Suite *suite = suite_create("cpu tile");
     suite_add_tcase(suite, tiles);
     return tap_run(suite);

@@ -148,6 +148,45 @@ START_TEST(cpuid_agrees_with_the_compilers_own_probe)
 END_TEST
 #endif
 
+/* A word of what Linux lists of a CPU's cache; false if there is none. */
+static bool listed(int cpu, int cache, const char *fact, char word[16])
+{
+    char path[128];
+    snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu%d/cache/index%d/%s", cpu,
+             cache, fact);
+    FILE *file = fopen(path, "r");
+    bool found = file && fscanf(file, "%15s", word) == 1;
+    if (file)
+        fclose(file);
+    return found;
+}
+
+/* Has some CPU such a data cache? The cores of a machine may differ. */
+static bool some_cpu_has(int level, int64_t bytes)
+{
+    char of[16], type[16], size[16];
+    for (int cpu = 0; listed(cpu, 0, "level", of); cpu++)
+        for (int i = 0; listed(cpu, i, "level", of) && listed(cpu, i, "type", type) &&
+                        listed(cpu, i, "size", size);
+             i++)
+            if (atoi(of) == level && strcmp(type, "Instruction") != 0 &&
+                atoll(size) << 10 == bytes)
+                return true;
+    return false;
+}
+
+START_TEST(caches_are_those_that_a_core_sees)
+{
+    natten_machine m = natten_machine_get();
+    const int64_t bytes[] = {m.l1_bytes, m.l2_bytes, m.l3_bytes};
+    char word[16];
+    bool tells = listed(0, 0, "level", word) && !getenv("NATTEN_TEST_INSTRUMENTED");
+    for (int n = 0; n < 3; n++)
+        ck_assert_msg(bytes[n] == 0 || !tells || some_cpu_has(n + 1, bytes[n]),
+                      "no CPU has %lld bytes at level %d", (long long)bytes[n], n + 1);
+}
+END_TEST
+
 int main(int arguments, char **argument)
 {
     if (arguments > 1 && strcmp(argument[1], "print") == 0)
@@ -158,6 +197,7 @@ int main(int arguments, char **argument)
     tcase_add_test(tests, the_environment_sets_threads_their_work_and_variant);
     tcase_add_test(tests, hostile_settings_are_ignored);
     tcase_add_test(tests, threads_can_be_set_and_reset);
+    tcase_add_test(tests, caches_are_those_that_a_core_sees);
     tcase_add_test(tests, each_variant_of_the_list_can_be_set_and_no_other);
     tcase_add_test(tests, a_machine_never_claims_what_the_processor_lacks);
 #if defined(__x86_64__)
