@@ -45,6 +45,7 @@ cuda_kernels = \
 	%D%/halo_backward.cuh \
 	%D%/halo_forward.cuh \
 	%D%/mma.cu \
+	%D%/mma_shapes.def \
 	%D%/mma_backward.cuh \
 	%D%/mma_forward.cuh \
 	%D%/simt.cu \

@@ -135,6 +135,16 @@ typedef struct natten_cuda_halo_warp {
     uint32_t exists;                            /* bit per row */
 } natten_cuda_halo_warp;
 
+/* The passes of the kernels for large windows, and how many widths of rows each has
+ * (mma_shapes.def). */
+typedef enum natten_cuda_mma_pass {
+    NATTEN_CUDA_MMA_FORWARD,
+    NATTEN_CUDA_MMA_GRAD_QUERY,
+    NATTEN_CUDA_MMA_GRAD_TOKENS,
+    NATTEN_CUDA_MMA_PASSES
+} natten_cuda_mma_pass;
+enum { NATTEN_CUDA_MMA_WIDTHS = 6 };
+
 /* How the kernels for large windows cut a task (device/mma_tile.cuh has the words). */
 typedef struct natten_cuda_mma {
     int32_t sub[3];    /* tokens of a warp's rows */

@@ -24,25 +24,23 @@ enum { PROCESSORS = 132 };
 static const int8_t sides[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 14, 16, 21, 32, 64};
 enum { SIDES = sizeof sides };
 
-static const int32_t widths[NATTEN_CUDA_MMA_WIDTHS] = {32, 64, 96, 128, 192, 256};
-
-/* What a pass's kernels are like, by width: the constants of mma_forward.cuh,
- * mma_backward.cuh and mma.cu. */
+/* What a pass's kernel for rows of a width is like. */
 typedef struct traits {
-    int32_t tensors;                        /* of rows */
-    int8_t blocks[NATTEN_CUDA_MMA_WIDTHS];  /* of 16 rows, of a warp */
-    int8_t columns[NATTEN_CUDA_MMA_WIDTHS]; /* slots of a box */
-    int8_t held[NATTEN_CUDA_MMA_WIDTHS];    /* blocks of a multiprocessor */
-    int32_t products;                       /* as wide as a row, of a pair of tokens */
+    int32_t width, tensors, blocks, columns, held;
 } traits;
 
-static const traits of_pass[NATTEN_CUDA_MMA_PASSES] = {
-    [NATTEN_CUDA_MMA_FORWARD] =
-        {1, {2, 2, 2, 2, 1, 1}, {64, 64, 64, 64, 64, 32}, {3, 3, 2, 2, 2, 2}, 2},
-    [NATTEN_CUDA_MMA_GRAD_QUERY] =
-        {2, {2, 2, 2, 2, 1, 1}, {32, 32, 32, 32, 32, 16}, {3, 2, 2, 2, 2, 2}, 3},
-    [NATTEN_CUDA_MMA_GRAD_TOKENS] =
-        {2, {2, 2, 1, 1, 1, 1}, {32, 32, 64, 32, 32, 16}, {3, 2, 2, 2, 2, 2}, 4},
+static const traits kernels[NATTEN_CUDA_MMA_PASSES][NATTEN_CUDA_MMA_WIDTHS] = {
+#define SHAPE(pass, number, width, tensors, blocks, columns, held) \
+    [NATTEN_CUDA_MMA_##pass][number] = {width, tensors, blocks, columns, held},
+#include "cuda/mma_shapes.def"
+#undef SHAPE
+};
+
+/* Products as wide as a row, of a pair of tokens. */
+static const double products_of[NATTEN_CUDA_MMA_PASSES] = {
+    [NATTEN_CUDA_MMA_FORWARD] = 2,
+    [NATTEN_CUDA_MMA_GRAD_QUERY] = 3,
+    [NATTEN_CUDA_MMA_GRAD_TOKENS] = 4,
 };
 
 /* Clocks of a multiprocessor, with as many blocks as it holds: a product of 16 x 8 x 16
@@ -113,7 +111,7 @@ typedef struct shape {
 typedef struct search {
     const natten_task *task;
     const traits *kernel;
-    int32_t width, columns;
+    double products;
     bool of_keys;
     int32_t rows[3]; /* of the longest class */
     counts count[3][POWERS][PARTS][SIDES];
@@ -214,18 +212,17 @@ static void try_shape(search *s, const shape *p)
         all.needed *= own->needed, all.full *= own->full;
         volume *= sides[p->side[a]];
     }
-    if (volume < s->columns)
+    if (volume < kernel->columns)
         all.full = 0;
     /* Extra tokens: every warp takes every box, the last with masks. */
-    double more = ceil((double)s->task->extras / s->columns);
+    double more = ceil((double)s->task->extras / kernel->columns);
     double extra_warps = all.tiles * NATTEN_CUDA_MMA_WARPS;
     more = s->of_keys ? 0 : more;
     all.steps += all.tiles * more;
     all.needed += extra_warps * more;
     all.full += extra_warps * (more > 0 ? more - 1 : 0);
-    int32_t blocks = kernel->blocks[s->width];
     double products =
-        blocks * kernel->products * (s->columns / 8.0) * (widths[s->width] / 16.0);
+        kernel->blocks * s->products * (kernel->columns / 8.0) * (kernel->width / 16.0);
     double clocks = products * (all.needed * (product_clocks + masked_clocks) -
                                 all.full * masked_clocks) +
                     all.steps * step_clocks + all.tiles * open_clocks;
@@ -234,7 +231,7 @@ static void try_shape(search *s, const shape *p)
     natten_cuda_mma *m = &s->best.mma;
     s->best_shape = *p;
     s->best.clocks = clocks;
-    s->best.slots = all.needed * 16 * blocks * s->columns;
+    s->best.slots = all.needed * 16 * kernel->blocks * kernel->columns;
     for (int a = 0; a < 3; a++) {
         m->warps[a] = 1 << p->part[a];
         m->sub[a] = 1 << (p->power[a] - p->part[a]);
@@ -249,12 +246,14 @@ static void try_shape(search *s, const shape *p)
 static void list_boxes(search *s)
 {
     for (int8_t z = 0; z < SIDES; z++)
-        for (int8_t y = 0; y < SIDES && sides[z] * sides[y] <= s->columns; y++) {
+        for (int8_t y = 0; y < SIDES && sides[z] * sides[y] <= s->kernel->columns;
+             y++) {
             int8_t x = SIDES - 1;
-            while (sides[z] * sides[y] * sides[x] > s->columns)
+            while (sides[z] * sides[y] * sides[x] > s->kernel->columns)
                 x--;
             const int8_t side[3] = {z, y, x};
-            bool sensible = sides[z] * sides[y] * sides[x] * 4 >= s->columns * 3;
+            bool sensible =
+                sides[z] * sides[y] * sides[x] * 4 >= s->kernel->columns * 3;
             for (int a = 0; a < 3; a++) {
                 int32_t length = s->of_keys ? s->task->axis[a].query_count
                                             : s->task->axis[a].key_count;
@@ -274,7 +273,8 @@ static void try_boxes(search *s, shape *p, bool coarse)
 {
     for (int i = 0; i < s->boxes; i++) {
         const int8_t *side = s->box[i];
-        bool is_full = sides[side[0]] * sides[side[1]] * sides[side[2]] == s->columns;
+        bool is_full =
+            sides[side[0]] * sides[side[1]] * sides[side[2]] == s->kernel->columns;
         if (coarse && !is_full && i > 0)
             continue;
         for (int a = 0; a < 3; a++)
@@ -352,16 +352,15 @@ static void room_of(int32_t arch, int32_t *processor, int32_t *block)
 /* Two stages where they leave room for as many blocks as one would. */
 static void lay_out(natten_cuda_mma_fit *fit, natten_cuda_mma_pass pass, int32_t arch)
 {
-    const traits *kernel = &of_pass[pass];
-    int32_t rows = kernel->blocks[fit->width] * 16 * NATTEN_CUDA_MMA_WARPS;
-    int32_t row = widths[fit->width] * 2, processor, block;
-    int32_t stage = 2 * kernel->columns[fit->width] * row;
+    const traits *kernel = &kernels[pass][fit->width];
+    int32_t rows = kernel->blocks * 16 * NATTEN_CUDA_MMA_WARPS;
+    int32_t row = kernel->width * 2, processor, block;
+    int32_t stage = 2 * kernel->columns * row;
     int32_t info = (int32_t)sizeof(natten_cuda_mma_info) +
                    rows * (int32_t)sizeof(natten_cuda_mma_row);
     int32_t one = kernel->tensors * rows * row + stage + info;
     room_of(arch, &processor, &block);
-    int32_t held =
-        natten_min(kernel->held[fit->width], processor / (one + RESERVED_BYTES));
+    int32_t held = natten_min(kernel->held, processor / (one + RESERVED_BYTES));
     bool has_room =
         one + stage <= block && held * (one + stage + RESERVED_BYTES) <= processor;
     fit->mma.stages = has_room ? 2 : 1;
@@ -383,8 +382,8 @@ static bool count_positions(const search *s, natten_cuda_mma_fit *fit)
         return false;
     fit->mma.positions = (int32_t)positions;
     /* Blocks run side by side, as many as a processor holds: the last may be few. */
-    double room = PROCESSORS * (double)s->kernel->held[s->width];
-    double each = fit->clocks / (double)positions * s->kernel->held[s->width];
+    double room = PROCESSORS * (double)s->kernel->held;
+    double each = fit->clocks / (double)positions * s->kernel->held;
     double blocks = (double)s->task->batch * (double)heads * (double)positions;
     fit->clocks = each * (blocks < room ? 1 : blocks / room);
     return true;
@@ -403,14 +402,15 @@ static void set_steps(const search *s, natten_cuda_mma *m)
 static bool find_fit(const natten_task *task, natten_cuda_mma_pass pass,
                      natten_cuda_mma_fit *fit)
 {
-    search s = {.task = task,
-                .kernel = &of_pass[pass],
-                .of_keys = pass == NATTEN_CUDA_MMA_GRAD_TOKENS};
     int64_t widest = task->dim > task->dim_v ? task->dim : task->dim_v;
-    while (widths[s.width] < widest)
-        s.width++;
-    s.columns = s.kernel->columns[s.width];
-    int power = s.kernel->blocks[s.width] == 2 ? 7 : 6;
+    int32_t width = 0;
+    while (kernels[pass][width].width < widest)
+        width++;
+    search s = {.task = task,
+                .kernel = &kernels[pass][width],
+                .products = products_of[pass],
+                .of_keys = pass == NATTEN_CUDA_MMA_GRAD_TOKENS};
+    int power = s.kernel->blocks == 2 ? 7 : 6;
     for (int a = 0; a < 3; a++) {
         const natten_axis *axis = &task->axis[a];
         int32_t rows = s.of_keys ? axis->key_count : axis->query_count;
@@ -424,8 +424,8 @@ static bool find_fit(const natten_task *task, natten_cuda_mma_pass pass,
         try_all(&s, power, true);
     shape best = s.best_shape;
     try_boxes(&s, &best, false);
-    s.best.width = s.width;
-    s.best.is_wide = widths[s.width] > 128;
+    s.best.width = width;
+    s.best.is_wide = s.kernel->width > 128;
     s.best.mma.group = (int32_t)(task->heads / task->heads_kv);
     set_steps(&s, &s.best.mma);
     *fit = s.best;

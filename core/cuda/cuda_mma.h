@@ -9,16 +9,6 @@
 #include "cuda/cuda_job.h"
 #include "machine/gpu.h"
 
-typedef enum natten_cuda_mma_pass {
-    NATTEN_CUDA_MMA_FORWARD,
-    NATTEN_CUDA_MMA_GRAD_QUERY,
-    NATTEN_CUDA_MMA_GRAD_TOKENS,
-    NATTEN_CUDA_MMA_PASSES
-} natten_cuda_mma_pass;
-
-/* Widths of rows in shared memory: 32, 64, 96, 128, 192, 256. */
-enum { NATTEN_CUDA_MMA_WIDTHS = 6 };
-
 /* A pass as it would be launched. */
 typedef struct natten_cuda_mma_fit {
     natten_cuda_mma mma;

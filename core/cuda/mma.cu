@@ -9,33 +9,35 @@
 
 using T = NATTEN_ELEMENT;
 
-/* Blocks that a multiprocessor should hold at once bound the registers of a thread. */
-#define KERNEL(name, blocks, ...)                                                 \
-    extern "C" __global__ void __launch_bounds__(NATTEN_CUDA_MMA_THREADS, blocks) \
-        natten_mma_##name(const __grid_constant__ natten_cuda_job job)            \
-    {                                                                             \
-        natten::__VA_ARGS__ pass(job);                                            \
-        natten::walk_boxes(pass);                                                 \
+/* The blocks that a multiprocessor should hold at once bound the registers. */
+#define KERNEL(name, pass_name, width, ...)                                      \
+    extern "C" __global__ void __launch_bounds__(                                \
+        NATTEN_CUDA_MMA_THREADS,                                                 \
+        natten::MmaShape<NATTEN_CUDA_MMA_##pass_name, width>::held)              \
+        natten_mma_##name##_##width(const __grid_constant__ natten_cuda_job job) \
+    {                                                                            \
+        natten::__VA_ARGS__ pass(job);                                           \
+        natten::walk_boxes(pass);                                                \
     }
 
-KERNEL(forward_32, 3, MmaForward<T, 32>)
-KERNEL(forward_64, 3, MmaForward<T, 64>)
-KERNEL(forward_96, 2, MmaForward<T, 96>)
-KERNEL(forward_128, 2, MmaForward<T, 128>)
-KERNEL(forward_192, 2, MmaForward<T, 192>)
-KERNEL(forward_256, 2, MmaForward<T, 256>)
+KERNEL(forward, FORWARD, 32, MmaForward<T, 32>)
+KERNEL(forward, FORWARD, 64, MmaForward<T, 64>)
+KERNEL(forward, FORWARD, 96, MmaForward<T, 96>)
+KERNEL(forward, FORWARD, 128, MmaForward<T, 128>)
+KERNEL(forward, FORWARD, 192, MmaForward<T, 192>)
+KERNEL(forward, FORWARD, 256, MmaForward<T, 256>)
 
-KERNEL(grad_query_32, 3, MmaGradQuery<T, 32>)
-KERNEL(grad_query_64, 2, MmaGradQuery<T, 64>)
-KERNEL(grad_query_96, 2, MmaGradQuery<T, 96>)
-KERNEL(grad_query_128, 2, MmaGradQuery<T, 128>)
-KERNEL(grad_query_192, 2, MmaGradQuery<T, 192>)
-KERNEL(grad_query_256, 2, MmaGradQuery<T, 256>)
-KERNEL(grad_tokens_32, 3, MmaGradTokens<T, 32, true, true>)
-KERNEL(grad_tokens_64, 2, MmaGradTokens<T, 64, true, true>)
-KERNEL(grad_tokens_96, 2, MmaGradTokens<T, 96, true, true>)
-KERNEL(grad_tokens_128, 2, MmaGradTokens<T, 128, true, true>)
-KERNEL(grad_key_192, 2, MmaGradTokens<T, 192, true, false>)
-KERNEL(grad_key_256, 2, MmaGradTokens<T, 256, true, false>)
-KERNEL(grad_value_192, 2, MmaGradTokens<T, 192, false, true>)
-KERNEL(grad_value_256, 2, MmaGradTokens<T, 256, false, true>)
+KERNEL(grad_query, GRAD_QUERY, 32, MmaGradQuery<T, 32>)
+KERNEL(grad_query, GRAD_QUERY, 64, MmaGradQuery<T, 64>)
+KERNEL(grad_query, GRAD_QUERY, 96, MmaGradQuery<T, 96>)
+KERNEL(grad_query, GRAD_QUERY, 128, MmaGradQuery<T, 128>)
+KERNEL(grad_query, GRAD_QUERY, 192, MmaGradQuery<T, 192>)
+KERNEL(grad_query, GRAD_QUERY, 256, MmaGradQuery<T, 256>)
+KERNEL(grad_tokens, GRAD_TOKENS, 32, MmaGradTokens<T, 32, true, true>)
+KERNEL(grad_tokens, GRAD_TOKENS, 64, MmaGradTokens<T, 64, true, true>)
+KERNEL(grad_tokens, GRAD_TOKENS, 96, MmaGradTokens<T, 96, true, true>)
+KERNEL(grad_tokens, GRAD_TOKENS, 128, MmaGradTokens<T, 128, true, true>)
+KERNEL(grad_key, GRAD_TOKENS, 192, MmaGradTokens<T, 192, true, false>)
+KERNEL(grad_key, GRAD_TOKENS, 256, MmaGradTokens<T, 256, true, false>)
+KERNEL(grad_value, GRAD_TOKENS, 192, MmaGradTokens<T, 192, false, true>)
+KERNEL(grad_value, GRAD_TOKENS, 256, MmaGradTokens<T, 256, false, true>)

@@ -42,11 +42,9 @@ __device__ inline float lse_of(float lse)
 }
 
 template <class T, int dims> class MmaGradQuery {
-    /* 32 rows of a warp read partners half as often as 16 would, while their sums fit
-     * the registers. */
-    static constexpr int blocks = dims <= 128 ? 2 : 1;
-    static constexpr int columns = dims <= 192 ? 32 : 16;
-    using Tile = MmaTile<T, dims, blocks, columns, Side::queries, 2>;
+    using Shape = MmaShape<NATTEN_CUDA_MMA_GRAD_QUERY, dims>;
+    static constexpr int blocks = Shape::blocks, columns = Shape::columns;
+    using Tile = MmaTile<T, dims, blocks, columns, Side::queries, Shape::tensors>;
 
     float scale, lse[blocks][2], delta[blocks][2], sum[blocks][dims / 8][4];
     uint32_t blind = 0; /* rows of the lane that saw nothing: its gradient is 0 */
@@ -132,9 +130,9 @@ template <class T, int dims> class MmaGradQuery {
 
 /* Of keys, of values, or of both: what the registers hold. */
 template <class T, int dims, bool of_keys, bool of_values> class MmaGradTokens {
-    static constexpr int blocks = dims <= 64 ? 2 : 1;
-    static constexpr int columns = dims == 96 ? 64 : dims <= 192 ? 32 : 16;
-    using Tile = MmaTile<T, dims, blocks, columns, Side::keys, 2>;
+    using Shape = MmaShape<NATTEN_CUDA_MMA_GRAD_TOKENS, dims>;
+    static constexpr int blocks = Shape::blocks, columns = Shape::columns;
+    using Tile = MmaTile<T, dims, blocks, columns, Side::keys, Shape::tensors>;
 
     float scale, key_sum[blocks][of_keys ? dims / 8 : 1][4],
         value_sum[blocks][of_values ? dims / 8 : 1][4];

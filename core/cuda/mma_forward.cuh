@@ -27,11 +27,9 @@ __device__ __noinline__ void mma_forward_again(const natten_cuda_job &job,
 }
 
 template <class T, int dims> class MmaForward {
-    /* Sums of two blocks of 16 rows, and scores of 64 columns, are what the registers
-     * of a thread hold up to 128 numbers a row. */
-    static constexpr int blocks = dims <= 128 ? 2 : 1;
-    static constexpr int columns = dims <= 192 ? 64 : 32;
-    using Tile = MmaTile<T, dims, blocks, columns, Side::queries, 1>;
+    using Shape = MmaShape<NATTEN_CUDA_MMA_FORWARD, dims>;
+    static constexpr int blocks = Shape::blocks, columns = Shape::columns;
+    using Tile = MmaTile<T, dims, blocks, columns, Side::queries, Shape::tensors>;
 
     float factor; /* that makes S exponents */
     float reference[blocks][2], weights[blocks][2], sum[blocks][dims / 8][4];

@@ -32,6 +32,16 @@ namespace natten {
 
 extern __shared__ __align__(1024) char mma_shared[];
 
+/* What a pass's kernel for rows of `dims` numbers is like (mma_shapes.def). */
+template <natten_cuda_mma_pass pass, int dims> struct MmaShape;
+#define SHAPE(pass, number, width, tensors_, blocks_, columns_, held_)                 \
+    template <> struct MmaShape<NATTEN_CUDA_MMA_##pass, width> {                       \
+        static constexpr int tensors = tensors_, blocks = blocks_, columns = columns_, \
+                             held = held_;                                             \
+    };
+#include "cuda/mma_shapes.def"
+#undef SHAPE
+
 /* A box against the tile: where it begins, in positions after the tile's first partner;
  * the head, of the group that shares the rows'; its first extra token, or -1. */
 struct MmaStep {
