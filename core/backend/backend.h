@@ -10,7 +10,7 @@
 #include "problem/merge.h"
 #include "problem/task.h"
 
-enum { NATTEN_CHOICE_JOB_BYTES = 8192 };
+enum { NATTEN_CHOICE_JOB_BYTES = 9216 };
 
 /* How a backend will do a task. */
 typedef struct natten_choice {

@@ -57,8 +57,8 @@ static natten_status choose(const natten_task *task, const natten_machine *machi
     natten_cpu_job_keep(&j, choice);
     choice->items = most(1, j.items);
     choice->threads = j.threads;
-    choice->workspace_bytes =
-        j.delta_bytes + j.sums_bytes + (size_t)choice->threads * j.scratch_bytes;
+    choice->workspace_bytes = j.delta_bytes + j.sums_bytes + j.shared_bytes +
+                              (size_t)choice->threads * j.scratch_bytes;
     if (j.passes > 0) {
         bool flat = task->axis[0].length == 1; /* walking order: cpu_pass.c */
         choice->tile[0] = j.pass[0].tile[flat ? 1 : 0];
@@ -98,17 +98,29 @@ static void clear_piece(void *context, int64_t item, int thread)
     natten_cpu_share_clear(j->now, item, (int64_t)j->kernels->real_bytes);
 }
 
+static void round_piece(void *context, int64_t item, int thread)
+{
+    (void)thread;
+    const job *j = context;
+    natten_cpu_share_round(j->now, &j->share, item, j->kernels);
+}
+
 /* The runs of GRAD_ALL: a partner gets its shares in their order. */
 static natten_status run_all(job *j)
 {
     const natten_cpu_pass *p = j->now;
-    NATTEN_TRY(
-        natten_parallel_run(j->threads, natten_cpu_share_pieces(p), clear_piece, j));
-    j->share = (natten_cpu_share){0};
-    do {
-        NATTEN_TRY(natten_parallel_run(j->threads, natten_cpu_share_items(p, &j->share),
-                                       one_item_of_run, j));
-    } while (natten_cpu_share_next(p, &j->share));
+    int64_t units = p->task->batch * p->task->heads_kv;
+    for (int64_t first = 0; first < units; first += j->share.units) {
+        natten_cpu_share_take(p, &j->share, first, j->units_at_a_time);
+        int64_t pieces = natten_cpu_share_pieces(p, &j->share);
+        NATTEN_TRY(natten_parallel_run(j->threads, pieces, clear_piece, j));
+        do {
+            int64_t items = natten_cpu_share_items(p, &j->share);
+            NATTEN_TRY(natten_parallel_run(j->threads, items, one_item_of_run, j));
+        } while (natten_cpu_share_next(p, &j->share));
+        if (p->unit_elements > 0)
+            NATTEN_TRY(natten_parallel_run(j->threads, pieces, round_piece, j));
+    }
     return NATTEN_OK;
 }
 

@@ -37,6 +37,7 @@ typedef struct group {
     const natten_cpu_pass *pass;
     int64_t batch, head;
     real *sums; /* the item's slice of a sum, NULL: none */
+    int64_t unit_bytes;
     natten_class axis[3];
     int lo[3], hi[3];  /* owners of the tile */
     int origin, width; /* partners of the strips along x */

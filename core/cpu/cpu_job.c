@@ -12,7 +12,11 @@
 
 typedef natten_cpu_job job;
 
-enum { MOST_SLICES = 256, ALIGNMENT = 64 };
+enum {
+    MOST_SLICES = 256,
+    ALIGNMENT = 64,
+    SHARED_BYTES = 64 << 20 /* of sums of narrow gradients, or one unit */
+};
 
 /* Multiply-adds of an item of the unfused pair: a few milliseconds. */
 static const double unfused_work = 4e6;
@@ -157,10 +161,20 @@ static natten_cpu_pass *add_if(job *j, bool wanted, natten_cpu_kind kind)
     return NULL;
 }
 
+/* Units of the sums of narrow gradients that are made at a time. */
+static void share_units(job *j, const natten_cpu_pass *p)
+{
+    int64_t bytes = p->unit_elements * (int64_t)j->kernels->real_bytes;
+    j->units_at_a_time = j->task->batch * j->task->heads_kv;
+    if (bytes == 0)
+        return;
+    j->units_at_a_time = least(j->units_at_a_time, most(1, SHARED_BYTES / bytes));
+    j->shared_bytes = up((size_t)(j->units_at_a_time * bytes));
+}
+
 /* All in one pass, five products, or the gradients of queries and of keys by
- * themselves, seven: where sums of a tile have no room, where many items add to
- * grad_bias as well, and for types too narrow to add to. Delta is made by the first
- * pass. */
+ * themselves, seven: where sums of a tile have no room, and where many items add to
+ * grad_bias as well. Delta is made by the first pass. */
 static void make_backward(job *j)
 {
     const natten_task *t = j->task;
@@ -168,9 +182,11 @@ static void make_backward(job *j)
     bool extras =
         has(t, NATTEN_GRAD_ADDITIONAL_KEYS) || has(t, NATTEN_GRAD_ADDITIONAL_VALUES);
     j->delta_bytes = up((size_t)(query_tokens(t) * t->heads) * j->kernels->real_bytes);
-    bool bias = has(t, NATTEN_GRAD_BIAS), narrow = t->dtype != t->accumulator;
+    bool bias = has(t, NATTEN_GRAD_BIAS);
     natten_cpu_pass *extra = NULL;
-    bool together = !narrow && add_if(j, keys && !bias, NATTEN_CPU_GRAD_ALL);
+    natten_cpu_pass *together = add_if(j, keys && !bias, NATTEN_CPU_GRAD_ALL);
+    if (together || (t->sketch && j->pass[0].fits))
+        share_units(j, &j->pass[0]);
     natten_cpu_pass *query = add_if(j, !together, NATTEN_CPU_GRAD_QUERY);
     if (query)
         query->only_delta = !query->wants[0] && !bias;
@@ -253,10 +269,11 @@ void natten_cpu_job_resume(job *j, const natten_plan *plan, char *workspace)
            (size_t)j->passes * sizeof j->pass[0]);
     j->task = t;
     j->sums = workspace + j->delta_bytes;
-    j->scratch = j->sums + j->sums_bytes;
+    char *shared = j->sums + j->sums_bytes;
+    j->scratch = shared + j->shared_bytes;
     for (int i = 0; i < j->passes; i++) {
         natten_cpu_pass *p = &j->pass[i];
-        natten_cpu_pass_place(p, t, workspace);
+        natten_cpu_pass_place(p, t, workspace, shared);
         if (p->wants_sums)
             p->sums.data = p->slices > 1 ? j->sums : t->view[NATTEN_GRAD_BIAS].data;
     }

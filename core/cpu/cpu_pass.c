@@ -162,6 +162,34 @@ static void take_results(natten_cpu_pass *p, const int order[3])
     }
 }
 
+enum { MOST_UNIT_ELEMENTS = 1 << 28 };
+
+/* The gradients of keys that items add to, or what holds their sums until they are
+ * rounded. */
+static void take_shared(natten_cpu_pass *p, const int order[3],
+                        const natten_cpu_kernels *kernels)
+{
+    static const natten_role roles[] = {NATTEN_GRAD_KEY, NATTEN_GRAD_VALUE};
+    const natten_task *t = p->task;
+    const int64_t dims[] = {t->dim, t->dim_v};
+    p->shared_factor[0] = t->scale;
+    p->shared_factor[1] = 1;
+    for (int i = 0; i < 2; i++) {
+        p->shared[i] = walking(t, roles[i], order);
+        if (t->dtype == t->accumulator)
+            continue;
+        p->narrow[i] = p->shared[i];
+        natten_view v = {.data = p->narrow[i].data, .item = 1};
+        v.axis[2] = natten_cpu_padded(dims[i], kernels->lanes);
+        v.axis[1] = v.axis[2] * p->axis[2].key_count;
+        v.axis[0] = v.axis[1] * p->axis[1].key_count;
+        double elements = (double)v.axis[0] * p->axis[0].key_count;
+        p->unit_elements +=
+            elements < MOST_UNIT_ELEMENTS ? (int64_t)elements : 1 + MOST_UNIT_ELEMENTS;
+        p->shared[i] = v;
+    }
+}
+
 void natten_cpu_pass_make(natten_cpu_pass *p, const natten_task *task,
                           natten_cpu_kind kind, const natten_cpu_kernels *kernels,
                           const natten_machine *machine)
@@ -183,22 +211,24 @@ void natten_cpu_pass_make(natten_cpu_pass *p, const natten_task *task,
     p->bias = walking(task, NATTEN_BIAS, order);
     p->sums = walking(task, NATTEN_GRAD_BIAS, order);
     p->sums.data = NULL; /* cpu_job.c knows whether they are wanted, and where */
-    if (kind == NATTEN_CPU_GRAD_ALL) {
-        p->shared[0] = walking(task, NATTEN_GRAD_KEY, order);
-        p->shared[1] = walking(task, NATTEN_GRAD_VALUE, order);
-        p->shared_factor[0] = task->scale;
-        p->shared_factor[1] = 1;
-    }
+    if (kind == NATTEN_CPU_GRAD_ALL)
+        take_shared(p, order, kernels);
     sides s = make_sides(p, order);
     take_sides(p, &s);
     take_results(p, order);
     natten_cpu_tile_choose(p, kernels, machine);
+    p->fits = p->fits && p->unit_elements <= MOST_UNIT_ELEMENTS;
 }
 
-void natten_cpu_pass_place(natten_cpu_pass *p, const natten_task *task, void *delta)
+void natten_cpu_pass_place(natten_cpu_pass *p, const natten_task *task, void *delta,
+                           void *shared)
 {
     p->task = task;
     p->delta.data = delta;
     if (p->kind != NATTEN_CPU_FORWARD)
         (p->owner_is_key ? p->other : p->own)[1].row.data = delta;
+    int64_t of_keys = p->shared[0].axis[0] * p->axis[0].key_count;
+    for (int i = 0; i < 2 && p->unit_elements > 0; i++)
+        if (p->narrow[i].data)
+            p->shared[i].data = (float *)shared + i * of_keys;
 }

@@ -98,6 +98,12 @@ typedef struct natten_cpu_pass {
      * of one parity; and of one query head of each group. */
     natten_view shared[2];
     double shared_factor[2];
+    /* Of a type too narrow to add to: the sums are in the workspace, compact and in the
+     * accumulator's type, fp32, [unit, key gradients | value gradients, z, y, x, head
+     * dim in whole vectors], a unit being a batch item and head of keys; and are
+     * rounded here when all have been added. */
+    natten_view narrow[2];
+    int64_t unit_elements; /* 0: of a type that is added to itself */
     natten_view bias;
 
     /* What caches hold: of strips, the second level; of tokens, the last. */
@@ -126,6 +132,7 @@ typedef struct natten_cpu_pass {
 typedef struct natten_cpu_item {
     int64_t head, combo;
     void *sums;          /* the slice to add to, NULL: none */
+    int64_t unit_bytes;  /* GRAD_ALL: to its unit of the sums in the workspace */
     int64_t extra_begin; /* GRAD_EXTRA: the first of pass->extra_tokens */
 } natten_cpu_item;
 
@@ -159,7 +166,6 @@ typedef struct natten_cpu_probes {
                     void *z);
     void (*pack)(void *columns, int64_t pitch, void *rows,
                  const natten_cpu_tokens *tokens, double factor);
-    void (*unpack)(const natten_cpu_tokens *tokens, void *to, const void *rows);
 } natten_cpu_probes;
 
 /* A variant's kernels for one element type. */
@@ -175,6 +181,8 @@ typedef struct natten_cpu_kernels {
      * scratch of three head dims and a line of the bias (2 window - 1). */
     void (*unfused)(const natten_task *task, natten_cpu_step step, int64_t begin,
                     int64_t end, void *scratch);
+    /* At most `lanes` rows [head dim in whole vectors] become tokens. */
+    void (*unpack)(const natten_cpu_tokens *tokens, void *to, const void *rows);
     /* natten_merge() or its gradient: rows [begin, end) of [b, z, y, x, h]. */
     void (*merge)(const natten_merge_task *task, int64_t begin, int64_t end);
 } natten_cpu_kernels;
@@ -188,9 +196,10 @@ void natten_cpu_pass_make(natten_cpu_pass *pass, const natten_task *task,
                           natten_cpu_kind kind, const natten_cpu_kernels *kernels,
                           const natten_machine *machine);
 
-/* What it needs to run: the task where it now is, and where the workspace keeps
- * delta. */
-void natten_cpu_pass_place(natten_cpu_pass *pass, const natten_task *task, void *delta);
+/* What it needs to run: the task where it now is, and where the workspace keeps delta
+ * and the sums of narrow gradients. */
+void natten_cpu_pass_place(natten_cpu_pass *pass, const natten_task *task, void *delta,
+                           void *shared);
 
 /* Elements from one row [head dim] to the next: whole vectors. */
 static inline int64_t natten_cpu_padded(int64_t dim, int lanes)

@@ -88,13 +88,6 @@ static void probe_pack(void *columns, int64_t pitch, void *rows, const tokens *t
     pack(columns, pitch, rows, t, (real)factor);
 }
 
-static void probe_unpack(const tokens *t, void *to, const void *rows)
-{
-    real factor[LANES];
-    v_store(factor, v_all(1));
-    unpack(t, to, rows, factor);
-}
-
 static const natten_cpu_probes probes = {
     .exp = probe_exp,
     .log = probe_log,
@@ -103,8 +96,14 @@ static const natten_cpu_probes probes = {
     .keep_more = probe_keep_more,
     .if_more = probe_if_more,
     .pack = probe_pack,
-    .unpack = probe_unpack,
 };
+
+static void unpack_rows(const tokens *t, void *to, const void *rows)
+{
+    real factor[LANES];
+    v_store(factor, v_all(1));
+    unpack(t, to, rows, factor);
+}
 
 #define PASTE(a, b, c)            a##b##_##c
 #define TABLE_NAME(variant, bits) PASTE(natten_cpu_kernels_, variant, bits)
@@ -120,5 +119,6 @@ const natten_cpu_kernels TABLE_NAME(NATTEN_VARIANT, NATTEN_REAL) = {
     .walk = walk,
     .extra = extra,
     .unfused = unfused,
+    .unpack = unpack_rows,
     .merge = merge,
 };

@@ -47,7 +47,8 @@ static void find_tensors(group *g)
         g->other[i] = make_cursor(g, &p->other[i].view, bytes, other, !keys);
         g->other_row[i] = make_cursor(g, &p->other[i].row, sizeof(real), other, !keys);
         g->result[i] = make_cursor(g, &p->result[i], bytes, g->head, keys);
-        g->shared[i] = make_cursor(g, &p->shared[i], bytes, other, !keys);
+        g->shared[i] = make_cursor(g, &p->shared[i], sizeof(real), other, !keys);
+        g->shared[i].offset += g->unit_bytes;
     }
     g->out = make_cursor(g, &p->out, bytes, g->head, false);
     g->lse = make_cursor(g, &p->lse, sizeof(real), g->head, false);
@@ -217,10 +218,11 @@ static void want_partners(group *g, int z, int y, int f, int x, int n)
         &g->tags[(z % s->depth * s->high + y % s->high) * s->fan + f % s->fan];
     for (int i = 0; i < 2; i++) {
         int64_t dim = p->other[i].dim;
+        int64_t sums = dim * (int64_t)(sizeof(real) / natten_dtype_bytes(dtype_of(g)));
         want(g, &g->other[i], &p->other[i].view, dim, (spot){z, y, g->origin + x, f},
              n);
         if (old->z >= 0)
-            want(g, &g->shared[i], &p->shared[i], dim,
+            want(g, &g->shared[i], &p->shared[i], sums,
                  (spot){old->z, old->y, g->origin + x, 0}, n);
     }
 }
@@ -409,6 +411,7 @@ static void walk(const natten_cpu_pass *p, const natten_cpu_item *item, void *sc
     g.pass = p;
     g.head = item->head;
     g.sums = item->sums;
+    g.unit_bytes = item->unit_bytes;
     g.hollow = false;
     g.stopped = false;
     g.extras_packed = false;

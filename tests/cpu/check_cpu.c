@@ -37,6 +37,10 @@ static const char *const corners[] = {
     "bwd fp32 b2 h4:2 d5:17 150 w3 s2 m2",
     "bwd fp64 b1 h2 d3 60x50 w4x5 s3x1 causal01",
     "bwd fp32 b1 h2:1 d9:33 9x31x29 w2x3x2 e1x2x1",
+    "bwd bf16 b2 h4:2 d5:17 150 w3 s2 m2",
+    "bwd fp16 b1 h2 d40:24 60x50 w4x5 s3x1 causal01",
+    "bwd bf16 b1 h2:1 d9:33 9x31x29 w2x3x2 e1x2x1",
+    "bwd fp16 b1 h1 d3 5 w2 e900000000 g2147483647 q900000004 k899999999 n9",
     /* Grouped heads whose strips don't fit together. */
     "bwd fp32 b1 h16:2 d64 19x31 w7x9 dlse",
     "bwd bf16 b2 h8:1 d40:24 300 w101 m5",

@@ -3,7 +3,7 @@
  * The runs of GRAD_ALL against their definition: of all items of the pass, those of one
  * parity of tiles along each axis and of one query head of each group, each once; and
  * the pieces of keys, which clear every element of the gradients once, and nothing
- * else. */
+ * else, or round every sum of a narrow one. */
 #include "cpu/cpu_share.h"
 
 #include "support/random.h"
@@ -37,21 +37,30 @@ static bool mark_item(const natten_cpu_pass *p, const natten_cpu_share *run, int
     if (item.head < 0 || item.head >= p->heads || item.combo < 0 ||
         item.combo >= p->combos || item.sums != NULL || item.extra_begin != 0)
         return false;
+    int64_t per_batch = p->combos / p->task->batch, groups = p->heads / p->share;
+    int64_t unit = item.combo / per_batch * groups + item.head / p->share;
+    if (unit < run->first || unit >= run->first + run->units ||
+        item.unit_bytes != (unit - run->first) * p->unit_elements * 4)
+        return false;
     return is_of_run(p, run, item.head, item.combo) &&
            seen[item.combo * p->heads + item.head]++ == 0;
 }
 
-/* How many right items all runs have. */
-static int64_t count_items(const natten_cpu_pass *p, char *seen)
+/* How many right items all runs have, of at most `most` units each. */
+static int64_t count_items(const natten_cpu_pass *p, int64_t most, char *seen)
 {
-    natten_cpu_share run = {0};
-    int64_t right = 0;
-    do {
-        int64_t items = natten_cpu_share_items(p, &run);
-        ck_assert_int_ge(items, 1);
-        for (int64_t i = 0; i < items; i++)
-            right += mark_item(p, &run, i, seen) ? 1 : -1;
-    } while (natten_cpu_share_next(p, &run));
+    int64_t units = p->task->batch * (p->heads / p->share), right = 0;
+    natten_cpu_share run;
+    for (int64_t first = 0; first < units; first += run.units) {
+        natten_cpu_share_take(p, &run, first, most);
+        ck_assert(run.units >= 1 && run.units <= most);
+        do {
+            int64_t items = natten_cpu_share_items(p, &run);
+            ck_assert_int_ge(items, 1);
+            for (int64_t i = 0; i < items; i++)
+                right += mark_item(p, &run, i, seen) ? 1 : -1;
+        } while (natten_cpu_share_next(p, &run));
+    }
     return right;
 }
 
@@ -68,8 +77,11 @@ static void check_pass(const int tiles[3], const int classes[3], int batch, int 
         p.combos *= (int64_t)tiles[a] * classes[a];
     }
     ck_assert_int_le(p.combos * p.heads, MOST_ITEMS);
-    memset(seen, 0, (size_t)(p.combos * p.heads));
-    ck_assert_int_eq(count_items(&p, seen), p.combos * p.heads);
+    p.unit_elements = 3;
+    for (int64_t most = 1; most <= (int64_t)batch * groups + 1; most++) {
+        memset(seen, 0, (size_t)(p.combos * p.heads));
+        ck_assert_int_eq(count_items(&p, most, seen), p.combos * p.heads);
+    }
 }
 
 START_TEST(every_item_is_in_one_run_once)
@@ -155,7 +167,8 @@ START_TEST(pieces_clear_the_gradients_and_nothing_else)
                 memory[i][k] = 1;
         }
         int64_t keys = size[0] * size[1] * size[2] * size[3];
-        int64_t pieces = natten_cpu_share_pieces(&p);
+        natten_cpu_share all = {.units = size[0] * size[4]};
+        int64_t pieces = natten_cpu_share_pieces(&p, &all);
         ck_assert_int_eq(pieces == 0, keys == 0);
         for (int64_t piece = 0; piece < pieces; piece++)
             natten_cpu_share_clear(&p, piece, sizeof(float));
@@ -165,11 +178,74 @@ START_TEST(pieces_clear_the_gradients_and_nothing_else)
 }
 END_TEST
 
+/* Sums in the workspace of some units, cleared and rounded piece by piece; those of
+ * other units are not touched. */
+START_TEST(pieces_clear_and_round_the_sums_of_their_units)
+{
+    static float sums[ELEMENTS];
+    static uint16_t memory[2][ELEMENTS];
+    const natten_cpu_kernels *kernels =
+        natten_cpu_pass_kernels(NATTEN_VARIANT_SCALAR, NATTEN_FP32);
+    randoms r = {4};
+    for (int n = 0; n < 200; n++) {
+        int64_t size[6] = {random_int(&r, 1, 3), random_int(&r, 1, 3),
+                           random_int(&r, 1, 5), random_int(&r, 1, 7),
+                           random_int(&r, 1, 3), random_int(&r, 1, 3)};
+        if (n == 0) /* one key more than fits a piece */
+            memcpy(size, (int64_t[]){1, 1, 1, 257, 2, 2}, sizeof size);
+        natten_task task = {.dtype = NATTEN_BF16, .batch = size[0]};
+        natten_cpu_pass p = {.task = &task, .heads = size[4], .share = 1};
+        int64_t keys = size[1] * size[2] * size[3], units = size[0] * size[4];
+        p.unit_elements = 2 * keys * size[5];
+        for (int a = 0; a < 3; a++)
+            p.axis[a].key_count = (int32_t)size[1 + a];
+        for (int i = 0; i < 2; i++) {
+            p.other[i].dim = size[5];
+            p.narrow[i] = random_view(&r, size, memory[i]);
+            p.shared[i].data = sums + i * keys * size[5];
+            p.shared[i].axis[2] = size[5];
+        }
+        natten_cpu_share run;
+        natten_cpu_share_take(&p, &run, random_int(&r, 0, units - 1),
+                              random_int(&r, 1, units));
+        int64_t pieces = natten_cpu_share_pieces(&p, &run);
+        int64_t used = run.units * p.unit_elements;
+        for (int64_t k = 0; k < ELEMENTS; k++)
+            sums[k] = 1;
+        for (int64_t piece = 0; piece < pieces; piece++)
+            natten_cpu_share_clear(&p, piece, sizeof(float));
+        for (int64_t k = 0; k < ELEMENTS; k++)
+            ck_assert_msg(sums[k] == (k < used ? 0.0F : 1.0F), "sum %d", (int)k);
+        for (int64_t k = 0; k < used; k++) /* few bits, so that none is lost */
+            sums[k] = (float)(k % 251);
+        memset(memory, 0xff, sizeof memory);
+        for (int64_t piece = 0; piece < pieces; piece++)
+            natten_cpu_share_round(&p, &run, piece, kernels);
+        for (int64_t k = 0; k < used; k++) {
+            int64_t unit = run.first + k / p.unit_elements, i = k % p.unit_elements;
+            int64_t which = i / (keys * size[5]), key = i / size[5] % keys;
+            natten_view *v = &p.narrow[which];
+            int64_t at = unit / size[4] * v->batch + unit % size[4] * v->head +
+                         key / (size[2] * size[3]) * v->axis[0] +
+                         key / size[3] % size[2] * v->axis[1] +
+                         key % size[3] * v->axis[2] + i % size[5] * v->item;
+            ck_assert_msg(natten_dtype_load(NATTEN_BF16, memory[which], at) ==
+                              (double)sums[k],
+                          "unit %d, key %d", (int)unit, (int)key);
+            memory[which][at] = 0xffff;
+        }
+        for (int64_t k = 0; k < 2 * ELEMENTS; k++)
+            ck_assert_int_eq(memory[k / ELEMENTS][k % ELEMENTS], 0xffff);
+    }
+}
+END_TEST
+
 int main(void)
 {
     TCase *runs = tcase_create("runs");
     tcase_add_test(runs, every_item_is_in_one_run_once);
     tcase_add_test(runs, pieces_clear_the_gradients_and_nothing_else);
+    tcase_add_test(runs, pieces_clear_and_round_the_sums_of_their_units);
     Suite *suite = suite_create("cpu share");
     suite_add_tcase(suite, runs);
     return tap_run(suite);

@@ -280,7 +280,7 @@ static void check_unpack(const page *p, natten_dtype dtype, randoms *r)
     fill_bits(to, sizeof to, r);
     memcpy(old, to, sizeof to);
     int64_t padded = natten_cpu_padded(t.dim, p->k->lanes);
-    p->probes->unpack(&t, to, from);
+    p->k->unpack(&t, to, from);
     /* Written elements are what base/dtype.c makes of them (0 for -0), others
      * untouched. */
     for (int x = 0; x < t.n; x++)
@@ -330,7 +330,7 @@ START_TEST(sixteen_bit_patterns_survive_the_way_in_and_out)
                 natten_cpu_tokens t = {
                     (const char *)(in + i), 2 * wide, 1, wide, dtype, wide};
                 p->probes->pack(NULL, 0, rows, &t, 1);
-                p->probes->unpack(&t, out + i, rows);
+                p->k->unpack(&t, out + i, rows);
             }
             for (int i = 0; i < 65536; i++) {
                 double value = natten_dtype_load(dtype, in, i);

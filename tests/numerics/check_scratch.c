@@ -9,7 +9,9 @@
 #include "problem/problem.h"
 #include "support/performers.h"
 #include "support/tap.h"
+
 #include "support/trial.h"
+#include <math.h>
 
 #include <string.h>
 
@@ -61,7 +63,15 @@ static double limit_of(const natten_problem_spec *s, bool gradient)
     }
     double each = s->dtype == NATTEN_FP64 ? 8 : 4;
     double share = 1048576 + 6 * (double)(s->dim + s->dim_v + 2) * each * window;
-    return THREADS * share + ALIGNMENT + (gradient ? each * rows : 0);
+    double sums = 0; /* of gradients of keys that are too narrow to add to */
+    if (gradient && (s->dtype == NATTEN_BF16 || s->dtype == NATTEN_FP16)) {
+        double unit = 4 * (double)(s->dim + s->dim_v + 30), most = 64 << 20;
+        for (int a = 0; a < s->rank; a++)
+            unit *= (double)s->keys[a];
+        sums = fmin((double)(s->batch * s->heads_kv) * unit, fmax(unit, most));
+        sums = fmin(sums, 1 << 30);
+    }
+    return THREADS * share + ALIGNMENT + (gradient ? each * rows + sums : 0);
 }
 
 /* Problem n of a test, every other one large. */
