@@ -37,6 +37,7 @@ cuda_kernels = \
 	%D%/device/lane.cuh \
 	%D%/device/mma_copies.cuh \
 	%D%/device/mma_rows.cuh \
+	%D%/device/mma_runs.cuh \
 	%D%/device/mma_tile.cuh \
 	%D%/device/mma_walk.cuh \
 	%D%/device/tensor_core.cuh \

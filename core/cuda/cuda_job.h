@@ -182,19 +182,40 @@ typedef struct natten_cuda_mma_slot {
     uint32_t unused;
 } natten_cuda_mma_slot;
 
+/* Boxes side by side along the last axis, or extra tokens, as a warp sees them; places
+ * are counted along them.  16 bytes at a time. */
+typedef struct __attribute__((aligned(16))) natten_cuda_mma_run {
+    int32_t begin, end, from, to; /* places that some row sees; that every row sees */
+    const char *origin[2];        /* of the partners: the first place */
+    int32_t step[2];              /* from one to the next, in bytes */
+    int32_t count, width;         /* of all places; of a box */
+    int32_t at[2], head;  /* on the other axes; of the group, -1: extra tokens */
+    uint32_t limit;       /* slots that exist on the other axes, a byte each */
+    const char *stats[2]; /* lse and delta of the first place */
+} natten_cuda_mma_run;
+
 typedef struct natten_cuda_mma_info {
-    natten_cuda_mma_slot slot[2][NATTEN_CUDA_MMA_COLUMNS]; /* of the grid; of extras */
-    float stats[2][2 * NATTEN_CUDA_MMA_COLUMNS]; /* lse and delta of slots, by stage */
+    natten_cuda_mma_slot slot[NATTEN_CUDA_MMA_COLUMNS];
+    union {
+        natten_cuda_mma_slot
+            extra[NATTEN_CUDA_MMA_COLUMNS]; /* where rows are queries */
+        /* Where they are keys: lse and delta of slots, by stage. */
+        float stats[2][2 * NATTEN_CUDA_MMA_COLUMNS];
+    };
     /* For each axis and each end from 0 to the box's: the slots below it. */
     uint64_t below[NATTEN_CUDA_MMA_COLUMNS + 8];
     natten_cuda_mma_warp warp[NATTEN_CUDA_MMA_WARPS];
+    natten_cuda_mma_run run[NATTEN_CUDA_MMA_WARPS];
     const char *base[2], *extra_base[2]; /* the tile's first partner; extra token */
     int64_t head_step[2];                /* from one head of the group to the next */
-    int32_t axis[3][14];                 /* HaloAxis of halo_tile.cuh */
-    int32_t batch, head;                 /* the rows' */
-    int32_t count[3];                    /* partners of the tile */
-    int32_t full;                        /* every slot of a box is a partner */
-    natten_cuda_mma_row row[];           /* of the tile */
+    /* The same of lse and delta, where partners are queries. */
+    const char *stats_base[2];
+    int64_t stats_step[2][3], stats_head[2];
+    int32_t axis[3][14];       /* HaloAxis of halo_tile.cuh */
+    int32_t batch, head;       /* the rows' */
+    int32_t count[3];          /* partners of the tile */
+    int32_t full;              /* every slot of a box is a partner */
+    natten_cuda_mma_row row[]; /* of the tile */
 } natten_cuda_mma_info;
 
 /* A piece is, for one batch item, head and slice, a box of tokens; a block takes pieces

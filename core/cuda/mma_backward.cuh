@@ -62,10 +62,9 @@ template <class T, int dims> class MmaGradQuery {
         tile.copy_rows(0, NATTEN_QUERY);
         tile.copy_rows(1, NATTEN_GRAD_OUT);
     }
-    __device__ void copy_step(const MmaStep &step, int stage) const
+    __device__ void copy_step(const natten_cuda_mma_run &run, int stage) const
     {
-        tile.copy_box(0, step, stage);
-        tile.copy_box(1, step, stage);
+        tile.copy_boxes(run, stage);
     }
 
     __device__ void begin()
@@ -150,11 +149,10 @@ template <class T, int dims, bool of_keys, bool of_values> class MmaGradTokens {
         tile.copy_rows(0, NATTEN_KEY);
         tile.copy_rows(1, NATTEN_VALUE);
     }
-    __device__ void copy_step(const MmaStep &step, int stage) const
+    __device__ void copy_step(const natten_cuda_mma_run &run, int stage) const
     {
-        tile.copy_box(0, step, stage);
-        tile.copy_box(1, step, stage);
-        tile.copy_stats(step, stage);
+        tile.copy_boxes(run, stage);
+        tile.copy_stats(run, stage);
     }
 
     __device__ void begin()

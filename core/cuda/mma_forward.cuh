@@ -46,10 +46,9 @@ template <class T, int dims> class MmaForward {
     {
         tile.copy_rows(0, NATTEN_QUERY);
     }
-    __device__ void copy_step(const MmaStep &step, int stage) const
+    __device__ void copy_step(const natten_cuda_mma_run &run, int stage) const
     {
-        tile.copy_box(0, step, stage);
-        tile.copy_box(1, step, stage);
+        tile.copy_boxes(run, stage);
     }
 
     __device__ void begin()
@@ -130,10 +129,11 @@ template <class T, int dims> class MmaForward {
 #pragma unroll
             for (int j = 0; j < columns / 8; j++)
 #pragma unroll
-                for (int e = 0; e < 4; e++) {
-                    float &x = s[m][j][e];
-                    x = exp2_fast(fmaf(x, factor, -reference[m][e / 2]));
-                    weights[m][e / 2] += x;
+                for (int r = 0; r < 2; r++) {
+                    float &x = s[m][j][2 * r], &y = s[m][j][2 * r + 1];
+                    x = exp2_fast(fmaf(x, factor, -reference[m][r]));
+                    y = exp2_fast(fmaf(y, factor, -reference[m][r]));
+                    weights[m][r] += x + y;
                 }
     }
 

@@ -175,21 +175,49 @@ static bool far_tokens_are_left(void)
     return true;
 }
 
-/* CUDA takes 1 KiB of shared memory of each block for itself: where a multiprocessor
- * has 100 KiB, three blocks of rows of 32 leave no room for a second stage, for 3 x (33
- * + 1) KiB are more. */
-static bool reserved_memory_counts(void)
+/* Blocks of so many bytes that a multiprocessor with `kilobytes` holds, of which CUDA
+ * takes 1 KiB each for itself; its registers hold `most`. */
+static int32_t held(int32_t bytes, int32_t kilobytes, int32_t most)
+{
+    int32_t blocks = kilobytes * 1024 / (bytes + 1024);
+    return blocks < most ? blocks : most;
+}
+
+/* A second stage is taken where it costs no block, and only there. */
+static bool stages_cost_no_blocks(void)
 {
     static const struct {
-        int32_t arch, stages;
-    } gpus[] = {{80, 2}, {86, 1}, {89, 1}, {90, 2}, {100, 2}, {120, 1}};
-    natten_plan plan;
-    natten_cuda_pass pass[NATTEN_CUDA_PASSES];
-    for (int i = 0; i < 6; i++) {
-        EXPECT(fake_plan_of("fwd bf16 b1 h2 d32 1000 w999 m3", gpus[i].arch, &plan));
-        EXPECT(natten_cuda_plan_passes(&plan, NULL, pass) == 1);
-        EXPECT(pass[0].job.mma.stages == gpus[i].stages);
-    }
+        int32_t width, columns, held;
+    } forward[] = {
+#define SHAPE(pass, number, width, tensors, blocks, columns, held) \
+    {NATTEN_CUDA_MMA_##pass == NATTEN_CUDA_MMA_FORWARD ? width : 0, columns, held},
+#include "cuda/mma_shapes.def"
+#undef SHAPE
+    };
+    static const struct {
+        int32_t arch, kilobytes, most; /* shared memory; of a block */
+    } gpus[] = {{80, 164, 163}, {86, 100, 99},   {89, 100, 99},
+                {90, 228, 163}, {100, 228, 163}, {120, 100, 99}};
+    int one_stage = 0, two_stages = 0;
+    for (size_t i = 0; i < sizeof forward / sizeof forward[0]; i++)
+        for (int g = 0; g < 6 && forward[i].width > 0; g++) {
+            char text[64];
+            natten_plan plan;
+            natten_cuda_pass pass[NATTEN_CUDA_PASSES];
+            int32_t stage = 2 * forward[i].columns * forward[i].width * 2;
+            snprintf(text, sizeof text, "fwd bf16 b1 h2 d%d 1000 w999 m3",
+                     forward[i].width);
+            EXPECT(fake_plan_of(text, gpus[g].arch, &plan));
+            EXPECT(natten_cuda_plan_passes(&plan, NULL, pass) == 1);
+            int32_t two = pass[0].shared_bytes, most = forward[i].held;
+            two += pass[0].job.mma.stages == 1 ? stage : 0;
+            bool costs_none = two <= gpus[g].most * 1024 &&
+                              held(two, gpus[g].kilobytes, most) ==
+                                  held(two - stage, gpus[g].kilobytes, most);
+            EXPECT(pass[0].job.mma.stages == (costs_none ? 2 : 1));
+            one_stage += !costs_none, two_stages += costs_none;
+        }
+    EXPECT(one_stage > 5 && two_stages > 5);
     return true;
 }
 
@@ -311,7 +339,7 @@ bool fake_mma(void)
         EXPECT(counts_are_exact(few[i]));
     EXPECT(parts_are_counted());
     EXPECT(far_tokens_are_left());
-    EXPECT(reserved_memory_counts());
+    EXPECT(stages_cost_no_blocks());
     char text[1024];
     EXPECT(fake_plan_of(taken[0], 90, &plan));
     natten_plan_print(&plan, text, sizeof text);

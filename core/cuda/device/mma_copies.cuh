@@ -5,7 +5,7 @@
 #ifndef NATTEN_CUDA_DEVICE_MMA_COPIES_CUH
 #define NATTEN_CUDA_DEVICE_MMA_COPIES_CUH
 
-#include "cuda/device/mma_tile.cuh"
+#include "cuda/device/mma_runs.cuh"
 
 namespace natten {
 
@@ -47,92 +47,81 @@ MMA_TILE void MMA_TILE_OF::copy_rows(int n, natten_role role) const
     }
 }
 
-MMA_TILE void MMA_TILE_OF::copy_box(int n, const MmaStep &s, int stage) const
+MMA_TILE void MMA_TILE_OF::copy_boxes(const Run &r, int stage) const
 {
     constexpr int run = Lay::run, each = NATTEN_CUDA_MMA_THREADS / run;
+    constexpr uint32_t other = columns * Lay::bytes; /* from one tensor to the other */
     const natten_cuda_job &now = fresh(job);
-    const natten_cuda_mma &m = now.mma;
-    bool is_extra = side == Side::queries && s.extra >= 0;
-    uint32_t limit = 0x808080u; /* in each byte, 128 more than the last place */
-    const char *origin;
-    if (is_extra) {
-        origin = info()->extra_base[n] + s.extra * (int64_t)m.extra_step[n];
-        limit +=
-            (uint32_t)natten_min(columns - 1, (int32_t)now.task.extras - s.extra - 1)
-            << 16;
-    } else {
-        origin = info()->base[n];
-#pragma unroll
-        for (int a = 0; a < 3; a++) {
-            origin += s.at[a] * (int64_t)m.step[n][a];
-            limit += (uint32_t)natten_min(m.box[a], info()->count[a] - s.at[a]) - 1
-                     << (8 * a);
-        }
-        if (side == Side::keys)
-            origin += s.head * info()->head_step[n];
-    }
-    natten_role grid = partner_role(n), role = !is_extra ? grid
-                                               : n == 0  ? NATTEN_ADDITIONAL_KEYS
-                                                         : NATTEN_ADDITIONAL_VALUES;
-    int32_t count = (int32_t)(n == 0 ? now.task.dim : now.task.dim_v);
+    bool is_extra = of_queries && r.head < 0;
+    uint32_t limit =
+        r.limit + ((uint32_t)(natten_min(r.width, r.count - at) - 1) << 16);
     int32_t first = threadIdx.x / run, within = threadIdx.x % run;
-    uint32_t to = partners(n, stage) + Lay::place(first, within);
-    const natten_cuda_mma_slot *slot = info()->slot[is_extra] + first;
-    if ((now.vector >> role & 1) != 0) {
+    uint32_t to = partners(0, stage) + Lay::place(first, within);
+    const natten_cuda_mma_slot *slot =
+        (is_extra ? info()->extra : info()->slot) + first;
+    const int32_t count[2] = {(int32_t)now.task.dim, (int32_t)now.task.dim_v};
+    const natten_role role[2] = {is_extra ? NATTEN_ADDITIONAL_KEYS : partner_role(0),
+                                 is_extra ? NATTEN_ADDITIONAL_VALUES : partner_role(1)};
+    uint32_t both = 1u << role[0] | 1u << role[1];
+    const char *from[2];
+#pragma unroll
+    for (int t = 0; t < 2; t++)
+        from[t] = r.origin[t] + at * (int64_t)r.step[t];
+    if ((now.vector & both) == both) {
+        /* One sum for both tensors' slots, not one for each. */
+        for (int t = 0; t < 2; t++) {
+            from[t] += within * 16;
+            asm volatile("" : "+l"(from[t]));
+        }
         /* A copy may change what the compiler knows of shared memory: slots are read
          * ahead of all. */
         int4 own[columns / each]; /* natten_cuda_mma_slot */
 #pragma unroll
         for (int i = 0; i < columns / each; i++)
             own[i] = *reinterpret_cast<const int4 *>(slot + i * each);
-        origin += within * 16;
 #pragma unroll
         for (int i = 0; i < columns / each; i++) {
             bool there = ((limit - (uint32_t)own[i].z) & 0x808080u) == 0x808080u;
-            const char *from = origin + (there ? n == 0 ? own[i].x : own[i].y : 0);
+            const char *at_slot[2] = {from[0] + own[i].x, from[1] + own[i].y};
 #pragma unroll
-            for (int c = 0; c < Lay::chunks / run; c++)
-                copy16(to + (uint32_t)(i * each * Lay::bytes + c * run * 16),
-                       from + c * run * 16,
-                       there && (within + c * run) * strip < count);
+            for (int t = 0; t < 2; t++)
+#pragma unroll
+                for (int c = 0; c < Lay::chunks / run; c++)
+                    copy16(to + (uint32_t)(i * each * Lay::bytes + c * run * 16) +
+                               t * other,
+                           at_slot[t] + c * run * 16,
+                           there && (within + c * run) * strip < count[t]);
         }
         return;
     }
+#pragma unroll
+    for (int t = 0; t < 2; t++)
 #pragma unroll 1
-    for (int i = 0; i < columns / each; i++, slot += each) {
-        bool there = ((limit - slot->at) & 0x808080u) == 0x808080u;
-        const char *from = origin + (there ? slot->offset[n] : 0);
-        uint32_t chunk = to + (uint32_t)(i * each * Lay::bytes);
+        for (int i = 0; i < columns / each; i++) {
+            const natten_cuda_mma_slot &own = slot[i * each];
+            bool there = ((limit - own.at) & 0x808080u) == 0x808080u;
+            const char *row = from[t] + (there ? own.offset[t] : 0);
+            uint32_t chunk = to + (uint32_t)(i * each * Lay::bytes) + t * other;
 #pragma unroll 1
-        for (int e = within * strip; e < dims; e += run * strip, chunk += run * 16)
-            copy_slowly(chunk, reinterpret_cast<const T *>(from),
-                        now.task.view[role].item, e, there ? count : 0);
-    }
+            for (int e = within * strip; e < dims; e += run * strip, chunk += run * 16)
+                copy_slowly(chunk, reinterpret_cast<const T *>(row),
+                            now.task.view[role[t]].item, e, there ? count[t] : 0);
+        }
 }
 
-MMA_TILE void MMA_TILE_OF::copy_stats(const MmaStep &s, int stage) const
+MMA_TILE void MMA_TILE_OF::copy_stats(const Run &r, int stage) const
 {
-    int32_t n = threadIdx.x / 2;
-    natten_role role = threadIdx.x % 2 == 0 ? NATTEN_LSE : delta_role;
+    int32_t n = threadIdx.x / 2, t = threadIdx.x % 2;
+    uint32_t limit =
+        r.limit + ((uint32_t)(natten_min(r.width, r.count - at) - 1) << 16);
     if (n >= columns)
         return;
-    uint32_t slot = info()->slot[0][n].at;
-    int32_t at[3];
-    bool there = true;
-#pragma unroll
-    for (int a = 0; a < 3; a++) {
-        int32_t d = job.task.axis[a].dilation,
-                place = s.at[a] + (slot >> (8 * a) & 0xff);
-        there = there && place < info()->count[a];
-        at[a] = axis(a).partner_at(axis(a).begin, d) + place * d;
-    }
-    if (!there || slot == 0x7f7f7fu)
+    if (((limit - info()->slot[n].at) & 0x808080u) != 0x808080u)
         stats(stage)[threadIdx.x] = 0;
     else
         copy4(shared_address(stats(stage) + threadIdx.x),
-              begin_of(job, role) + offset_of(job, role, info()->batch,
-                                              info()->head * job.mma.group + s.head,
-                                              at));
+              (t == 0 ? r.stats[0] : r.stats[1]) + at * info()->stats_step[t][2] +
+                  stats_offset);
 }
 
 } // namespace natten

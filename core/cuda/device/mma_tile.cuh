@@ -10,7 +10,9 @@
  *     box            `columns` partners, or fewer, a box of tokens of any shape.  Boxes
  *                    begin at the tile's first partner and lie side by side
  *     slot           a partner's place in its box
- *     step           a box against the tile; extra tokens are further boxes
+ *     run            boxes side by side along the last axis: what is the same for all
+ * of them is worked out once (device/mma_runs.cuh) step           a box against the
+ * tile; extra tokens are further boxes
  *
  * Rank, dilation, stride, causal flags and the shapes of tiles and boxes are numbers
  * that the job brings; only the width of rows is compiled in.  Spans come from
@@ -41,12 +43,6 @@ template <natten_cuda_mma_pass pass, int dims> struct MmaShape;
     };
 #include "cuda/mma_shapes.def"
 #undef SHAPE
-
-/* A box against the tile: where it begins, in positions after the tile's first partner;
- * the head, of the group that shares the rows'; its first extra token, or -1. */
-struct MmaStep {
-    int32_t at[3], head, extra;
-};
 
 /* What a warp sees of a box: anything; every row all of it; else what each lane's row
  * sees, a bit a slot. */
@@ -99,8 +95,13 @@ class MmaTile {
     /* Of partners: both tensors. */
     static constexpr int stage_bytes = 2 * columns * Lay::bytes;
 
+    using Run = natten_cuda_mma_run;
+
     const natten_cuda_job &job;
     int32_t lane, warp;
+    int32_t at;           /* of the step: its box's place in the run */
+    uint64_t across;      /* slots that the lane's row sees on all axes but the last */
+    int64_t stats_offset; /* from a box's first query to the thread's, in bytes */
 
     static constexpr bool of_queries = side == Side::queries; /* the rows */
 
@@ -149,79 +150,26 @@ class MmaTile {
 
     /* ---- steps ---- */
 
-    __device__ bool first(MmaStep &s) const
+    /* The warp's run. */
+    __device__ Run &run() const
     {
-        s = {{0, 0, 0}, 0, -1};
-        const int32_t *count = info()->count;
-        return (count[0] > 0 && count[1] > 0 && count[2] > 0) || begin_extras(s);
+        return info()->run[warp];
     }
-    __device__ bool advance(MmaStep &s) const
+    /* Begin with the first box, or go on to the next; false if there is none.  `r` is
+     * the run. */
+    __device__ bool first(Run &r);
+    __device__ bool advance(Run &r);
+    __device__ MmaSight look(const Run &r) const
     {
-        if (s.extra >= 0) {
-            s.extra += columns;
-            return s.extra < (int32_t)job.task.extras;
-        }
-#pragma unroll
-        for (int a = 2; a >= 0; a--) {
-            s.at[a] += job.mma.box[a];
-            if (s.at[a] < info()->count[a])
-                return true;
-            s.at[a] = 0;
-        }
-        if (side == Side::keys)
-            return ++s.head < job.mma.group;
-        return begin_extras(s);
-    }
-    __device__ MmaSight look(const MmaStep &s) const
-    {
-        MmaSight sight = {needs(s), sees_all(s), 0};
+        MmaSight sight = {at < r.end && at + r.width > r.begin,
+                          at >= r.from && at + r.width <= r.to, 0};
         if (sight.needed && !sight.all)
-            sight.seen = seen(s);
+            sight.seen = seen(r);
         return sight;
-    }
-    /* Does a row of the warp see something of the box? */
-    __device__ bool needs(const MmaStep &s) const
-    {
-        const int4 *word = reinterpret_cast<const int4 *>(&own());
-        int4 begin = word[0], end = word[1];
-        const int32_t *box = job.mma.box;
-        bool meets = s.at[0] < end.x && s.at[0] + box[0] > begin.x && s.at[1] < end.y &&
-                     s.at[1] + box[1] > begin.y && s.at[2] < end.z &&
-                     s.at[2] + box[2] > begin.z;
-        return begin.w != 0 && (meets || s.extra >= 0);
-    }
-    /* Does every row of the warp see all slots? */
-    __device__ bool sees_all(const MmaStep &s) const
-    {
-        const int4 *word = reinterpret_cast<const int4 *>(&own());
-        int4 from = word[2], to = word[3];
-        const int32_t *box = job.mma.box;
-        bool all = s.at[0] >= from.x && s.at[0] + box[0] <= to.x && s.at[1] >= from.y &&
-                   s.at[1] + box[1] <= to.y && s.at[2] >= from.z &&
-                   s.at[2] + box[2] <= to.z;
-        return s.extra >= 0 ? s.extra + columns <= (int32_t)job.task.extras
-                            : all && info()->full != 0;
     }
     /* The slots that the warp's row number lane (modulo their number) sees, a bit each.
      */
-    __device__ uint64_t seen(const MmaStep &s) const
-    {
-        if (s.extra >= 0) {
-            int32_t left = (int32_t)job.task.extras - s.extra;
-            return left >= 64 ? ~UINT64_C(0) : (UINT64_C(1) << left) - 1;
-        }
-        const natten_cuda_mma_row &r = row(lane % warp_rows);
-        uint64_t all = ~UINT64_C(0);
-        const uint64_t *below = info()->below;
-#pragma unroll
-        for (int a = 0; a < 3; a++) {
-            int32_t size = job.mma.box[a];
-            all &= below[natten_clamp(r.end[a] - s.at[a], 0, size)] &
-                   ~below[natten_clamp(r.begin[a] - s.at[a], 0, size)];
-            below += size + 1;
-        }
-        return all;
-    }
+    __device__ uint64_t seen(const Run &r) const;
     /* Bits 8 i + e: column 8 i + 2 (lane % 4) + e is seen by row `r`, given what each
      * lane's row sees. */
     __device__ uint64_t seen_by(uint64_t all, int r) const
@@ -233,12 +181,11 @@ class MmaTile {
 
     /* Begin to copy all rows of a role to place `n`. */
     __device__ void copy_rows(int n, natten_role role) const;
-    /* Begin to copy the partners of a step to place `n`: keys or queries to 0, values
-     * or their gradients to 1. */
-    __device__ void copy_box(int n, const MmaStep &s, int stage) const;
+    /* Begin to copy the partners of a step, both tensors. */
+    __device__ void copy_boxes(const Run &r, int stage) const;
     /* For partners that are queries: lse and delta of each slot, zeros where there is
      * none. */
-    __device__ void copy_stats(const MmaStep &s, int stage) const;
+    __device__ void copy_stats(const Run &r, int stage) const;
 
     /* What is hidden is far below, so the scale must be positive: if it is not, wait
      * for the warp's rows of the first tensor and change their sign. */
@@ -265,11 +212,11 @@ class MmaTile {
     }
 
   private:
-    __device__ bool begin_extras(MmaStep &s) const
-    {
-        s.extra = 0;
-        return side == Side::queries && job.task.extras > 0;
-    }
+    __device__ void keep(const Run &r) const;
+    __device__ void begin_run(Run &r, int32_t z, int32_t y, int32_t head);
+    __device__ bool begin_extras(Run &r);
+    __device__ void find_stats(int t, int32_t head, const int32_t (&at)[3]) const;
+    __device__ void find_own_stats();
     __device__ HaloAxis<side> &axis(int a) const
     {
         static_assert(sizeof(HaloAxis<side>) == sizeof info()->axis[0]);
@@ -304,6 +251,8 @@ MMA_TILE bool MMA_TILE_OF::open()
         threadIdx.x / NATTEN_CUDA_WARP == threadIdx.x % NATTEN_CUDA_WARP)
         find_partners(threadIdx.x / NATTEN_CUDA_WARP);
     __syncthreads();
+    if (side == Side::keys)
+        find_own_stats();
     return true;
 }
 
@@ -413,8 +362,38 @@ MMA_TILE void MMA_TILE_OF::make_slots() const
     grid.at = there ? grid.at : 0x7f7f7fu;
     extra.offset[0] = n * m.extra_step[0], extra.offset[1] = n * m.extra_step[1];
     extra.at = (uint32_t)n << 16;
-    info()->slot[0][n] = grid;
-    info()->slot[1][n] = extra;
+    info()->slot[n] = grid;
+    if (of_queries)
+        info()->extra[n] = extra;
+}
+
+/* Where lse (0) or delta (1) of queries begins for this tile, and its steps. */
+MMA_TILE void MMA_TILE_OF::find_stats(int t, int32_t head,
+                                      const int32_t (&first)[3]) const
+{
+    natten_cuda_mma_info *to = info();
+    natten_role role = t == 0 ? NATTEN_LSE : delta_role;
+    const int32_t none[3] = {0, 0, 0};
+    to->stats_base[t] =
+        begin_of(job, role) + offset_of(job, role, to->batch, head, first);
+    to->stats_head[t] = offset_of(job, role, 0, 1, none);
+#pragma unroll
+    for (int a = 0; a < 3; a++) {
+        const int32_t unit[3] = {a == 0, a == 1, a == 2};
+        to->stats_step[t][a] =
+            offset_of(job, role, 0, 0, unit) * job.task.axis[a].dilation;
+    }
+}
+
+/* Threads 2n and 2n + 1 copy those of slot n. */
+MMA_TILE void MMA_TILE_OF::find_own_stats()
+{
+    uint32_t slot = info()->slot[threadIdx.x / 2 % columns].at;
+    const int64_t *step = info()->stats_step[threadIdx.x % 2];
+    stats_offset = 0;
+#pragma unroll
+    for (int a = 0; a < 3; a++)
+        stats_offset += (int32_t)(slot >> (8 * a) & 0xff) * step[a];
 }
 
 /* Where the partners' tensor number `t` begins for this tile. */
@@ -429,6 +408,8 @@ MMA_TILE void MMA_TILE_OF::find_partners(int t) const
         at[a] = axis(a).partner_at(axis(a).begin, job.task.axis[a].dilation);
     to->base[t] = begin_of(job, role) + offset_of(job, role, to->batch, head, at);
     to->head_step[t] = job.task.view[role].head * (int64_t)sizeof(T);
+    if (side == Side::keys)
+        find_stats(t, head, at);
     if (job.task.extras > 0) {
         const int32_t first[3] = {0, 0, 0};
         role = t == 0 ? NATTEN_ADDITIONAL_KEYS : NATTEN_ADDITIONAL_VALUES;

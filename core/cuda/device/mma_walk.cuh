@@ -19,19 +19,20 @@ template <class Pass> __device__ inline void walk_boxes(Pass &pass)
     auto &tile = pass.tile;
     if (!tile.open())
         return;
-    MmaStep step;
-    bool more = tile.first(step), two = tile.job.mma.stages > 1;
+    natten_cuda_mma_run run;
+    bool more = tile.first(run), two = tile.job.mma.stages > 1;
     pass.copy_rows();
     if (more)
-        pass.copy_step(step, 0);
+        pass.copy_step(run, 0);
     pass.begin();
     for (int stage = 0; more;) {
         wait_for_copies();
         __syncthreads();
-        MmaSight sight = tile.look(step);
-        more = tile.advance(step);
+        run = tile.run();
+        MmaSight sight = tile.look(run);
+        more = tile.advance(run);
         if (two && more)
-            pass.copy_step(step, stage ^ 1);
+            pass.copy_step(run, stage ^ 1);
         if (sight.needed)
             pass.take(sight, stage);
         if (two) {
@@ -40,7 +41,7 @@ template <class Pass> __device__ inline void walk_boxes(Pass &pass)
         }
         __syncthreads();
         if (more)
-            pass.copy_step(step, 0);
+            pass.copy_step(tile.run(), 0);
     }
     pass.end();
 }
