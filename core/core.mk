@@ -75,6 +75,8 @@ noinst_LTLIBRARIES += %D%/libnatten_core.la
 	%D%/cpu/cpu_share.h \
 	%D%/cpu/cpu_tile.c \
 	%D%/cpu/cpu_tile.h \
+	%D%/cpu/cpu_work.c \
+	%D%/cpu/cpu_work.h \
 	%D%/plan/plan.c \
 	%D%/plan/plan.h \
 	%D%/registry/registry.c \

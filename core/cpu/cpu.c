@@ -14,6 +14,7 @@
 #include "base/status.h"
 #include "cpu/cpu_job.h"
 #include "cpu/cpu_tile.h"
+#include "cpu/cpu_work.h"
 
 #include <stddef.h>
 #include <string.h>
@@ -64,7 +65,7 @@ static natten_status choose(const natten_task *task, const natten_machine *machi
         choice->tile[0] = j.pass[0].tile[flat ? 1 : 0];
         choice->tile[1] = j.pass[0].tile[flat ? 0 : 1];
         choice->tile[2] = j.pass[0].tile[2];
-        choice->work = natten_cpu_tile_work(&j.pass[0], j.kernels);
+        choice->work = natten_cpu_work_share(&j.pass[0], j.kernels);
     }
     return NATTEN_OK;
 }
@@ -76,18 +77,36 @@ static void *scratch_of(const job *j, int thread)
     return j->scratch + (size_t)thread * j->scratch_bytes;
 }
 
+/* Threads take items in turn, so that a thread's next is likely as many items on as
+ * there are threads. */
+static int64_t next_of(const job *j, int64_t item)
+{
+    return item + j->threads;
+}
+
+static natten_cpu_item item_at(const job *j, int64_t item)
+{
+    return (natten_cpu_item){.head = item % j->now->heads,
+                             .combo = item / j->now->heads};
+}
+
 static void one_item(void *context, int64_t item, int thread)
 {
     const job *j = context;
-    const natten_cpu_item at = {.head = item % j->now->heads,
-                                .combo = item / j->now->heads};
+    natten_cpu_item at = item_at(j, item), next = item_at(j, next_of(j, item));
+    if (next_of(j, item) < j->now->heads * j->now->combos)
+        at.next = &next;
     j->kernels->walk(j->now, &at, scratch_of(j, thread));
 }
 
 static void one_item_of_run(void *context, int64_t item, int thread)
 {
     const job *j = context;
-    const natten_cpu_item at = natten_cpu_share_item(j->now, &j->share, item);
+    natten_cpu_item at = natten_cpu_share_item(j->now, &j->share, item), next;
+    if (next_of(j, item) < natten_cpu_share_items(j->now, &j->share)) {
+        next = natten_cpu_share_item(j->now, &j->share, next_of(j, item));
+        at.next = &next;
+    }
     j->kernels->walk(j->now, &at, scratch_of(j, thread));
 }
 

@@ -95,9 +95,9 @@ static void scatter(group *g, real *const *weights, int which)
                 o.rows[q] = g->own_rows[which][s->lo + q] + d * LANES;
                 o.lanes[q] = g->own_run[s->lo + q]->n;
             }
-            for (int t = 0; t < g->reach.count; t += GIVEN) {
-                o.first = g->reach.first + t;
-                o.end = g->reach.end + t;
+            for (int b = 0; b < g->reach.blocks; b++) {
+                o.stretch = g->reach.stretch + g->reach.begin[b];
+                o.stretches = g->reach.begin[b + 1] - g->reach.begin[b];
                 kernel(&o);
                 o.c += GIVEN * padded;
                 for (int q = 0; q < o.owners; q++)

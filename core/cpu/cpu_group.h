@@ -31,10 +31,12 @@ typedef struct spot {
     int z, y, x, head;
 } spot;
 
-enum { MOST_WISHES = 64, CACHE_LINE = 64 };
+enum { MOST_WISHES = 64, CACHE_LINE = 64, SECOND_LEVEL = 2 };
 
 typedef struct group {
     const natten_cpu_pass *pass;
+    const struct group *next; /* where the next item lies, no more; NULL: unknown */
+    int groups, group;        /* of this item, and which of them is under way */
     int64_t batch, head;
     real *sums; /* the item's slice of a sum, NULL: none */
     int64_t unit_bytes;
@@ -140,7 +142,7 @@ static void ask(group *g, int n)
         wish *w = &g->wishes[g->wish_count - 1];
         for (; now > 0 && w->n > 0; now--, w->n--, w->from += w->step)
             for (int64_t b = 0; b < w->bytes; b += CACHE_LINE)
-                __builtin_prefetch(w->from + b);
+                __builtin_prefetch(w->from + b, 0, SECOND_LEVEL);
         g->wish_count -= w->n == 0;
     }
 }

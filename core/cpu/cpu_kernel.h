@@ -47,38 +47,22 @@ typedef struct segment {
     int slot[OWNERS]; /* where each owner's scores of it are */
 } segment;
 
-/* What is fixed at compile time: owners lo .. hi - 1, vectors of the right factor,
- * whether the left one is spread, and whether the right one is permuted. */
+/* What is fixed at compile time: owners lo .. hi - 1 and vectors of the right
+ * factor. */
 typedef struct shape {
     int lo, hi, columns;
-    bool spread, pick;
 } shape;
 
-/* n products of the left factors, LANES apart, with vectors of b, which are neighbours:
- * shifted by an element, or by a vector where the left factors are spread. */
-INLINE void steps(const shape k, vec acc[OWNERS][BLOCK], const real *const left[OWNERS],
-                  const real *b, ptrdiff_t step, int n, vidx idx)
-{
-    for (int r = 0; r < n; r++, b += step) {
-        vec v[OWNERS];
-        UNROLL
-        for (int q = k.lo; q < k.hi; q++) {
-            const real *p = left[q] + (ptrdiff_t)r * LANES;
-            v[q] = k.spread ? v_all(*p) : v_load(p);
-            v_pin(v[q]);
-        }
-        UNROLL
-        for (int i = 0; i < k.columns; i++) {
-            vec x = v_load(b + (k.spread ? i * LANES : i));
-            if (k.pick)
-                x = v_pick(x, idx);
-            v_pin(x);
-            UNROLL
-            for (int q = k.lo; q < k.hi; q++)
-                acc[q][i] = v_fma(v[q], x, acc[q][i]);
-        }
-    }
-}
+/* All ranges of owners, by their first and the one after their last. */
+#define RANGES_OF_3(R) R(0, 1) R(0, 2) R(0, 3) R(1, 2) R(1, 3) R(2, 3)
+#define RANGES_TO_4(R) R(0, 4) R(1, 4) R(2, 4) R(3, 4)
+#define RANGES_TO_5(R) R(0, 5) R(1, 5) R(2, 5) R(3, 5) R(4, 5)
+#define RANGES_TO_6(R) R(0, 6) R(1, 6) R(2, 6) R(3, 6) R(4, 6) R(5, 6)
+#if OWNERS == 6
+#define OWNER_RANGES(R) RANGES_OF_3(R) RANGES_TO_4(R) RANGES_TO_5(R) RANGES_TO_6(R)
+#else
+#define OWNER_RANGES(R) RANGES_OF_3(R)
+#endif
 
 /* ---- logits ---------------------------------------------------------------------- */
 
@@ -95,9 +79,11 @@ typedef struct logits_block {
 
 typedef void logits_kernel(const logits_block *o);
 
-INLINE void logits_of(const shape k, const logits_block *o)
+INLINE void logits_of(const shape k, const bool pick, const logits_block *o)
 {
     vec acc[OWNERS][BLOCK];
+    vidx idx = v_index(o->idx);
+    const real *b = o->b;
     if (k.hi * k.columns > BUDGET)
         return; /* there is no such instance */
     UNROLL
@@ -106,7 +92,24 @@ INLINE void logits_of(const shape k, const logits_block *o)
         for (int i = 0; i < k.columns; i++)
             acc[q][i] = o->add ? v_load(o->c[q] + i * LANES) : v_zero();
     }
-    steps(k, acc, o->a, o->b, o->pitch, o->rows, v_index(o->idx));
+    for (int r = 0; r < o->rows; r++, b += o->pitch) {
+        vec v[OWNERS];
+        UNROLL
+        for (int q = 0; q < k.hi; q++) {
+            v[q] = v_load(o->a[q] + (ptrdiff_t)r * LANES);
+            v_pin(v[q]);
+        }
+        UNROLL
+        for (int i = 0; i < k.columns; i++) {
+            vec x = v_load(b + i);
+            if (pick)
+                x = v_pick(x, idx);
+            v_pin(x);
+            UNROLL
+            for (int q = 0; q < k.hi; q++)
+                acc[q][i] = v_fma(v[q], x, acc[q][i]);
+        }
+    }
     UNROLL
     for (int q = 0; q < k.hi; q++) {
         UNROLL
@@ -133,109 +136,159 @@ typedef struct values_block {
 
 typedef void values_kernel(const values_block *o);
 
-/* The part of a segment that a lane sees. */
-INLINE void one_segment(const shape k, vec acc[OWNERS][BLOCK], const values_block *o,
-                        const segment *s, int lane)
+/* Neighbouring lanes at a time: where the head dim is short, the sums of one would
+ * wait for each other. */
+enum { MOST_LANES = LANES > 1 ? 2 : 1 };
+
+typedef vec value_sums[MOST_LANES][OWNERS][BLOCK];
+
+/* The part of a segment that `many` lanes see from `lane` on. */
+INLINE void one_segment(const shape k, const int many, value_sums acc,
+                        const values_block *o, const segment *s, int lane)
 {
-    const real *w[OWNERS];
+    const real *w[OWNERS], *b[MOST_LANES];
     UNROLL
     for (int q = k.lo; q < k.hi; q++)
         w[q] = o->w[q] + (ptrdiff_t)s->slot[q] * LANES + lane;
     int n = s->n;
     if (o->run->ragged) /* then no other run is in the group */
         n = natten_min(n, o->run->length[lane] - (s->x - o->run->base));
-    const real *b = o->b + s->strip + (s->x + o->run->idx[lane]) * o->pitch;
-    steps(k, acc, w, b, o->pitch, n, v_index(o->run->idx));
+    UNROLL
+    for (int l = 0; l < many; l++)
+        b[l] = o->b + s->strip + (s->x + o->run->idx[lane + l]) * o->pitch;
+    for (ptrdiff_t t = 0; t < n; t++)
+        UNROLL
+    for (int l = 0; l < many; l++) {
+        vec v[OWNERS];
+        UNROLL
+        for (int q = k.lo; q < k.hi; q++) {
+            v[q] = v_all(w[q][t * LANES + l]);
+            v_pin(v[q]);
+        }
+        UNROLL
+        for (int i = 0; i < k.columns; i++) {
+            vec x = v_load(b[l] + t * o->pitch + i * LANES);
+            v_pin(x);
+            UNROLL
+            for (int q = k.lo; q < k.hi; q++)
+                acc[l][q][i] = v_fma(v[q], x, acc[l][q][i]);
+        }
+    }
+}
+
+/* All that is listed, for `many` lanes. */
+INLINE void some_lanes(const shape k, const int many, const values_block *o, int lane)
+{
+    value_sums acc;
+    UNROLL
+    for (int l = 0; l < many; l++)
+        UNROLL
+    for (int q = 0; q < k.hi; q++) {
+        UNROLL
+        for (int i = 0; i < k.columns; i++)
+            acc[l][q][i] = o->add
+                               ? v_load(o->c[q] + (lane + l) * o->c_pitch + i * LANES)
+                               : v_zero();
+    }
+    for (int n = 0; n < o->count; n++) {
+        const segment *s = o->list + n;
+        /* Which owners take part is fixed within a case, so that sums stay in
+         * registers. */
+#define CASE(l, h)                                                        \
+    case l * 8 + h:                                                       \
+        if (h <= k.hi)                                                    \
+            one_segment((shape){l, h, k.columns}, many, acc, o, s, lane); \
+        break;
+        switch (s->lo * 8 + s->hi) {
+            OWNER_RANGES(CASE)
+        }
+#undef CASE
+    }
+    UNROLL
+    for (int l = 0; l < many; l++)
+        UNROLL
+    for (int q = 0; q < k.hi; q++) {
+        UNROLL
+        for (int i = 0; i < k.columns; i++)
+            v_store(o->c[q] + (lane + l) * o->c_pitch + i * LANES, acc[l][q][i]);
+    }
 }
 
 INLINE void values_of(const shape k, const values_block *o)
 {
+    int lane = 0;
     if (k.hi * k.columns > BUDGET)
         return;
-    for (int lane = 0; lane < o->lanes; lane++) {
-        vec acc[OWNERS][BLOCK];
-        UNROLL
-        for (int q = 0; q < k.hi; q++) {
-            UNROLL
-            for (int i = 0; i < k.columns; i++)
-                acc[q][i] =
-                    o->add ? v_load(o->c[q] + lane * o->c_pitch + i * LANES) : v_zero();
-        }
-        for (int n = 0; n < o->count; n++) {
-            const segment *s = o->list + n;
-            /* Which owners take part is fixed within a case, so that sums stay in
-             * registers. */
-#define CASE(l, h)                                                               \
-    case l * 8 + h:                                                              \
-        if (h <= k.hi)                                                           \
-            one_segment((shape){l, h, k.columns, true, false}, acc, o, s, lane); \
-        break;
-            switch (s->lo * 8 + s->hi) {
-                CASE(0, 1)
-                CASE(0, 2)
-                CASE(0, 3)
-                CASE(1, 2)
-                CASE(1, 3)
-                CASE(2, 3)
-#if OWNERS == 4
-                CASE(0, 4)
-                CASE(1, 4)
-                CASE(2, 4)
-                CASE(3, 4)
-#endif
-            }
-#undef CASE
-        }
-        UNROLL
-        for (int q = 0; q < k.hi; q++) {
-            UNROLL
-            for (int i = 0; i < k.columns; i++)
-                v_store(o->c[q] + lane * o->c_pitch + i * LANES, acc[q][i]);
-        }
-    }
+    if (MOST_LANES > 1 && MOST_LANES * k.hi * k.columns <= BUDGET && !o->run->ragged)
+        for (; lane + MOST_LANES <= o->lanes; lane += MOST_LANES)
+            some_lanes(k, MOST_LANES, o, lane);
+    for (; lane < o->lanes; lane++)
+        some_lanes(k, 1, o, lane);
 }
 
 /* ---- the instances: tables [owners - 1][columns - 1] ------------------------------
  */
 
-#define DEFINE(name, of, q, n, spread, pick)        \
-    static void name##q##_##n(const of##_block *o)  \
-    {                                               \
-        of##_of((shape){0, q, n, spread, pick}, o); \
+#define LOGITS_PLAIN(q, n)                                    \
+    static void logits_plain_##q##_##n(const logits_block *o) \
+    {                                                         \
+        logits_of((shape){0, q, n}, false, o);                \
     }
-#define DEFINE_ROW(name, of, q, spread, pick) \
-    DEFINE(name, of, q, 1, spread, pick)      \
-    DEFINE(name, of, q, 2, spread, pick)      \
-    DEFINE(name, of, q, 3, spread, pick)      \
-    DEFINE(name, of, q, 4, spread, pick)      \
-    DEFINE(name, of, q, 5, spread, pick)      \
-    DEFINE(name, of, q, 6, spread, pick)      \
-    DEFINE(name, of, q, 7, spread, pick)      \
-    DEFINE(name, of, q, 8, spread, pick)
-#define LIST_ROW(n)                                    \
-    {                                                  \
-        n##1, n##2, n##3, n##4, n##5, n##6, n##7, n##8 \
+#define LOGITS_PICK(q, n)                                    \
+    static void logits_pick_##q##_##n(const logits_block *o) \
+    {                                                        \
+        logits_of((shape){0, q, n}, true, o);                \
     }
-#if OWNERS == 4
-#define TABLE(name, of, spread, pick)                               \
-    DEFINE_ROW(name, of, 1, spread, pick)                           \
-    DEFINE_ROW(name, of, 2, spread, pick)                           \
-    DEFINE_ROW(name, of, 3, spread, pick)                           \
-    DEFINE_ROW(name, of, 4, spread, pick)                           \
-    static of##_kernel *const name##table[OWNERS][BLOCK] = {        \
-        LIST_ROW(name##1_), LIST_ROW(name##2_), LIST_ROW(name##3_), \
-        LIST_ROW(name##4_)};
+#define VALUES(q, n)                                    \
+    static void values_##q##_##n(const values_block *o) \
+    {                                                   \
+        values_of((shape){0, q, n}, o);                 \
+    }
+#define DEFINE_ROW(DEFINE, q) \
+    DEFINE(q, 1)              \
+    DEFINE(q, 2)              \
+    DEFINE(q, 3)              \
+    DEFINE(q, 4)              \
+    DEFINE(q, 5)              \
+    DEFINE(q, 6)              \
+    DEFINE(q, 7)              \
+    DEFINE(q, 8)
+#define LIST_ROW(n)                                            \
+    {                                                          \
+        n##_1, n##_2, n##_3, n##_4, n##_5, n##_6, n##_7, n##_8 \
+    }
+#if OWNERS == 6
+#define DEFINE_TABLE(DEFINE) \
+    DEFINE_ROW(DEFINE, 1)    \
+    DEFINE_ROW(DEFINE, 2)    \
+    DEFINE_ROW(DEFINE, 3)    \
+    DEFINE_ROW(DEFINE, 4)    \
+    DEFINE_ROW(DEFINE, 5)    \
+    DEFINE_ROW(DEFINE, 6)
+#define LIST_TABLE(n)                                                       \
+    {                                                                       \
+        LIST_ROW(n##_1), LIST_ROW(n##_2), LIST_ROW(n##_3), LIST_ROW(n##_4), \
+            LIST_ROW(n##_5), LIST_ROW(n##_6)                                \
+    }
 #else
-#define TABLE(name, of, spread, pick)                        \
-    DEFINE_ROW(name, of, 1, spread, pick)                    \
-    DEFINE_ROW(name, of, 2, spread, pick)                    \
-    DEFINE_ROW(name, of, 3, spread, pick)                    \
-    static of##_kernel *const name##table[OWNERS][BLOCK] = { \
-        LIST_ROW(name##1_), LIST_ROW(name##2_), LIST_ROW(name##3_)};
+#define DEFINE_TABLE(DEFINE) \
+    DEFINE_ROW(DEFINE, 1)    \
+    DEFINE_ROW(DEFINE, 2)    \
+    DEFINE_ROW(DEFINE, 3)
+#define LIST_TABLE(n)                                     \
+    {                                                     \
+        LIST_ROW(n##_1), LIST_ROW(n##_2), LIST_ROW(n##_3) \
+    }
 #endif
-TABLE(logits_plain_, logits, false, false)
-TABLE(logits_pick_, logits, false, true)
-TABLE(values_, values, true, false)
+
+DEFINE_TABLE(LOGITS_PLAIN)
+DEFINE_TABLE(LOGITS_PICK)
+DEFINE_TABLE(VALUES)
+
+typedef logits_kernel *const logits_table[OWNERS][BLOCK];
+static logits_table logits_plain_table = LIST_TABLE(logits_plain);
+static logits_table logits_pick_table = LIST_TABLE(logits_pick);
+static values_kernel *const values_table[OWNERS][BLOCK] = LIST_TABLE(values);
 
 /* Columns at a time: n cut into equal parts that nq owners leave room for in BUDGET. */
 static inline int block_columns(int64_t n, int nq)

@@ -25,7 +25,8 @@
 enum {
     NATTEN_CPU_SLOTS = 256,    /* scores that an owner vector holds at a time */
     NATTEN_CPU_SEGMENTS = 512, /* pieces of partner rows that a group lists at a time */
-    NATTEN_CPU_SEGMENT_BYTES = 56
+    NATTEN_CPU_SEGMENT_BYTES = 64,
+    NATTEN_CPU_GIVEN = 6 /* most partners that owners give to at a time */
 };
 
 typedef enum natten_cpu_kind {
@@ -85,6 +86,7 @@ typedef struct natten_cpu_pass {
     natten_axis axis[3];
     bool owner_is_key;
     bool wants[2];   /* which of the results */
+    bool far;        /* tokens come from memory, not from the last level of the cache */
     bool only_delta; /* GRAD_QUERY that computes delta for the other passes, no more */
     int64_t heads;   /* of owners */
     int64_t share;   /* owner heads that read one partner head (GRAD_KEY: 1) */
@@ -134,6 +136,7 @@ typedef struct natten_cpu_item {
     void *sums;          /* the slice to add to, NULL: none */
     int64_t unit_bytes;  /* GRAD_ALL: to its unit of the sums in the workspace */
     int64_t extra_begin; /* GRAD_EXTRA: the first of pass->extra_tokens */
+    const struct natten_cpu_item *next; /* likely the thread's next, NULL: unknown */
 } natten_cpu_item;
 
 /* The steps of the unfused operations, by what has one row of a result each. */

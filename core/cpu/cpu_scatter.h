@@ -5,35 +5,51 @@
  *     C[x][d] += sum_i S[q][x - base - idx[i]][lane i] * rows[q][i][d]    lanes are d
  *
  * over the owners i whose windows hold partner x.  These are neighbours, for windows
- * begin and end in the order of their owners; so two partners at a time have lanes of
- * their own at either end, and lanes in between that they share.  No weight outside a
- * window is read, and infinite owners reach no partner that they do not see. */
+ * begin and end in the order of their owners; so GIVEN partners at a time take their
+ * owners in stretches, each of which a range of these partners shares.  No weight
+ * outside a window is read, and infinite owners reach no partner that they do not see.
+ */
 #ifndef NATTEN_CPU_SCATTER_H
 #define NATTEN_CPU_SCATTER_H
 
-enum { GIVEN = 2, GIVEN_COLUMNS = 4, MOST_REACH = 64 + LANES + GIVEN };
+enum {
+    GIVEN = OWNERS, /* partners at a time; they go with ranges like owners */
+    GIVEN_COLUMNS = BUDGET / GIVEN,
+    MOST_REACH = 64 + LANES, /* partners of a segment */
+    MOST_STRETCHES = (MOST_REACH / GIVEN + 1) * 2 * GIVEN
+};
 
-/* Owners first[t] .. end[t] - 1 see partner x + t of a segment. */
+_Static_assert((int)GIVEN <= (int)NATTEN_CPU_GIVEN, "cpu_tile.c has room for them");
+
+/* Owners i .. end - 1 see partners lo .. hi - 1 of the GIVEN. */
+typedef struct owner_stretch {
+    int16_t i, end, lo, hi;
+} owner_stretch;
+
+/* The stretches of a segment; those of partners GIVEN k and on begin at begin[k]. */
 typedef struct reach {
     const run *run; /* NULL: of no segment yet */
-    int x, n, lanes, count;
-    int first[MOST_REACH], end[MOST_REACH];
+    int x, n, lanes, blocks;
+    int begin[MOST_REACH / GIVEN + 2];
+    owner_stretch stretch[MOST_STRETCHES];
 } reach;
 
-/* Partners t and t + 1 of a segment, `columns` vectors of the head dim. */
+/* GIVEN partners of a segment, `columns` vectors of the head dim. */
 typedef struct scatter_block {
-    const real *w[OWNERS]; /* weights of slot t, lane 0 */
+    const real *w[OWNERS]; /* weights of the first partner's slot, lane 0 */
     const real *rows[OWNERS];
     ptrdiff_t pitch; /* of rows */
     int owners, lanes[OWNERS];
-    const int *first, *end, *skew;
+    const owner_stretch *stretch;
+    int stretches;
+    const int *skew;
     real *c;
     ptrdiff_t c_pitch;
 } scatter_block;
 
 typedef void scatter_kernel(const scatter_block *o);
 
-/* Lanes i .. end - 1 give to the partners lo .. hi - 1 of the two. */
+/* Lanes i .. end - 1 give to the partners lo .. hi - 1. */
 INLINE void give(const shape k, vec acc[GIVEN][GIVEN_COLUMNS], const scatter_block *o,
                  int q, int i, int end)
 {
@@ -60,21 +76,25 @@ INLINE void give(const shape k, vec acc[GIVEN][GIVEN_COLUMNS], const scatter_blo
 INLINE void scatter_of(const int columns, const scatter_block *o)
 {
     vec acc[GIVEN][GIVEN_COLUMNS];
-    int first = o->first[0], end = o->end[0], next = o->first[1], last = o->end[1];
     UNROLL
     for (int t = 0; t < GIVEN; t++) {
         UNROLL
         for (int k = 0; k < columns; k++)
             acc[t][k] = v_load(o->c + t * o->c_pitch + k * LANES);
     }
-    for (int q = 0; q < o->owners; q++) {
-        int n = o->lanes[q], until = natten_min(end, n);
-        give((shape){0, 1, columns, true, false}, acc, o, q, first,
-             natten_min(next, until));
-        give((shape){0, 2, columns, true, false}, acc, o, q, next, until);
-        give((shape){1, 2, columns, true, false}, acc, o, q, natten_max(next, end),
-             natten_min(last, n));
-    }
+    for (int q = 0; q < o->owners; q++)
+        for (int n = 0; n < o->stretches; n++) {
+            const owner_stretch *s = &o->stretch[n];
+            int end = natten_min(s->end, o->lanes[q]);
+#define CASE(l, h)                                          \
+    case l * 8 + h:                                         \
+        give((shape){l, h, columns}, acc, o, q, s->i, end); \
+        break;
+            switch (s->lo * 8 + s->hi) {
+                OWNER_RANGES(CASE)
+            }
+#undef CASE
+        }
     UNROLL
     for (int t = 0; t < GIVEN; t++) {
         UNROLL
@@ -106,6 +126,33 @@ static void scatter_4(const scatter_block *o)
 static scatter_kernel *const scatter_table[GIVEN_COLUMNS] = {scatter_1, scatter_2,
                                                              scatter_3, scatter_4};
 
+/* Partner t of a segment is seen by owners first .. end - 1. */
+typedef struct seers {
+    int first, end;
+} seers;
+
+/* The stretches of partners `of`, GIVEN of them, `lanes` owners: how many. */
+static int cut_stretches(const seers *of, int lanes, owner_stretch *to)
+{
+    int count = 0, lo = 0, hi = 0;
+    for (int i = of[0].first; i < lanes && lo < GIVEN;) {
+        while (hi < GIVEN && of[hi].first <= i)
+            hi++;
+        while (lo < hi && of[lo].end <= i)
+            lo++;
+        int next = hi < GIVEN ? natten_min(lanes, of[hi].first) : lanes;
+        if (lo < hi) {
+            next = natten_min(next, of[lo].end);
+            to[count++] =
+                (owner_stretch){(int16_t)i, (int16_t)next, (int16_t)lo, (int16_t)hi};
+        } else if (hi == GIVEN) {
+            break;
+        }
+        i = next;
+    }
+    return count;
+}
+
 /* Which of `lanes` owners see the partners of a segment; mostly as in the segment
  * before. */
 static void find_reach(reach *h, const run *r, const segment *s, int lanes)
@@ -121,17 +168,22 @@ static void find_reach(reach *h, const run *r, const segment *s, int lanes)
         int left = r->ragged ? r->length[i] - (s->x - r->base) : s->n;
         length[i] = natten_max(0, natten_min(s->n, left));
     }
-    h->count = r->idx[lanes - 1] + length[lanes - 1];
-    int first = 0, end = 0;
-    for (int t = 0; t < h->count; t++) {
-        while (first < lanes && r->idx[first] + length[first] <= t)
-            first++;
-        while (end < lanes && r->idx[end] <= t)
-            end++;
-        h->first[t] = first;
-        h->end[t] = natten_max(first, end);
+    int count = r->idx[lanes - 1] + length[lanes - 1], first = 0, end = 0, total = 0;
+    h->blocks = (count + GIVEN - 1) / GIVEN;
+    for (int k = 0; k < h->blocks; k++) {
+        seers of[GIVEN];
+        for (int t = 0; t < GIVEN; t++) {
+            int partner = k * GIVEN + t;
+            while (first < lanes && r->idx[first] + length[first] <= partner)
+                first++;
+            while (end < lanes && r->idx[end] <= partner)
+                end++;
+            of[t] = (seers){first, natten_max(first, end)};
+        }
+        h->begin[k] = total;
+        total += cut_stretches(of, lanes, h->stretch + total);
     }
-    h->first[h->count] = h->end[h->count] = lanes; /* behind the last: nobody */
+    h->begin[h->blocks] = total;
 }
 
 #endif

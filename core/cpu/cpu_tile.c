@@ -10,6 +10,8 @@
 enum {
     USUAL_L2_BYTES = 512 << 10, /* where the machine does not tell */
     USUAL_L3_BYTES = 24 << 20,
+    FORWARD_BYTES = 1 << 20, /* of scratch, beside what grows with the window */
+    BACKWARD_BYTES = 5 << 20,
     FEW_ITEMS = 16,
     MOST_ROWS = 64,         /* partner rows in a chunk */
     EXTRA_BYTES = 128 << 10 /* of strips of extra tokens */
@@ -118,21 +120,24 @@ static natten_cpu_strip make_strip(const natten_cpu_operand o[2], int64_t width,
         s.rows[i] = s.elements;
         s.elements += o[i].as_rows ? o[i].dim * width : 0;
     }
-    for (int i = 0; i < 2; i++) { /* partners go in pairs, the last perhaps with none */
+    for (int i = 0; i < 2; i++) { /* some at a time, the last perhaps with none */
+        int64_t sums = natten_cpu_padded(o[i].dim, k->lanes);
         s.sums[i] = s.elements;
-        s.elements +=
-            o[i].has_sums ? natten_cpu_padded(o[i].dim, k->lanes) * (width + 1) : 0;
+        s.elements += o[i].has_sums ? sums * (width + NATTEN_CPU_GIVEN - 1) : 0;
     }
     s.elements = up(s.elements, 64 / (int64_t)k->real_bytes);
     return s;
 }
 
+/* Backward keeps five forms of a partner, and its tiles are no smaller than where the
+ * windows of the next tile but one begin. */
 size_t natten_cpu_tile_promise(const natten_task *task)
 {
+    size_t base = task->operation == NATTEN_BACKWARD ? BACKWARD_BYTES : FORWARD_BYTES;
     size_t cells = (size_t)(task->dim + task->dim_v + 2);
     for (int a = 0; a < 3; a++)
         cells *= (size_t)task->axis[a].window;
-    return (1u << 20) + 6 * cells * natten_dtype_bytes(task->accumulator);
+    return base + 6 * cells * natten_dtype_bytes(task->accumulator);
 }
 
 /* ---- chunks of the softmax ------------------------------------------------------- */
@@ -255,27 +260,43 @@ static double packs_of(const natten_cpu_pass *p, keep level)
     return packs;
 }
 
+/* What is read and written of so many queries and keys, all heads, over what the last
+ * level holds for them. */
+static double fill_of(const natten_cpu_pass *p, double queries, double keys)
+{
+    const natten_task *t = p->task;
+    double rows = queries * (double)t->heads + keys * (double)t->heads_kv;
+    double bytes =
+        rows * (double)(t->dim + t->dim_v) * (double)natten_dtype_bytes(t->dtype);
+    return bytes / (double)p->far_bytes * (p->kind == NATTEN_CPU_FORWARD ? 1 : 2);
+}
+
 /* How much of a tile's tokens comes from memory each time, 0 to 1. Its heads follow one
  * another, and they lie side by side in a token: what the first of them brings near,
  * pages as well as lines, serves the others as long as the last level holds the tokens
  * of all. */
 static double far_of(const natten_cpu_pass *p)
 {
-    const natten_task *t = p->task;
     double owners = 1, partners = 1;
     for (int a = 0; a < 3; a++) {
         owners *= p->tile[a];
         partners *= (double)least(partners_along(p, a),
                                   (int64_t)p->tile[a] + p->axis[a].window - 1);
     }
-    double of_queries = p->owner_is_key ? partners : owners;
-    double of_keys = p->owner_is_key ? owners : partners;
-    double heads = of_queries * (double)t->heads + of_keys * (double)t->heads_kv;
-    double bytes =
-        heads * (double)(t->dim + t->dim_v) * (double)natten_dtype_bytes(t->dtype);
     double times =
-        bytes / (double)p->far_bytes * (p->kind == NATTEN_CPU_FORWARD ? 1 : 2);
+        p->owner_is_key ? fill_of(p, partners, owners) : fill_of(p, owners, partners);
     return times < 1 ? 0 : times > 2 ? 1 : times - 1;
+}
+
+/* Does the last level not hold the call's tensors? */
+static bool is_far(const natten_cpu_pass *p)
+{
+    double queries = (double)p->task->batch, keys = queries;
+    for (int a = 0; a < 3; a++) {
+        queries *= p->axis[a].query_count;
+        keys *= p->axis[a].key_count;
+    }
+    return fill_of(p, queries, keys) > 1;
 }
 
 /* What a tile costs, per owner, in products with one partner: to pack a partner costs
@@ -289,7 +310,7 @@ static double cost_of(const natten_cpu_pass *p, const natten_cpu_kernels *k, kee
     double bytes = slots * (double)s->strip.elements * (double)k->real_bytes;
     double room = (double)p->near_bytes;
     double spill = bytes > room ? (bytes / room + 1) / 2 : 1;
-    double loads = 1 + 0.3 * (k->owners - p->owners);
+    double loads = 1 + 0.9 / p->owners - 0.9 / k->owners;
     double pack = p->kind == NATTEN_CPU_GRAD_ALL ? 6 : 4;
     double packs = packs_of(p, level), from_memory = 13 * far_of(p);
     return pack * packs * spill + from_memory * (packs + 1) + volume(p) * loads;
@@ -453,6 +474,7 @@ void natten_cpu_tile_choose(natten_cpu_pass *p, const natten_cpu_kernels *k,
                             const natten_machine *machine)
 {
     read_caches(p, machine);
+    p->far = is_far(p);
     p->fits = true;
     if (p->kind == NATTEN_CPU_GRAD_EXTRA) {
         cut_rows(p, k);
@@ -468,31 +490,4 @@ void natten_cpu_tile_choose(natten_cpu_pass *p, const natten_cpu_kernels *k,
         p->tiles[a] = (int32_t)parts_of(owners_along(p, a), p->tile[a]);
         p->combos *= (int64_t)p->classes[a] * p->tiles[a];
     }
-}
-
-double natten_cpu_tile_work(const natten_cpu_pass *p, const natten_cpu_kernels *k)
-{
-    enum { LONG = 1024 }; /* beyond, lanes lost at the ends do not count */
-    const natten_axis *x = &p->axis[2];
-    int32_t first_owner = p->owner_is_key ? x->key_begin : x->query_begin;
-    natten_class c = natten_axis_class(x, first_owner % x->dilation);
-    natten_span owners = p->owner_is_key ? c.keys : c.queries;
-    int64_t computed = 0, wanted = 0;
-    if (owners.end - owners.begin > LONG)
-        owners.end = owners.begin + LONG;
-    for (int32_t i = owners.begin; i < owners.end;) {
-        int32_t longest = 0, first = 0, n = 0;
-        for (; n < k->lanes && i + n < owners.end; n++) {
-            natten_span s = p->owner_is_key ? natten_class_queries(&c, i + n)
-                                            : natten_class_keys(&c, i + n);
-            first = n ? first : s.begin;
-            if (s.begin - first >= k->lanes)
-                break;
-            longest = natten_max(longest, s.end - s.begin);
-            wanted += s.end - s.begin;
-        }
-        computed += (int64_t)k->lanes * longest;
-        i += n;
-    }
-    return wanted ? (double)computed / (double)wanted : 1;
 }

@@ -19,8 +19,4 @@ size_t natten_cpu_tile_promise(const natten_task *task);
 void natten_cpu_tile_choose(natten_cpu_pass *pass, const natten_cpu_kernels *kernels,
                             const natten_machine *machine);
 
-/* Lanes times slots that the pass computes over pairs wanted, at least 1. */
-double natten_cpu_tile_work(const natten_cpu_pass *pass,
-                            const natten_cpu_kernels *kernels);
-
 #endif

@@ -38,6 +38,8 @@
 
 #include "cpu/cpu_backward.h"
 
+#include "cpu/cpu_ahead.h"
+
 #include "cpu/cpu_walk.h"
 
 #include "cpu/cpu_extra.h"

@@ -208,100 +208,6 @@ static void pack_owner(group *g, int q)
     }
 }
 
-/* Partner row (z, y) of head f from x on: what is packed, and the gradients that the
- * sums in its slot are for. */
-static void want_partners(group *g, int z, int y, int f, int x, int n)
-{
-    const natten_cpu_pass *p = g->pass;
-    const natten_cpu_strips *s = &p->strips;
-    const tag *old =
-        &g->tags[(z % s->depth * s->high + y % s->high) * s->fan + f % s->fan];
-    for (int i = 0; i < 2; i++) {
-        int64_t dim = p->other[i].dim;
-        int64_t sums = dim * (int64_t)(sizeof(real) / natten_dtype_bytes(dtype_of(g)));
-        want(g, &g->other[i], &p->other[i].view, dim, (spot){z, y, g->origin + x, f},
-             n);
-        if (old->z >= 0)
-            want(g, &g->shared[i], &p->shared[i], sums,
-                 (spot){old->z, old->y, g->origin + x, 0}, n);
-    }
-}
-
-/* What the next groups pack: the partner rows that the next row of owners sees and this
- * one does not, shared out among the groups of this row. */
-static void want_ahead(group *g, int z, int y, int r, int taken)
-{
-    const natten_cpu_pass *p = g->pass;
-    bool down = y + 1 < g->hi[1];
-    int next_z = down ? z : z + p->owners, next_y = down ? y + 1 : g->lo[1];
-    if (next_z >= g->hi[0])
-        return;
-    int last = natten_min(next_z + p->owners, g->hi[0]) - 1;
-    natten_span zs = {span_of(g, 0, next_z).begin, span_of(g, 0, last).end};
-    natten_span ys = span_of(g, 1, next_y);
-    if (down)
-        ys.begin = natten_max(ys.begin, span_of(g, 1, y).end);
-    else
-        zs.begin = natten_max(zs.begin, span_of(g, 0, next_z - 1).end);
-    int x = (int)((int64_t)g->width * r / g->run_count);
-    int n = (int)((int64_t)g->width * (r + taken) / g->run_count) - x;
-    for (int f = 0; f < p->fan; f++)
-        for (int k = zs.begin; k < zs.end; k++)
-            for (int j = ys.begin; j < ys.end; j++)
-                want_partners(g, k, j, f, x, n);
-}
-
-/* Owners n of a row from x on, of the group's rows: what is read of them. */
-static void want_owners(group *g, int z, int nz, int y, int x, int n)
-{
-    const natten_cpu_pass *p = g->pass;
-    for (int i = 0; i < 2; i++)
-        for (int k = z; k < z + nz; k++) {
-            int64_t dim = p->own[i].dim;
-            if (i == 0 || p->kind != NATTEN_CPU_FORWARD)
-                want(g, &g->own[i], &p->own[i].view, dim, (spot){k, y, x, 0}, n);
-            if (i == 1 && p->kind != NATTEN_CPU_FORWARD && !p->owner_is_key)
-                want(g, &g->out, &p->out, dim, (spot){k, y, x, 0}, n);
-        }
-}
-
-/* The next group's owners. */
-static void want_next(group *g, int z, int nz, int y, int r)
-{
-    if (r == g->run_count) {
-        r = 0;
-        if (++y == g->hi[1]) {
-            y = g->lo[1];
-            z += nz;
-            nz = natten_min(g->pass->owners, g->hi[0] - z);
-        }
-    }
-    if (nz <= 0)
-        return;
-    int x = g->runs[r].x, most = nz == 1 ? LANES * g->pass->owners : LANES;
-    want_owners(g, z, nz, y, x, natten_min(most, g->hi[2] - x));
-}
-
-/* What is written of this group's owners, and what is read for the groups that follow,
- * during the products with this group's partners. */
-static void want_all(group *g, int z, int nz, int y, int r, int taken)
-{
-    const natten_cpu_pass *p = g->pass;
-    const run *first = g->own_run[0], *last = g->own_run[g->nq - 1];
-    natten_span zs = {span_of(g, 0, g->z[0]).begin, span_of(g, 0, g->z[g->nq - 1]).end};
-    natten_span ys = span_of(g, 1, y);
-    g->products = (int64_t)(zs.end - zs.begin) * (ys.end - ys.begin) * p->fan *
-                  (last->base + last->most - first->base) *
-                  (p->kind == NATTEN_CPU_FORWARD ? 1 : 2);
-    g->wanted = g->wish_count = 0;
-    want_next(g, z, nz, y, r + taken);
-    want_ahead(g, z, y, r, taken);
-    for (int i = 0; i < 2; i++)
-        for (int q = 0; q < g->nq; q++)
-            want(g, &g->result[i], &p->result[i], p->own[i].dim,
-                 (spot){g->z[q], y, g->own_run[q]->x, 0}, g->own_run[q]->n);
-}
-
 static void begin_group(group *g)
 {
     g->first = true;
@@ -405,9 +311,32 @@ static void finish_group(group *g)
             finish_backward(g, q);
 }
 
+/* About so many: what is shared out among them is only asked for. */
+static void count_groups(group *g)
+{
+    int owners = g->pass->owners, z = g->hi[0] - g->lo[0], runs = g->run_count;
+    int along_x = z == 1 ? (runs + owners - 1) / owners : runs;
+    g->group = 0;
+    g->groups = (z + owners - 1) / owners * (g->hi[1] - g->lo[1]) * along_x;
+}
+
+/* Where the next item's tokens lie. */
+static void find_next(group *g, group *next, const natten_cpu_item *item)
+{
+    g->next = NULL;
+    if (!item)
+        return;
+    next->pass = g->pass;
+    next->head = item->head;
+    if (!find_place(next, item->combo))
+        return;
+    find_tensors(next);
+    g->next = next;
+}
+
 static void walk(const natten_cpu_pass *p, const natten_cpu_item *item, void *scratch)
 {
-    group g;
+    group g, next;
     g.pass = p;
     g.head = item->head;
     g.sums = item->sums;
@@ -421,6 +350,8 @@ static void walk(const natten_cpu_pass *p, const natten_cpu_item *item, void *sc
     find_tensors(&g);
     find_memory(&g, scratch);
     make_runs(&g);
+    count_groups(&g);
+    find_next(&g, &next, item->next);
     for (int z = g.lo[0]; z < g.hi[0]; z += p->owners) {
         int nz = natten_min(p->owners, g.hi[0] - z);
         for (int y = g.lo[1]; y < g.hi[1]; y++)
@@ -429,6 +360,7 @@ static void walk(const natten_cpu_pass *p, const natten_cpu_item *item, void *sc
                 begin_group(&g);
                 want_all(&g, z, nz, y, r, taken);
                 r += taken;
+                g.group++;
                 if (!p->only_delta) {
                     sweep_windows(&g);
                     sweep_extras(&g);

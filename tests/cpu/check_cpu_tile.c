@@ -4,8 +4,11 @@
  * axis; forward's strips hold all that a chunk lists; the breaks of the softmax are the
  * same in a part of a grid and on every machine; scratch keeps its promise; a part of a
  * grid makes no items for classes that it has no owner of; tiles of one parity share no
- * partner; tiles follow the caches that a machine reports. */
+ * partner; tiles follow the caches that a machine reports. And no pass computes less
+ * than is wanted (core/cpu/cpu_work.c). */
 #include "cpu/cpu_tile.h"
+
+#include "cpu/cpu_work.h"
 
 #include "support/random.h"
 #include "support/tap.h"
@@ -145,7 +148,7 @@ static void check_task(const natten_task *task)
                 if (p.kind == NATTEN_CPU_GRAD_ALL)
                     check_parity(&p, a);
             }
-            ck_assert(natten_cpu_tile_work(&p, k) >= 1);
+            ck_assert(natten_cpu_work_share(&p, k) >= 1);
             ck_assert_int_ge(p.strips.strip.pitch, p.strips.width);
             check_last_load(&p, k);
             ck_assert_uint_le(p.layout.bytes, natten_cpu_tile_promise(task));

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * How much memory a call takes: per thread at most 1 MiB and 6 (D + Dv + 2)
- * accumulators per token of a window, and for backward one accumulator per query and
- * head; never anything that grows with tokens times window.  Asked of
+ * How much memory a call takes: per thread at most 1 MiB, 5 for backward, and
+ * 6 (D + Dv + 2) accumulators per token of a window, and for backward one accumulator
+ * per query and head; never anything that grows with tokens times window.  Asked of
  * natten_workspace_size() for shapes from one token to grids far larger than memory;
  * trial_run() elsewhere holds the library to it. */
 #include "plan/plan.h"
@@ -62,7 +62,8 @@ static double limit_of(const natten_problem_spec *s, bool gradient)
         rows *= (double)s->queries[a];
     }
     double each = s->dtype == NATTEN_FP64 ? 8 : 4;
-    double share = 1048576 + 6 * (double)(s->dim + s->dim_v + 2) * each * window;
+    double base = (gradient ? 5 : 1) * 1048576.0;
+    double share = base + 6 * (double)(s->dim + s->dim_v + 2) * each * window;
     double sums = 0; /* of gradients of keys that are too narrow to add to */
     if (gradient && (s->dtype == NATTEN_BF16 || s->dtype == NATTEN_FP16)) {
         double unit = 4 * (double)(s->dim + s->dim_v + 30), most = 64 << 20;
