@@ -50,6 +50,7 @@ cuda_kernels = \
 	%D%/mma_backward.cuh \
 	%D%/mma_forward.cuh \
 	%D%/simt.cu \
+	%D%/simt_again.cuh \
 	%D%/simt_backward.cuh \
 	%D%/simt_forward.cuh \
 	%D%/simt_merge.cuh \

@@ -14,25 +14,9 @@
 #define NATTEN_CUDA_HALO_BACKWARD_CUH
 
 #include "cuda/device/halo_rows.cuh"
-#include "cuda/simt_backward.cuh"
+#include "cuda/simt_again.cuh"
 
 namespace natten {
-
-template <class T>
-__device__ __noinline__ void grad_query_again(const natten_cuda_job &job,
-                                              const Lane &lane, const Place &place,
-                                              bool exists)
-{
-    grad_query_row<T, Weights::fused>(job, lane, place, 0, exists);
-}
-
-template <class T>
-__device__ __noinline__ void grad_tokens_again(const natten_cuda_job &job,
-                                               const Lane &lane, const Place &place,
-                                               bool exists)
-{
-    grad_tokens_row<T, Weights::fused>(job, lane, place, 0, exists);
-}
 
 /* delta of compact tensors, which is fast; the same bits as level a's
  * (simt_backward.cuh). A lane has NATTEN_CUDA_STRIP elements, a row job.lanes. */
@@ -63,13 +47,6 @@ template <class T> __device__ inline void compact_delta(const natten_cuda_job &j
             grad_lse == nullptr ? sum : sum - grad_lse[row];
 }
 
-template <int count> __device__ inline void clear(float (&sum)[count][4])
-{
-    for (int j = 0; j < count; j++)
-        for (int i = 0; i < 4; i++)
-            sum[j][i] = 0;
-}
-
 /* exp(logit - lse) of a product S, to base 2; `lse` is already. */
 template <bool biased>
 __device__ inline float weight_of(float s, float scale, float bias, float lse)
@@ -77,12 +54,6 @@ __device__ inline float weight_of(float s, float scale, float bias, float lse)
     if (biased)
         return exp2_fast(fmaf(fmaf(s, scale, bias), log2_e, -lse));
     return exp2_fast(fmaf(s, scale * log2_e, -lse));
-}
-
-/* lse to base 2; of a row that sees nothing any number, so that nothing gets weight. */
-__device__ inline float lse_of(float lse)
-{
-    return larger_or_nan(lse, -0x1p60f) * log2_e;
 }
 
 /* With `sums_bias`, dS of each pair of tokens is summed over the batch in registers,
@@ -99,9 +70,9 @@ class HaloGradQuery {
         : tile(job), scale(fabsf((float)job.task.scale)),
           negative(__double2hiint(job.task.scale) < 0)
     {
-        clear(sum);
+        clear_sums(sum);
         if (sums_bias)
-            clear(bias_sum);
+            clear_sums(bias_sum);
     }
 
     static constexpr int row_tensors = 5, partner_tensors = 2;
@@ -189,7 +160,7 @@ class HaloGradQuery {
         bool found = store_rows<T, dims>(tile, NATTEN_GRAD_QUERY, sum, factors, 4);
         trouble = trouble || found;
         if constexpr (!flat)
-            clear(sum);
+            clear_sums(sum);
     }
 
     /* The block's sums of entries, of one head: each warp writes its dS as a matrix of
@@ -314,8 +285,8 @@ class HaloGradTokens {
         : tile(job), scale(fabsf((float)job.task.scale)),
           negative(__double2hiint(job.task.scale) < 0)
     {
-        clear(key_sum);
-        clear(value_sum);
+        clear_sums(key_sum);
+        clear_sums(value_sum);
     }
 
     static constexpr int row_tensors = 4, partner_tensors = 4;
@@ -394,8 +365,8 @@ class HaloGradTokens {
             found = store_rows<T, dims>(tile, NATTEN_GRAD_VALUE, value_sum, one, 3);
         trouble = trouble || found;
         if constexpr (!flat) {
-            clear(key_sum);
-            clear(value_sum);
+            clear_sums(key_sum);
+            clear_sums(value_sum);
         }
     }
 

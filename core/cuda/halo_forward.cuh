@@ -20,16 +20,9 @@
 #define NATTEN_CUDA_HALO_FORWARD_CUH
 
 #include "cuda/device/halo_rows.cuh"
-#include "cuda/simt_forward.cuh"
+#include "cuda/simt_again.cuh"
 
 namespace natten {
-
-template <class T>
-__device__ __noinline__ void forward_again(const natten_cuda_job &job, const Lane &lane,
-                                           const Place &place, bool exists)
-{
-    forward_row<T>(job, lane, place, 0, exists);
-}
 
 template <class T, int dims, bool biased, bool engine> class HaloForward {
   public:

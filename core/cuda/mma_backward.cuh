@@ -15,31 +15,9 @@
 #define NATTEN_CUDA_MMA_BACKWARD_CUH
 
 #include "cuda/device/mma_walk.cuh"
-#include "cuda/simt_backward.cuh"
+#include "cuda/simt_again.cuh"
 
 namespace natten {
-
-template <class T>
-__device__ __noinline__ void mma_grad_query_again(const natten_cuda_job &job,
-                                                  const Lane &lane, const Place &place,
-                                                  bool exists)
-{
-    grad_query_row<T, Weights::fused>(job, lane, place, 0, exists);
-}
-
-template <class T>
-__device__ __noinline__ void mma_grad_tokens_again(const natten_cuda_job &job,
-                                                   const Lane &lane, const Place &place,
-                                                   bool exists)
-{
-    grad_tokens_row<T, Weights::fused>(job, lane, place, 0, exists);
-}
-
-/* lse to base 2; of a row that sees nothing any number, so that nothing gets weight. */
-__device__ inline float lse_of(float lse)
-{
-    return larger_or_nan(lse, -0x1p60f) * log2_e;
-}
 
 template <class T, int dims> class MmaGradQuery {
     using Shape = MmaShape<NATTEN_CUDA_MMA_GRAD_QUERY, dims>;
@@ -123,7 +101,7 @@ template <class T, int dims> class MmaGradQuery {
             redo_rows(
                 tile, trouble,
                 [](const natten_cuda_job &job, const Lane &lane, const Place &place,
-                   bool wanted) { mma_grad_query_again<T>(job, lane, place, wanted); });
+                   bool wanted) { grad_query_again<T>(job, lane, place, wanted); });
     }
 };
 
@@ -218,11 +196,10 @@ template <class T, int dims, bool of_keys, bool of_values> class MmaGradTokens {
         }
         __syncwarp();
         if (trouble != 0)
-            redo_rows(tile, trouble,
-                      [](const natten_cuda_job &job, const Lane &lane,
-                         const Place &place, bool wanted) {
-                          mma_grad_tokens_again<T>(job, lane, place, wanted);
-                      });
+            redo_rows(
+                tile, trouble,
+                [](const natten_cuda_job &job, const Lane &lane, const Place &place,
+                   bool wanted) { grad_tokens_again<T>(job, lane, place, wanted); });
     }
 };
 

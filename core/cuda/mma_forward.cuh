@@ -14,17 +14,9 @@
 #define NATTEN_CUDA_MMA_FORWARD_CUH
 
 #include "cuda/device/mma_walk.cuh"
-#include "cuda/simt_forward.cuh"
+#include "cuda/simt_again.cuh"
 
 namespace natten {
-
-template <class T>
-__device__ __noinline__ void mma_forward_again(const natten_cuda_job &job,
-                                               const Lane &lane, const Place &place,
-                                               bool exists)
-{
-    forward_row<T>(job, lane, place, 0, exists);
-}
 
 template <class T, int dims> class MmaForward {
     using Shape = MmaShape<NATTEN_CUDA_MMA_FORWARD, dims>;
@@ -97,10 +89,10 @@ template <class T, int dims> class MmaForward {
         }
         __syncwarp();
         if (trouble != 0)
-            redo_rows(
-                tile, trouble,
-                [](const natten_cuda_job &job, const Lane &lane, const Place &place,
-                   bool wanted) { mma_forward_again<T>(job, lane, place, wanted); });
+            redo_rows(tile, trouble,
+                      [](const natten_cuda_job &job, const Lane &lane,
+                         const Place &place,
+                         bool wanted) { forward_again<T>(job, lane, place, wanted); });
     }
 
   private:

@@ -3,11 +3,11 @@
  * The CUDA kernels before the judge, on a real GPU and without Check, which the machine
  * may lack: scripts/gpu-check runs this.  They are core/cuda/simt_forward.cuh,
  * core/cuda/simt_slots.cuh, core/cuda/simt_backward.cuh, core/cuda/simt_sums.cuh and
- * core/cuda/simt_merge.cuh, core/cuda/halo.cu: core/cuda/halo_forward.cuh and
- * core/cuda/halo_backward.cuh, core/cuda/mma.cu: core/cuda/mma_forward.cuh and
- * core/cuda/mma_backward.cuh, made of core/cuda/device/mma_tile.cuh,
- * core/cuda/device/mma_copies.cuh, core/cuda/device/mma_rows.cuh,
- * core/cuda/device/mma_runs.cuh,
+ * core/cuda/simt_merge.cuh, core/cuda/simt_again.cuh, core/cuda/halo.cu:
+ * core/cuda/halo_forward.cuh and core/cuda/halo_backward.cuh, core/cuda/mma.cu:
+ * core/cuda/mma_forward.cuh and core/cuda/mma_backward.cuh, made of
+ * core/cuda/device/mma_tile.cuh, core/cuda/device/mma_copies.cuh,
+ * core/cuda/device/mma_rows.cuh, core/cuda/device/mma_runs.cuh,
  * core/cuda/device/mma_walk.cuh,
  * core/cuda/device/halo_tile.cuh,
  * core/cuda/device/halo_open.cuh, core/cuda/device/halo_flat.cuh,

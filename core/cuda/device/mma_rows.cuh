@@ -83,15 +83,6 @@ __device__ inline uint32_t store_block(const Tile &tile, natten_role role, int b
 
 /* ---- products ---- */
 
-template <int count> __device__ inline void clear_sums(float (&sum)[count][4])
-{
-#pragma unroll
-    for (int j = 0; j < count; j++)
-#pragma unroll
-        for (int e = 0; e < 4; e++)
-            sum[j][e] = 0;
-}
-
 /* Rows as left sides of products, read where they are needed or kept. */
 template <int dims, int blocks> struct MmaLeft {
     uint32_t address;

@@ -313,6 +313,22 @@ __device__ inline float larger_or_nan(float x, float y)
     return z;
 }
 
+/* lse to base 2; of a row that sees nothing any number, so that nothing gets weight. */
+__device__ inline float lse_of(float lse)
+{
+    return larger_or_nan(lse, -0x1p60f) * log2_e;
+}
+
+/* Sums of products begin at 0. */
+template <int count> __device__ inline void clear_sums(float (&sum)[count][4])
+{
+#pragma unroll
+    for (int j = 0; j < count; j++)
+#pragma unroll
+        for (int e = 0; e < 4; e++)
+            sum[j][e] = 0;
+}
+
 /* Over the four lanes that hold one row of C. */
 __device__ inline float quad_sum(float x)
 {
