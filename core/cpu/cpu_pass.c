@@ -190,6 +190,20 @@ static void take_shared(natten_cpu_pass *p, const int order[3],
     }
 }
 
+enum {
+    USUAL_L2_BYTES = 512 << 10, /* where the machine does not tell */
+    USUAL_L3_BYTES = 24 << 20
+};
+
+/* Strips get four fifths of the second level, beside scores and sums; the tokens of a
+ * tile, all heads, half of the last one, however many threads it serves. */
+static void read_caches(natten_cpu_pass *p, const natten_machine *machine)
+{
+    int64_t l2 = machine->l2_bytes, l3 = machine->l3_bytes;
+    p->near_bytes = (l2 > 0 ? l2 : USUAL_L2_BYTES) / 5 * 4;
+    p->far_bytes = (l3 > 0 ? l3 : USUAL_L3_BYTES) / 2;
+}
+
 void natten_cpu_pass_make(natten_cpu_pass *p, const natten_task *task,
                           natten_cpu_kind kind, const natten_cpu_kernels *kernels,
                           const natten_machine *machine)
@@ -216,7 +230,8 @@ void natten_cpu_pass_make(natten_cpu_pass *p, const natten_task *task,
     sides s = make_sides(p, order);
     take_sides(p, &s);
     take_results(p, order);
-    natten_cpu_tile_choose(p, kernels, machine);
+    read_caches(p, machine);
+    natten_cpu_tile_choose(p, kernels);
     p->fits = p->fits && p->unit_elements <= MOST_UNIT_ELEMENTS;
 }
 

@@ -13,6 +13,19 @@ static int64_t least(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
+bool natten_cpu_share_apart(const natten_cpu_pass *p, int a, int64_t tile)
+{
+    const natten_axis *x = &p->axis[a];
+    int64_t half = x->window / 2 + x->stride, both = x->window + x->stride;
+    /* Two tiles have none between them. */
+    if (2 * tile * x->dilation >= x->query_count || tile >= both + half)
+        return true;
+    /* A whole grid tells where the last tile of a class begins; of a shorter class one
+     * earlier, for which `both` has room. */
+    int64_t rest = ((int64_t)x->length + x->dilation - 1) / x->dilation % tile;
+    return x->query_count == x->length && tile >= both && (rest == 0 || rest >= half);
+}
+
 /* Tiles of one parity along an axis. */
 static int64_t tiles_along(const natten_cpu_pass *p, const natten_cpu_share *share,
                            int a)

@@ -4,12 +4,18 @@
  * after run of the scheduler adds its share.  Those of a type too narrow to add to are
  * summed in the workspace, as many units at a time as it has room for, and rounded. The
  * items of a run are those of one parity of tiles along each axis, and of one query
- * head of each group; they share no key (cpu_tile.c), and a key gets its shares in the
+ * head of each group; they share no key, and a key gets its shares in the
  * order of the runs. */
 #ifndef NATTEN_CPU_SHARE_H
 #define NATTEN_CPU_SHARE_H
 
 #include "cpu/cpu_pass.h"
+
+/* Do queries of a tile and of the next but one see no key alike? Windows move with
+ * their queries, a stride at a time; but those near a border have been shifted away
+ * from it by up to half a window. Either a tile is so much longer, or the last one
+ * begins before them. May say no where the answer is yes. */
+bool natten_cpu_share_apart(const natten_cpu_pass *pass, int axis, int64_t tile);
 
 /* A run, of some units: batch items times heads of keys. */
 typedef struct natten_cpu_share {

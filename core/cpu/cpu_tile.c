@@ -7,9 +7,9 @@
  * them. */
 #include "cpu/cpu_tile.h"
 
+#include "cpu/cpu_share.h"
+
 enum {
-    USUAL_L2_BYTES = 512 << 10, /* where the machine does not tell */
-    USUAL_L3_BYTES = 24 << 20,
     FORWARD_BYTES = 1 << 20, /* of scratch, beside what grows with the window */
     BACKWARD_BYTES = 5 << 20,
     FEW_ITEMS = 16,
@@ -246,16 +246,18 @@ static natten_cpu_strips make_strips(const natten_cpu_pass *p,
 }
 
 /* Partners packed per owner. Strips that hold all a group sees are packed once per
- * tile, others anew for each group. */
-static double packs_of(const natten_cpu_pass *p, keep level)
+ * tile, others anew, in the width of the tile, for each group: an owner vector along x.
+ */
+static double packs_of(const natten_cpu_pass *p, const natten_cpu_kernels *k,
+                       keep level)
 {
     double packs = 1;
     for (int a = 0; a < 3; a++) {
-        int64_t tile = level < KEEP_HEAD || a == 2 ? p->tile[a]
-                       : a == 0                    ? p->owners
-                                                   : 1;
-        int64_t seen = least(partners_along(p, a), tile + p->axis[a].window - 1);
-        packs *= (double)seen / (double)tile;
+        int64_t group = a == 0 ? p->owners : a == 1 ? 1 : least(p->tile[2], k->lanes);
+        int64_t owners = level < KEEP_HEAD ? p->tile[a] : group;
+        int64_t wide = a == 2 ? p->tile[2] : owners;
+        int64_t seen = least(partners_along(p, a), wide + p->axis[a].window - 1);
+        packs *= (double)seen / (double)owners;
     }
     return packs;
 }
@@ -285,6 +287,8 @@ static double far_of(const natten_cpu_pass *p)
     }
     double times =
         p->owner_is_key ? fill_of(p, partners, owners) : fill_of(p, owners, partners);
+    if (p->kind == NATTEN_CPU_GRAD_ALL) /* as measured; whatever the count says */
+        times /= 2;
     return times < 1 ? 0 : times > 2 ? 1 : times - 1;
 }
 
@@ -312,7 +316,7 @@ static double cost_of(const natten_cpu_pass *p, const natten_cpu_kernels *k, kee
     double spill = bytes > room ? (bytes / room + 1) / 2 : 1;
     double loads = 1 + 0.9 / p->owners - 0.9 / k->owners;
     double pack = p->kind == NATTEN_CPU_GRAD_ALL ? 6 : 4;
-    double packs = packs_of(p, level), from_memory = 13 * far_of(p);
+    double packs = packs_of(p, k, level), from_memory = 13 * far_of(p);
     return pack * packs * spill + from_memory * (packs + 1) + volume(p) * loads;
 }
 
@@ -374,15 +378,18 @@ static bool try_tile(natten_cpu_pass *p, const natten_cpu_kernels *k, keep level
     return true;
 }
 
-/* GRAD_ALL: so many owners along an axis that those of the next tile but one see none
- * of the partners: half a window of them may have been shifted away from the border. */
-static int64_t least_tile(const natten_cpu_pass *p, int a)
+static bool is_apart(const natten_cpu_pass *p, int a, int64_t tile)
 {
-    const natten_axis *x = &p->axis[a];
-    if (p->kind != NATTEN_CPU_GRAD_ALL)
-        return 1;
-    return least(owners_along(p, a),
-                 x->window + x->window / 2 + 2 * (int64_t)x->stride);
+    return p->kind != NATTEN_CPU_GRAD_ALL || natten_cpu_share_apart(p, a, tile);
+}
+
+/* A tile along x; of GRAD_ALL one that cuts the axis into parts as long as one
+ * another. */
+static int64_t evened(const natten_cpu_pass *p, int64_t tile, int lanes)
+{
+    int64_t n = owners_along(p, 2);
+    return p->kind == NATTEN_CPU_GRAD_ALL ? up(parts_of(n, parts_of(n, tile)), lanes)
+                                          : tile;
 }
 
 /* All tiles at one level of keeping: halves along the first axes, more and more vectors
@@ -391,14 +398,15 @@ static void search(natten_cpu_pass *p, const natten_cpu_kernels *k, keep level,
                    size_t room, best_tile *best)
 {
     int64_t n[3] = {owners_along(p, 0), owners_along(p, 1), owners_along(p, 2)};
-    int64_t low[3] = {least_tile(p, 0), least_tile(p, 1), least_tile(p, 2)};
-    for (int64_t z = n[0]; z >= low[0]; z = z > 1 ? (z + 1) / 2 : 0)
-        for (int64_t y = n[1]; y >= low[1]; y = y > 1 ? (y + 1) / 2 : 0)
-            for (int64_t x = up(low[2], k->lanes); x < n[2] + k->lanes;
-                 x = longer(x, k->lanes)) {
+    for (int64_t z = n[0]; z > 0 && is_apart(p, 0, z); z = z > 1 ? (z + 1) / 2 : 0)
+        for (int64_t y = n[1]; y > 0 && is_apart(p, 1, y); y = y > 1 ? (y + 1) / 2 : 0)
+            for (int64_t x = k->lanes; x < n[2] + k->lanes; x = longer(x, k->lanes)) {
+                int64_t even = evened(p, x, k->lanes);
+                if (!is_apart(p, 2, even))
+                    continue;
                 p->tile[0] = (int32_t)z;
                 p->tile[1] = (int32_t)y;
-                p->tile[2] = (int32_t)least(x, n[2]);
+                p->tile[2] = (int32_t)least(even, n[2]);
                 if (!try_tile(p, k, level, room, best))
                     break;
             }
@@ -461,19 +469,8 @@ static void choose_extras(natten_cpu_pass *p, const natten_cpu_kernels *k)
     p->extra_strip = make_strip(p->extra, p->extra_chunk, k);
 }
 
-/* Strips get four fifths of the second level, beside scores and sums; the tokens of a
- * tile, all heads, half of the last one, however many threads it serves. */
-static void read_caches(natten_cpu_pass *p, const natten_machine *machine)
+void natten_cpu_tile_choose(natten_cpu_pass *p, const natten_cpu_kernels *k)
 {
-    int64_t l2 = machine->l2_bytes, l3 = machine->l3_bytes;
-    p->near_bytes = (l2 > 0 ? l2 : USUAL_L2_BYTES) / 5 * 4;
-    p->far_bytes = (l3 > 0 ? l3 : USUAL_L3_BYTES) / 2;
-}
-
-void natten_cpu_tile_choose(natten_cpu_pass *p, const natten_cpu_kernels *k,
-                            const natten_machine *machine)
-{
-    read_caches(p, machine);
     p->far = is_far(p);
     p->fits = true;
     if (p->kind == NATTEN_CPU_GRAD_EXTRA) {

@@ -16,7 +16,6 @@ enum { NATTEN_CPU_SUMS_BYTES = 256 << 10 };
 size_t natten_cpu_tile_promise(const natten_task *task);
 
 /* Fill in chunk, owners, tile, tiles, classes, combos, strips, extra_chunk, layout. */
-void natten_cpu_tile_choose(natten_cpu_pass *pass, const natten_cpu_kernels *kernels,
-                            const natten_machine *machine);
+void natten_cpu_tile_choose(natten_cpu_pass *pass, const natten_cpu_kernels *kernels);
 
 #endif

@@ -8,6 +8,7 @@
  * than is wanted (core/cpu/cpu_work.c). */
 #include "cpu/cpu_tile.h"
 
+#include "cpu/cpu_share.h"
 #include "cpu/cpu_work.h"
 
 #include "support/random.h"
@@ -175,12 +176,58 @@ START_TEST(strips_hold_what_a_tile_sees_on_every_short_axis)
 }
 END_TEST
 
+/* Every length of tile that is said to keep tiles apart does, in the whole axis and in
+ * parts of it; and with windows that divide the axis no longer one is asked for. */
+START_TEST(tiles_said_to_be_apart_share_no_partner)
+{
+    natten_axis one = whole(1, 1, 1, 1, false);
+    for (int length = 1; length <= 40; length++)
+        for (int window = length > 20 ? 7 : 1; window <= length; window++)
+            for (int n = 0; n < window * 4; n++) {
+                if (length > 20 && (window > 8 || n > 7)) /* enough for two classes */
+                    break;
+                natten_axis x =
+                    whole(length, window, n / 4 + 1, 1 + n / 2 % 2, n % 2 == 1);
+                if (window * x.dilation > length)
+                    continue;
+                natten_cpu_pass p = {.kind = NATTEN_CPU_GRAD_ALL, .axis = {one, one}};
+                for (int begin = 0; begin < length; begin++)
+                    for (int tile = 1; tile <= length; tile++) {
+                        x.query_begin = begin;
+                        x.query_count = length - begin;
+                        p.axis[2] = x;
+                        p.tile[2] = tile;
+                        if (natten_cpu_share_apart(&p, 2, tile))
+                            check_parity(&p, 2);
+                    }
+            }
+    natten_cpu_pass p = {.kind = NATTEN_CPU_GRAD_ALL};
+    p.axis[0] = whole(128, 31, 1, 1, false);
+    ck_assert(natten_cpu_share_apart(&p, 0, 32));
+    p.axis[0].query_begin = 1;
+    p.axis[0].query_count = 127;
+    ck_assert(!natten_cpu_share_apart(&p, 0, 32));
+}
+END_TEST
+
 static natten_axis random_axis(randoms *r, int longest)
 {
     int length = (int)random_int(r, 1, longest), window = (int)random_int(r, 1, length);
     int stride = (int)random_int(r, 1, window);
     int dilation = (int)random_int(r, 1, length / window);
     return whole(length, window, stride, dilation, random_once_in(r, 3));
+}
+
+/* Some of the queries and keys. */
+static void cut_part(natten_task *t, randoms *r)
+{
+    for (int a = 0; a < 3; a++) {
+        natten_axis *cut = &t->axis[a];
+        cut->query_begin = (int)random_int(r, 0, cut->length - 1);
+        cut->query_count = (int)random_int(r, 1, cut->length - cut->query_begin);
+        cut->key_begin = (int)random_int(r, 0, cut->length - 1);
+        cut->key_count = (int)random_int(r, 1, cut->length - cut->key_begin);
+    }
 }
 
 START_TEST(strips_hold_what_a_tile_sees_on_random_grids)
@@ -190,6 +237,8 @@ START_TEST(strips_hold_what_a_tile_sees_on_random_grids)
         natten_axis z = random_axis(&r, 20), y = random_axis(&r, 30);
         natten_axis x = random_axis(&r, 120);
         natten_task t = task_of(z, y, x, (int)random_int(&r, 1, 200));
+        check_task(&t);
+        cut_part(&t, &r);
         check_task(&t);
     }
 }
@@ -204,13 +253,7 @@ START_TEST(a_part_of_a_grid_breaks_its_softmax_like_the_whole)
         natten_axis x = random_axis(&r, 500);
         natten_task t = task_of(z, y, x, (int)random_int(&r, 1, 99));
         natten_task part = t;
-        for (int a = 0; a < 3; a++) {
-            natten_axis *cut = &part.axis[a];
-            cut->query_begin = (int)random_int(&r, 0, cut->length - 1);
-            cut->query_count = (int)random_int(&r, 1, cut->length - cut->query_begin);
-            cut->key_begin = (int)random_int(&r, 0, cut->length - 1);
-            cut->key_count = (int)random_int(&r, 1, cut->length - cut->key_begin);
-        }
+        cut_part(&part, &r);
         part.batch = random_int(&r, 1, 9);
         for (natten_variant v = 0; v < NATTEN_VARIANTS; v++) {
             const natten_cpu_kernels *k = natten_cpu_pass_kernels(v, t.accumulator);
@@ -299,6 +342,7 @@ int main(void)
 {
     TCase *tiles = tcase_create("tiles");
     tcase_add_test(tiles, strips_hold_what_a_tile_sees_on_every_short_axis);
+    tcase_add_test(tiles, tiles_said_to_be_apart_share_no_partner);
     tcase_add_test(tiles, strips_hold_what_a_tile_sees_on_random_grids);
     tcase_add_test(tiles, a_part_of_a_grid_breaks_its_softmax_like_the_whole);
     tcase_add_test(tiles, a_part_visits_no_more_classes_than_it_has_tokens);
