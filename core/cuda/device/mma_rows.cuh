@@ -132,24 +132,27 @@ __device__ inline void score(float (&s)[blocks][columns / 8][4],
     uint32_t right = Lay::right(partners, lane), a[blocks][4], b[2][4];
     load_matrices(b[0], right);
 #pragma unroll
-    for (int n = 0; n < all; n++) {
-        int k = n / each, j = n % each, next = n + 1;
-        if (j == 0)
-            rows.load(a, k);
-        if (next < all)
-            load_matrices(b[next % 2], Lay::step(right, next / each) +
-                                           (uint32_t)(next % each * 16 * Lay::bytes));
+    for (int k = 0; k < dims / 16; k++) {
+        rows.load(a, k);
 #pragma unroll
-        for (int m = 0; m < blocks; m++)
+        for (int j = 0; j < each; j++) {
+            int n = k * each + j, next = n + 1;
+            if (next < all)
+                load_matrices(b[next % 2],
+                              Lay::step(right, next / each) +
+                                  (uint32_t)(next % each * 16 * Lay::bytes));
 #pragma unroll
-            for (int g = 0; g < 2; g++) {
-                float(&c)[4] = s[m][2 * j + g];
-                const uint32_t *of = b[n % 2] + 2 * g;
-                if (k == 0)
-                    multiply<T>(c, a[m], of[0], of[1], {0, 0, 0, 0});
-                else
-                    multiply<T>(c, a[m], of[0], of[1]);
-            }
+            for (int m = 0; m < blocks; m++)
+#pragma unroll
+                for (int g = 0; g < 2; g++) {
+                    float(&c)[4] = s[m][2 * j + g];
+                    const uint32_t *of = b[n % 2] + 2 * g;
+                    if (k == 0)
+                        multiply<T>(c, a[m], of[0], of[1], {0, 0, 0, 0});
+                    else
+                        multiply<T>(c, a[m], of[0], of[1]);
+                }
+        }
     }
 }
 
@@ -164,20 +167,25 @@ __device__ inline void gather(float (&sum)[blocks][dims / 8][4],
     uint32_t right = Lay::right_transposed(partners, lane), a[blocks][4], b[2][4];
     load_transposed(b[0], right);
 #pragma unroll
-    for (int n = 0; n < all; n++) {
-        int k = n / each, j = n % each, next = n + 1;
-        if (next < all)
-            load_transposed(b[next % 2], Lay::step(right, next % each) +
-                                             (uint32_t)(next / each * 16 * Lay::bytes));
+    for (int k = 0; k < columns / 16; k++) {
 #pragma unroll
-        for (int m = 0; m < blocks; m++) {
+        for (int m = 0; m < blocks; m++)
 #pragma unroll
             for (int i = 0; i < 4; i++)
-                if (j == 0)
-                    a[m][i] = pack<T>(weights[m][2 * k + i / 2][i % 2 * 2],
-                                      weights[m][2 * k + i / 2][i % 2 * 2 + 1]);
-            multiply<T>(sum[m][2 * j], a[m], b[n % 2][0], b[n % 2][1]);
-            multiply<T>(sum[m][2 * j + 1], a[m], b[n % 2][2], b[n % 2][3]);
+                a[m][i] = pack<T>(weights[m][2 * k + i / 2][i % 2 * 2],
+                                  weights[m][2 * k + i / 2][i % 2 * 2 + 1]);
+#pragma unroll
+        for (int j = 0; j < each; j++) {
+            int n = k * each + j, next = n + 1;
+            if (next < all)
+                load_transposed(b[next % 2],
+                                Lay::step(right, next % each) +
+                                    (uint32_t)(next / each * 16 * Lay::bytes));
+#pragma unroll
+            for (int m = 0; m < blocks; m++) {
+                multiply<T>(sum[m][2 * j], a[m], b[n % 2][0], b[n % 2][1]);
+                multiply<T>(sum[m][2 * j + 1], a[m], b[n % 2][2], b[n % 2][3]);
+            }
         }
     }
 }
