@@ -36,19 +36,20 @@ static const traits kernels[NATTEN_CUDA_MMA_PASSES][NATTEN_CUDA_MMA_WIDTHS] = {
 #undef SHAPE
 };
 
-/* Products as wide as a row, of a pair of tokens. */
-static const double products_of[NATTEN_CUDA_MMA_PASSES] = {
-    [NATTEN_CUDA_MMA_FORWARD] = 2,
-    [NATTEN_CUDA_MMA_GRAD_QUERY] = 3,
-    [NATTEN_CUDA_MMA_GRAD_TOKENS] = 4,
-};
+/* What a pass costs: products as wide as a row, of a pair of tokens; and clocks of a
+ * multiprocessor with as many blocks as it holds: a product of 16 x 8 x 16 numbers,
+ * with its share of the softmax; the same that needs masks, besides; a step's copies
+ * and barriers; finding a block's place and writing its results.  Fitted to an H200
+ * (bench/results/2026-11-29-h200-mma.md). */
+typedef struct cost {
+    double products, product_clocks, masked_clocks, step_clocks, open_clocks;
+} cost;
 
-/* Clocks of a multiprocessor, with as many blocks as it holds: a product of 16 x 8 x 16
- * numbers, with its share of the softmax; a product that needs masks besides; a step's
- * copies and barriers; finding a block's place and writing its results.  Fitted to an
- * H200 (bench/results/2026-11-29-h200-mma.md). */
-static const double product_clocks = 2.7, masked_clocks = 1, step_clocks = 630,
-                    open_clocks = 15000;
+static const cost cost_of[NATTEN_CUDA_MMA_PASSES] = {
+    [NATTEN_CUDA_MMA_FORWARD] = {2, 2.0, 0.5, 500, 10000},
+    [NATTEN_CUDA_MMA_GRAD_QUERY] = {3, 2.0, 3.0, 430, 10000},
+    [NATTEN_CUDA_MMA_GRAD_TOKENS] = {4, 2.0, 1.0, 430, 10000},
+};
 
 static int64_t divide_up(int64_t a, int64_t b)
 {
@@ -111,7 +112,7 @@ typedef struct shape {
 typedef struct search {
     const natten_task *task;
     const traits *kernel;
-    double products;
+    const cost *cost;
     bool of_keys;
     int32_t rows[3]; /* of the longest class */
     counts count[3][POWERS][PARTS][SIDES];
@@ -221,11 +222,12 @@ static void try_shape(search *s, const shape *p)
     all.steps += all.tiles * more;
     all.needed += extra_warps * more;
     all.full += extra_warps * (more > 0 ? more - 1 : 0);
+    const cost *c = s->cost;
     double products =
-        kernel->blocks * s->products * (kernel->columns / 8.0) * (kernel->width / 16.0);
-    double clocks = products * (all.needed * (product_clocks + masked_clocks) -
-                                all.full * masked_clocks) +
-                    all.steps * step_clocks + all.tiles * open_clocks;
+        kernel->blocks * c->products * (kernel->columns / 8.0) * (kernel->width / 16.0);
+    double clocks = products * (all.needed * (c->product_clocks + c->masked_clocks) -
+                                all.full * c->masked_clocks) +
+                    all.steps * c->step_clocks + all.tiles * c->open_clocks;
     if (s->best.clocks > 0 && clocks >= s->best.clocks)
         return;
     natten_cuda_mma *m = &s->best.mma;
@@ -408,7 +410,7 @@ static bool find_fit(const natten_task *task, natten_cuda_mma_pass pass,
         width++;
     search s = {.task = task,
                 .kernel = &kernels[pass][width],
-                .products = products_of[pass],
+                .cost = &cost_of[pass],
                 .of_keys = pass == NATTEN_CUDA_MMA_GRAD_TOKENS};
     int power = s.kernel->blocks == 2 ? 7 : 6;
     for (int a = 0; a < 3; a++) {
