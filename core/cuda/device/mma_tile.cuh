@@ -10,9 +10,9 @@
  *     box            `columns` partners, or fewer, a box of tokens of any shape.  Boxes
  *                    begin at the tile's first partner and lie side by side
  *     slot           a partner's place in its box
- *     run            boxes side by side along the last axis: what is the same for all
- * of them is worked out once (device/mma_runs.cuh) step           a box against the
- * tile; extra tokens are further boxes
+ *     run            boxes side by side along the last axis; what is the same for all
+ *                    of them is worked out once (device/mma_runs.cuh)
+ *     step           a box against the tile; extra tokens are further boxes
  *
  * Rank, dilation, stride, causal flags and the shapes of tiles and boxes are numbers
  * that the job brings; only the width of rows is compiled in.  Spans come from
