@@ -19,8 +19,9 @@ typedef struct natten_choice {
     int64_t items;          /* independent pieces of work of the largest pass */
     int32_t threads;        /* that the workspace has room for */
     size_t workspace_bytes; /* scratch of all threads, and delta */
-    double work;        /* lanes times slots computed over pairs wanted, at least 1 */
-    const char *kernel; /* on a GPU: the family of kernels; else NULL */
+    double work; /* lanes times slots computed over pairs wanted, at least 1; on the CPU
+                    counted for sketches alone */
+    const char *kernel;       /* on a GPU: the family of kernels; else NULL */
     int32_t processors, arch; /* on a GPU: of the device */
     /* What else choose found out that run needs: plain data, the backend's own. */
     unsigned char job[NATTEN_CHOICE_JOB_BYTES];

@@ -65,7 +65,8 @@ static natten_status choose(const natten_task *task, const natten_machine *machi
         choice->tile[0] = j.pass[0].tile[flat ? 1 : 0];
         choice->tile[1] = j.pass[0].tile[flat ? 0 : 1];
         choice->tile[2] = j.pass[0].tile[2];
-        choice->work = natten_cpu_work_share(&j.pass[0], j.kernels);
+        if (task->sketch)
+            choice->work = natten_cpu_work_share(&j.pass[0], j.kernels);
     }
     return NATTEN_OK;
 }
