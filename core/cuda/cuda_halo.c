@@ -151,6 +151,24 @@ static bool is_flat(const search *s, const shape *p, int32_t slices)
            p->sub[2] == 2 && !has_steps;
 }
 
+/* Choose how far apart rows of a slice are, of which a box has `height`, `width` wide,
+ * and the halo `columns`; true if some groups will find two partners in one bank.
+ * Partners are ordered by banks where they are few and have no biases, which they would
+ * scatter; else a group that goes on in the next row finds other banks there, unless
+ * the slice is to be `tight`. */
+static bool choose_pitch(const search *s, int32_t height, int32_t width,
+                         int32_t columns, bool tight, natten_cuda_halo *h)
+{
+    bool is_gradient = s->pass == NATTEN_CUDA_HALO_GRAD_QUERY || of_keys(s);
+    bool is_ordered = h->by_maps && is_gradient && s->entries == 0 &&
+                      height * width <= NATTEN_CUDA_ORDERED;
+    h->pitch = columns;
+    while (!tight && !is_ordered && width % 8 != 0 && (h->pitch - width) % 8 != 0)
+        h->pitch++;
+    h->order_pitch = is_ordered ? h->pitch : 0;
+    return !is_ordered && width % 8 != 0 && (h->pitch - width) % 8 != 0;
+}
+
 /* Lay out shared memory for slices of `rows` rows; false if that is too much.  In a
  * `tight` one some groups find two partners in one bank; `by_maps` it is in the way
  * that the copy engine writes it. */
@@ -164,11 +182,9 @@ static bool lay_out(const search *s, const shape *p, int32_t rows, bool tight,
         halo[a] = s->reach[a][p->sub[a] + p->warps[a]];
     }
     h->rows = rows;
-    h->pitch = halo[2];
-    /* A group that goes on in the next row finds other banks there. */
-    while (!tight && box[2] % 8 != 0 && (h->pitch - box[2]) % 8 != 0)
-        h->pitch++;
-    bool collides = box[2] % 8 != 0 && (h->pitch - box[2]) % 8 != 0;
+    h->by_maps = by_maps;
+    bool flat = by_maps && s->dims == 32;
+    bool collides = choose_pitch(s, smaller(rows, box[1]), box[2], halo[2], tight, h);
     int32_t slices = divide_up(halo[1], rows), touched = 1;
     if (slices > 1)
         touched = smaller(slices, divide_up(box[1] - 1, rows) + 1);
@@ -176,11 +192,9 @@ static bool lay_out(const search *s, const shape *p, int32_t rows, bool tight,
     int64_t pairs = ((int64_t)box[1] * box[2] + 15) / 16 + touched - 1;
     if (by_maps && (!s->by_maps || rows > MAX_BOX || h->pitch > MAX_BOX))
         return false;
-    bool flat = by_maps && s->dims == 32;
     int32_t most = of_keys(s) ? NATTEN_CUDA_FLAT_KEYS : NATTEN_CUDA_FLAT_QUERIES;
     if (flat && (pairs > most || !is_flat(s, p, slices)))
         return false;
-    h->by_maps = by_maps;
     int32_t grain = by_maps ? ENGINE_ROWS * row_bytes : 256;
     bytes = divide_up(bytes, grain) * grain;
     /* Offsets in a slice have 32 bits. */
@@ -204,25 +218,27 @@ static bool lay_out(const search *s, const shape *p, int32_t rows, bool tight,
     h->row_bytes =
         NATTEN_CUDA_SUBTILE * (own[s->pass] * row_bytes + (has_stats ? 8 : 0));
     h->row_bytes = divide_up(h->row_bytes, row_bytes) * row_bytes;
-    h->rows_at = 2 * h->units * h->unit_bytes;
-    if (flat) { /* what comes with slices is beside the stages, in three places */
+    int32_t info = (int32_t)sizeof(natten_cuda_halo_box) +
+                   h->places * (int32_t)sizeof(natten_cuda_halo_warp);
+    h->slices_at = divide_up(info, grain) * grain; /* the swizzle repeats */
+    h->rows_at = h->slices_at + 2 * h->units * h->unit_bytes;
+    if (by_maps) { /* what comes with slices is beside the stages, in three places */
         h->stats_at = 0;
         h->bias_at = of_keys(s) ? rows * h->pitch * 8 : 0;
         int32_t more = h->bias_at + (s->entries + 2 * h->bias_pad) * 4;
         h->more_bytes = divide_up(more, 16) * 16;
         h->unit_bytes = 2 * h->box_bytes;
-        h->more_at = 2 * h->units * h->unit_bytes;
+        h->more_at = h->slices_at + 2 * h->units * h->unit_bytes;
         h->rows_at = align(h->more_at + 3 * h->units * h->more_bytes);
     }
-    h->info_at = h->rows_at + NATTEN_CUDA_WARPS * h->row_bytes;
+    int32_t end = h->rows_at + NATTEN_CUDA_WARPS * h->row_bytes;
     if (sums_bias) { /* at the end dS of all pairs of tokens takes the place of slices
                       */
         int32_t sums =
             NATTEN_CUDA_WARPS * NATTEN_CUDA_SUBTILE * (h->pairs * 16 + 8) * 4;
-        h->info_at = larger(h->info_at, sums);
+        end = larger(end, h->slices_at + sums);
     }
-    h->tables_at = align(h->info_at + (int32_t)sizeof(natten_cuda_halo_box) +
-                         h->places * (int32_t)sizeof(natten_cuda_halo_warp));
+    h->tables_at = align(end);
     h->columns_at = h->tables_at + h->places * h->pairs * NATTEN_CUDA_WARP * 4;
     if (flat) { /* read before there are rows */
         h->columns_at = h->tables_at;
@@ -331,6 +347,7 @@ static bool lay_out_plainly(const search *s, const shape *p, natten_cuda_halo_fi
         !lay_out(&alone, p, fit->halo.rows, false, false, &plain) &&
         !lay_out(&alone, p, fit->halo.rows, true, false, &plain))
         return false;
+    plain.halo.order_pitch = fit->halo.order_pitch;
     fit->plain = plain.halo;
     fit->plain_bytes = plain.shared_bytes;
     return true;
@@ -493,15 +510,19 @@ static bool find_fit(const natten_task *task, const natten_gpu *gpu,
     bool is_large = gpu->arch == 80 || (gpu->arch >= 90 && gpu->arch < 120);
     s.blocks = alone ? 1 : 2;
     bool is_half = gpu->arch >= 90 && gpu->arch < 120;
-    s.room = alone && is_large ? NATTEN_CUDA_SHARED_LARGE
-             : is_half         ? NATTEN_CUDA_SHARED_HALF
-                               : NATTEN_CUDA_SHARED_BYTES;
-    s.most_room = is_large ? NATTEN_CUDA_SHARED_LARGE : NATTEN_CUDA_SHARED_BYTES;
+    s.by_maps = gpu->arch >= 90 && s.dims <= 64 && task->dim == s.dims &&
+                task->dim_v == s.dims && finds_kinds(&s);
+    /* Gradients of tokens without a bias were measured with all that Hopper has. */
+    bool has_all = of_keys(&s) && s.by_maps && is_half && !task->view[NATTEN_BIAS].data;
+    s.most_room = has_all    ? NATTEN_CUDA_SHARED_ENGINE
+                  : is_large ? NATTEN_CUDA_SHARED_LARGE
+                             : NATTEN_CUDA_SHARED_BYTES;
+    s.room = alone     ? s.most_room
+             : is_half ? NATTEN_CUDA_SHARED_HALF
+                       : NATTEN_CUDA_SHARED_BYTES;
     int64_t row_heads = of_keys(&s) ? task->heads_kv : task->heads;
     s.units = (int32_t)(task->batch * row_heads);
     s.batch = (int32_t)task->batch;
-    s.by_maps = gpu->arch >= 90 && s.dims <= 64 && task->dim == s.dims &&
-                task->dim_v == s.dims && finds_kinds(&s);
     int64_t entries = task->view[NATTEN_BIAS].data != NULL;
     for (int a = 0; a < 3; a++) {
         const natten_axis *axis = &task->axis[a];
@@ -518,7 +539,7 @@ static bool find_fit(const natten_task *task, const natten_gpu *gpu,
     if (of_keys(&s) && s.dims == 32 && s.entries > 0 && s.by_maps && is_large) {
         /* With biases two flat halos don't fit: one has a processor for itself. */
         search one = s;
-        one.blocks = 1, one.room = NATTEN_CUDA_SHARED_LARGE;
+        one.blocks = 1, one.room = s.most_room;
         try_all(&one, false);
         if (one.best.clocks > 0 && one.best.halo.by_maps)
             s = one;

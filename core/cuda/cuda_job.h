@@ -26,6 +26,7 @@ typedef struct natten_cuda_halo {
     int32_t tiles[3];            /* of a class */
     int32_t rows;                /* of a slice */
     int32_t pitch;               /* from one row of a slice to the next, in tokens */
+    int32_t order_pitch;         /* 0, or the pitch that partners are ordered for */
     int32_t pairs;               /* of groups, that a warp's table has room for */
     int32_t positions;           /* of tiles, those of all classes */
     int32_t replicas;       /* blocks of a position, that share out batch and heads */
@@ -38,10 +39,11 @@ typedef struct natten_cuda_halo {
     int32_t box_bytes;      /* a slice of one tensor */
     int32_t stats_at, bias_at, unit_bytes; /* of one unit of a slice */
     int32_t more_at,
-        more_bytes;             /* in a flat halo: of statistics and bias of one unit */
-    int32_t bias_pad;           /* zeros before and after the entries */
+        more_bytes;   /* beside the copy engine's: statistics, bias of a unit */
+    int32_t bias_pad; /* zeros before and after the entries */
     int32_t rows_at, row_bytes; /* rows of a warp */
-    int32_t info_at, tables_at, columns_at, seen_at;
+    int32_t slices_at;          /* after what is known of the block and its warps */
+    int32_t tables_at, columns_at, seen_at;
     int32_t partners[2];   /* natten_role of the tensors whose slices are copied */
     int32_t by_maps;       /* the copy engine does it, by natten_cuda_job.map */
     int32_t short_kind[3]; /* what is added to a map's number where the class on an axis
@@ -56,11 +58,13 @@ typedef struct __attribute__((aligned(64))) natten_cuda_map {
 } natten_cuda_map;
 
 /* Shared memory of a block: what every GPU from sm_80 on has; half of what Hopper and
- * Blackwell have for two blocks; what those of data centres have for one. */
+ * Blackwell have for two blocks; what those of data centres have for one, and those of
+ * them with a copy engine. */
 enum {
     NATTEN_CUDA_SHARED_BYTES = 99 * 1024,
     NATTEN_CUDA_SHARED_HALF = 113 * 1024,
-    NATTEN_CUDA_SHARED_LARGE = 163 * 1024
+    NATTEN_CUDA_SHARED_LARGE = 163 * 1024,
+    NATTEN_CUDA_SHARED_ENGINE = 227 * 1024
 };
 /* Most slices of a plane. */
 enum { NATTEN_CUDA_SLICES = 16 };
@@ -74,6 +78,8 @@ enum {
     NATTEN_CUDA_FLAT_QUERIES = 7,
     NATTEN_CUDA_FLAT_KEYS = 8
 };
+/* Most partners of a slice that are put in an order of banks. */
+enum { NATTEN_CUDA_ORDERED = 16 * NATTEN_CUDA_FLAT_KEYS };
 
 /* Tensors of partners and of rows that a pass reads or writes, at most. */
 enum { NATTEN_CUDA_PARTNERS = 4, NATTEN_CUDA_ROWS = 5 };
@@ -108,6 +114,11 @@ typedef struct natten_cuda_halo_box {
     uint32_t busy;     /* warps with rows */
     natten_cuda_halo_stride stride[NATTEN_CUDA_ROWS];
     int32_t step; /* of the inner one */
+    /* Of each warp: the head of its unit, or if by head the batch item; its number
+     * among those with rows; has it a row whose results are not finite?  They are here
+     * because registers are scarce. */
+    int32_t inner[NATTEN_CUDA_WARPS], rank[NATTEN_CUDA_WARPS];
+    uint32_t trouble[NATTEN_CUDA_WARPS];
     /* Where slices begin, of two steps; where rows of a warp's unit do, of two units.
      */
     char *partner_base[3][NATTEN_CUDA_WARPS][NATTEN_CUDA_PARTNERS];
@@ -133,6 +144,7 @@ typedef struct natten_cuda_halo_warp {
     int32_t row_begin, width;                   /* of the box: its rows, its columns */
     int32_t first_pair[NATTEN_CUDA_SLICES + 1]; /* of the table, a slice each */
     uint32_t exists;                            /* bit per row */
+    uint8_t order[NATTEN_CUDA_ORDERED];         /* a slice's partners, by columns */
 } natten_cuda_halo_warp;
 
 /* The passes of the kernels for large windows, and how many widths of rows each has
@@ -236,6 +248,8 @@ typedef struct natten_cuda_job {
     void *partial;         /* accumulator [chunks, heads, entries], or
                               [chunks, batch, extras, heads_kv, dim + dim_v] */
     natten_cuda_halo halo;
+    float *stats; /* for halo.cu, [batch, axes..., heads, 2]: lse to base 2 and minus
+                     delta; NULL: nobody wants them */
     natten_cuda_mma mma;
     natten_cuda_map map[2][NATTEN_CUDA_KINDS];
 } natten_cuda_job;

@@ -68,6 +68,7 @@ static const char *const kernel_names[NATTEN_CUDA_KERNELS] = {
     HALO(GRAD_VALUE, "grad_tokens", "grad_value"),
     HALO_TWO(GRAD_BIAS, "grad_bias"),
     [NATTEN_CUDA_KERNEL_HALO_DELTA] = "natten_halo_delta",
+    [NATTEN_CUDA_KERNEL_HALO_STATS] = "natten_halo_stats",
     MMA(FORWARD, "forward", "forward"),
     MMA(GRAD_QUERY, "grad_query", "grad_query"),
     MMA(GRAD_KEY, "grad_tokens", "grad_key"), /* rows up to 128: both */
@@ -130,18 +131,20 @@ static natten_status allow_shared(const natten_cuda_call *call,
                                   int32_t bytes)
 {
     enum { SHARED_BYTES = 8, SHARED_SHARE = 9 }; /* CUfunction_attribute */
-    static _Atomic(uint64_t) allowed[NATTEN_DTYPES][NATTEN_CUDA_KERNELS][2];
-    bool large = bytes > NATTEN_CUDA_SHARED_BYTES;
+    enum { SIZES = 3 };
+    static const int sizes[SIZES] = {NATTEN_CUDA_SHARED_BYTES, NATTEN_CUDA_SHARED_LARGE,
+                                     NATTEN_CUDA_SHARED_ENGINE};
+    static _Atomic(uint64_t) allowed[NATTEN_DTYPES][NATTEN_CUDA_KERNELS][SIZES];
+    int size = (bytes > sizes[0]) + (bytes > sizes[1]);
     uint64_t device = UINT64_C(1) << (call->gpu->device % 64);
-    for (int i = large; i < 2; i++) /* more is enough, too */
+    for (int i = size; i < SIZES; i++) /* more is enough, too */
         if (atomic_load(&allowed[call->dtype][kernel][i]) & device)
             return NATTEN_OK;
-    NATTEN_TRY_CUDA(call->driver, kernel_attribute, SHARED_BYTES,
-                    large ? NATTEN_CUDA_SHARED_LARGE : NATTEN_CUDA_SHARED_BYTES,
-                    function, call->gpu->device);
+    NATTEN_TRY_CUDA(call->driver, kernel_attribute, SHARED_BYTES, sizes[size], function,
+                    call->gpu->device);
     NATTEN_TRY_CUDA(call->driver, kernel_attribute, SHARED_SHARE, 100, function,
                     call->gpu->device);
-    atomic_fetch_or(&allowed[call->dtype][kernel][large], device);
+    atomic_fetch_or(&allowed[call->dtype][kernel][size], device);
     return NATTEN_OK;
 }
 

@@ -251,6 +251,13 @@ static int64_t delta_bytes(const natten_task *task)
     return divide_up(bytes, ALIGNMENT) * ALIGNMENT;
 }
 
+/* Room for what halo.cu wants to know of queries beside delta. */
+static int64_t stats_bytes(const natten_task *task)
+{
+    bool is_half = task->dtype == NATTEN_BF16 || task->dtype == NATTEN_FP16;
+    return is_half ? 2 * delta_bytes(task) : 0;
+}
+
 static bool wants_extras(const natten_task *task)
 {
     return wants(task, NATTEN_GRAD_ADDITIONAL_KEYS) ||
@@ -312,7 +319,8 @@ static void choose_tensor_cores(natten_choice *choice, const natten_task *task,
 natten_status natten_cuda_plan(const natten_task *task, const natten_gpu *gpu,
                                natten_choice *choice)
 {
-    int64_t delta = task->operation == NATTEN_BACKWARD ? delta_bytes(task) : 0;
+    int64_t delta =
+        task->operation == NATTEN_BACKWARD ? delta_bytes(task) + stats_bytes(task) : 0;
     int64_t partial = is_backward(task) ? partial_bytes(task, gpu) : 0, bytes;
     if (__builtin_add_overflow(delta, partial, &bytes))
         return natten_status_fail(NATTEN_ERR_OVERFLOW,
@@ -506,9 +514,14 @@ static void add_delta(list *l)
         widest(task) > NATTEN_CUDA_SLICE ||
         !is_compact(task, &task->view[NATTEN_OUT], task->dim_v) ||
         !is_compact(task, &task->view[NATTEN_GRAD_OUT], task->dim_v) ||
+        (l->job.stats != NULL && !is_compact(task, &task->view[NATTEN_LSE], 1)) ||
         (wants(task, NATTEN_GRAD_LSE) &&
          !is_compact(task, &task->view[NATTEN_GRAD_LSE], 1))) {
         add_tokens(l, NATTEN_CUDA_KERNEL_DELTA, false, 1);
+        l->job.pieces = queries_of(task) * task->batch * task->heads;
+        if (l->job.stats != NULL)
+            add(l, NATTEN_CUDA_KERNEL_HALO_STATS,
+                divide_up(l->job.pieces, NATTEN_CUDA_THREADS), 0);
         return;
     }
     l->job.pieces = queries_of(task) * task->batch * task->heads;
@@ -516,10 +529,20 @@ static void add_delta(list *l)
         divide_up(l->job.pieces * l->job.lanes, NATTEN_CUDA_THREADS), 0);
 }
 
+/* Do the halo kernels do the gradients of keys and values? */
+static bool wants_stats(const natten_task *task, const natten_gpu *gpu)
+{
+    return (wants(task, NATTEN_GRAD_KEY) || wants(task, NATTEN_GRAD_VALUE)) &&
+           natten_cuda_family_choose(task, gpu, NATTEN_CUDA_HALO_GRAD_TOKENS).set ==
+               NATTEN_CUDA_SET_HALO;
+}
+
 /* delta is read by all others. */
 static void add_backward(list *l, bool fused)
 {
     const natten_task *task = &l->job.task;
+    if (fused && wants_stats(task, l->gpu))
+        l->job.stats = (float *)(void *)((char *)l->job.delta + delta_bytes(task));
     if (fused)
         add_delta(l);
     bool has_bias = fused && add_halo_bias(l);
@@ -567,7 +590,7 @@ int natten_cuda_plan_passes(const natten_plan *plan, void *workspace,
         break;
     case NATTEN_BACKWARD:
         l.job.delta = workspace;
-        l.job.partial = (char *)workspace + delta_bytes(task);
+        l.job.partial = (char *)workspace + delta_bytes(task) + stats_bytes(task);
         add_backward(&l, true);
         break;
     case NATTEN_AV_BACKWARD:

@@ -24,6 +24,12 @@ extern "C" __global__ void __launch_bounds__(NATTEN_CUDA_THREADS)
     natten::compact_delta<T>(job);
 }
 
+extern "C" __global__ void __launch_bounds__(NATTEN_CUDA_THREADS)
+    natten_halo_stats(const __grid_constant__ natten_cuda_job job)
+{
+    natten::collect_stats(job);
+}
+
 KERNEL(forward_32, 2, HaloForward<T, 32, false, false>)
 KERNEL(forward_64, 2, HaloForward<T, 64, false, false>)
 KERNEL(forward_128, 1, HaloForward<T, 128, false, false>)

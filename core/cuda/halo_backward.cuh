@@ -18,7 +18,7 @@
 
 namespace natten {
 
-/* delta of compact tensors, which is fast; the same bits as level a's
+/* delta and job.stats of compact tensors, which is fast; the same bits as level a's
  * (simt_backward.cuh). A lane has NATTEN_CUDA_STRIP elements, a row job.lanes. */
 template <class T> __device__ inline void compact_delta(const natten_cuda_job &job)
 {
@@ -42,9 +42,32 @@ template <class T> __device__ inline void compact_delta(const natten_cuda_job &j
         }
     }
     sum = Lane(job.lanes).sum(sum);
-    if (exists && within == 0)
-        static_cast<float *>(job.delta)[row] =
-            grad_lse == nullptr ? sum : sum - grad_lse[row];
+    if (exists && within == 0) {
+        float delta = grad_lse == nullptr ? sum : sum - grad_lse[row];
+        const float *lse = static_cast<const float *>(task.view[NATTEN_LSE].data);
+        static_cast<float *>(job.delta)[row] = delta;
+        if (job.stats != nullptr)
+            reinterpret_cast<float2 *>(job.stats)[row] = {lse_of(lse[row]), -delta};
+    }
+}
+
+/* job.stats of any tensors, from their delta; a thread for a row of job.pieces. */
+__device__ inline void collect_stats(const natten_cuda_job &job)
+{
+    const natten_task &task = job.task;
+    int64_t row = blockIdx.x * (int64_t)NATTEN_CUDA_THREADS + threadIdx.x, rest = row;
+    if (row >= job.pieces)
+        return;
+    int64_t head = rest % task.heads;
+    int32_t at[3];
+    rest /= task.heads;
+    for (int a = 2; a >= 0; a--) {
+        at[a] = (int32_t)(rest % task.axis[a].query_count);
+        rest /= task.axis[a].query_count;
+    }
+    float lse = *row_at<const float>(task.view[NATTEN_LSE], rest, head, at);
+    reinterpret_cast<float2 *>(job.stats)[row] = {
+        lse_of(lse), -static_cast<const float *>(job.delta)[row]};
 }
 
 /* exp(logit - lse) of a product S, to base 2; `lse` is already. */
@@ -122,10 +145,10 @@ class HaloGradQuery {
         }
     }
 
-    __device__ void take(int stage, const HaloStep &step, int32_t first, int32_t count,
-                         uint32_t also)
+    __device__ void take(int stage, int n, const HaloStep &step, int32_t first,
+                         int32_t count, uint32_t also)
     {
-        Biases<biased> bias(tile, stage, step);
+        Biases<biased> bias(tile, n, step);
         if constexpr (sums_bias) {
             int32_t last = first + count;
 #pragma unroll
@@ -158,7 +181,7 @@ class HaloGradQuery {
     {
         float factor = negative ? -scale : scale, factors[2] = {factor, factor};
         bool found = store_rows<T, dims>(tile, NATTEN_GRAD_QUERY, sum, factors, 4);
-        trouble = trouble || found;
+        tile.note(found);
         if constexpr (!flat)
             clear_sums(sum);
     }
@@ -172,7 +195,7 @@ class HaloGradQuery {
         const natten_cuda_job &job = fresh(tile.job);
         const natten_cuda_halo &h = job.halo;
         int32_t pitch = h.pairs * 16 + 8; /* rows r .. r + 3 lie in different banks */
-        float *all = reinterpret_cast<float *>(halo_shared);
+        float *all = reinterpret_cast<float *>(halo_shared + h.slices_at);
         __syncthreads();
         if (exists) {
             float *own =
@@ -202,7 +225,7 @@ class HaloGradQuery {
 
     __device__ void again() const
     {
-        if (__any_sync(all_lanes, trouble))
+        if (tile.halo()->trouble[tile.warp] != 0)
             redo<T>(tile, NATTEN_GRAD_QUERY, NATTEN_GRAD_QUERY,
                     [](const natten_cuda_job &job, const Lane &lane, const Place &place,
                        bool wanted) { grad_query_again<T>(job, lane, place, wanted); });
@@ -210,7 +233,7 @@ class HaloGradQuery {
 
   private:
     float scale;
-    bool negative, trouble = false;
+    bool negative;
     Rows<dims> query, grad;
     bool blind[2]; /* the row sees nothing but logits of -inf */
     float lse[2], delta[2], sum[dims / 8][4];
@@ -289,7 +312,7 @@ class HaloGradTokens {
         clear_sums(value_sum);
     }
 
-    static constexpr int row_tensors = 4, partner_tensors = 4;
+    static constexpr int row_tensors = 4, partner_tensors = 3;
     static constexpr bool copies_more = true;
     __device__ static natten_role row_role(int n)
     {
@@ -300,10 +323,7 @@ class HaloGradTokens {
     }
     __device__ static natten_role partner_role(int n)
     {
-        return n == 0   ? NATTEN_QUERY
-               : n == 1 ? NATTEN_GRAD_OUT
-               : n == 2 ? NATTEN_LSE
-                        : delta_role;
+        return n == 0 ? NATTEN_QUERY : n == 1 ? NATTEN_GRAD_OUT : stats_role;
     }
 
     __device__ void copy_rows(int turn) const
@@ -329,12 +349,13 @@ class HaloGradTokens {
             negate(key);
     }
 
-    __device__ void take(int stage, const HaloStep &step, int32_t first, int32_t count,
-                         uint32_t also)
+    __device__ void take(int stage, int n, const HaloStep &step, int32_t first,
+                         int32_t count, uint32_t also)
     {
-        Biases<biased> bias(tile, stage, step);
+        Biases<biased> bias(tile, n, step);
+#pragma unroll 2
         for (int32_t p = first; p < first + count; p++)
-            add<false>(stage, stage, bias, p, also,
+            add<false>(stage, n, bias, p, also,
                        HaloPair(tile.table()[p * NATTEN_CUDA_WARP]));
     }
     __device__ void take_flat(int stage, int n, const HaloStep &step)
@@ -360,10 +381,10 @@ class HaloGradTokens {
         bool found = false;
         if (of_keys && tile.job.task.view[NATTEN_GRAD_KEY].data != nullptr)
             found = store_rows<T, dims>(tile, NATTEN_GRAD_KEY, key_sum, factor, 2);
-        trouble = trouble || found;
+        tile.note(found);
         if (of_values && tile.job.task.view[NATTEN_GRAD_VALUE].data != nullptr)
             found = store_rows<T, dims>(tile, NATTEN_GRAD_VALUE, value_sum, one, 3);
-        trouble = trouble || found;
+        tile.note(found);
         if constexpr (!flat) {
             clear_sums(key_sum);
             clear_sums(value_sum);
@@ -376,7 +397,7 @@ class HaloGradTokens {
 
     __device__ void again() const
     {
-        if (__any_sync(all_lanes, trouble))
+        if (tile.halo()->trouble[tile.warp] != 0)
             redo<T>(
                 tile, of_keys ? NATTEN_GRAD_KEY : NATTEN_GRAD_VALUE,
                 of_values ? NATTEN_GRAD_VALUE : NATTEN_GRAD_KEY,
@@ -386,7 +407,7 @@ class HaloGradTokens {
 
   private:
     float scale;
-    bool negative, trouble = false;
+    bool negative;
     /* Of columns 2t and 2t + 1 of both groups, in the slice. */
     __device__ void tokens(uint32_t (&token)[4], int32_t number, const HaloPair &) const
     {
@@ -422,8 +443,8 @@ class HaloGradTokens {
         for (int g = 0; g < 2; g++) {
             float2 left = load_floats(stats + 8 * token[2 * g]);
             float2 right = load_floats(stats + 8 * token[2 * g + 1]);
-            float lse[2] = {lse_of(left.x), lse_of(right.x)};
-            const float minus_delta[4] = {-left.y, -right.y, -left.y, -right.y};
+            const float lse[2] = {left.x, right.x};
+            const float minus_delta[4] = {left.y, right.y, left.y, right.y};
             float s[4], dp[4];
             hide(s, pair, also, g, tile.unit_matrix);
             dot<T, dims>(s, key, pair.row(queries, g), s);

@@ -66,10 +66,10 @@ template <class T, int dims, bool biased, bool engine> class HaloForward {
             negate(rows);
     }
 
-    __device__ void take(int stage, const HaloStep &step, int32_t first, int32_t pairs,
-                         uint32_t also)
+    __device__ void take(int stage, int number, const HaloStep &step, int32_t first,
+                         int32_t pairs, uint32_t also)
     {
-        Biases<biased> bias(tile, stage, step);
+        Biases<biased> bias(tile, number, step);
         for (; pairs >= at_once; pairs -= at_once, first += at_once)
             round<at_once>(stage, bias, first, also);
         if (at_once > 3 && pairs == 3)
@@ -101,7 +101,7 @@ template <class T, int dims, bool biased, bool engine> class HaloForward {
             inverse[i] = good ? inverse_of(weights[i]) : NAN;
         }
         bool found = store_rows<T, dims>(tile, NATTEN_OUT, sum, inverse, 1);
-        trouble = trouble || found;
+        tile.note(found);
         /* The first two lanes of a quad write a row each. */
         int t = tile.lane % 4;
         float weight = t == 0 ? weights[0] : weights[1];
@@ -119,7 +119,7 @@ template <class T, int dims, bool biased, bool engine> class HaloForward {
 
     __device__ void again() const
     {
-        if (__any_sync(all_lanes, trouble))
+        if (tile.halo()->trouble[tile.warp] != 0)
             redo<T>(tile, NATTEN_OUT, NATTEN_OUT,
                     [](const natten_cuda_job &job, const Lane &lane, const Place &place,
                        bool wanted) { forward_again<T>(job, lane, place, wanted); });
@@ -136,7 +136,7 @@ template <class T, int dims, bool biased, bool engine> class HaloForward {
     static constexpr float most_weight = 0x1p10f, least_weight = 0x1p-16f;
 
     float factor; /* that makes S logits; with a bias, those to base e */
-    bool negative, trouble = false;
+    bool negative;
     bool begun, settled; /* some rows have a reference; all do */
     Rows<dims> rows;
     float reference[2], weights[2], sum[dims / 8][4];

@@ -43,6 +43,8 @@ scenario 'a GPU with little memory takes small slabs, or says what it lacks' \
 scenario 'a call on arrays of the host can be stopped, and leaves nothing' host_stopped
 scenario 'planning for GPUs that are not here' planning
 scenario 'small windows go to tensor cores, by boxes that cost least' halo
+scenario 'statistics of queries are there before the gradients of keys and values' \
+    statistics
 scenario 'the copy engine gets the maps of the tensors that it can fetch' maps
 scenario 'PTX is never asked to use the copy engine' no_maps NATTEN_FAKE_ARCH=100
 scenario 'large windows go to tensor cores, by counts that are exact' mma

@@ -384,7 +384,9 @@ int cuKernelSetAttribute(int attribute, int value, void *kernel, int device)
     ENTER();
     if (attribute == SHARED_BYTES)
         shared_of[kernel_number(kernel)] = value;
-    bool legal = value >= 0 && (attribute != SHARED_BYTES || value <= 163 * 1024);
+    /* What Ampere's data centre GPUs have, and Hopper. */
+    int most = setting("NATTEN_FAKE_ARCH", 90) >= 90 ? 227 * 1024 : 163 * 1024;
+    bool legal = value >= 0 && (attribute != SHARED_BYTES || value <= most);
     return legal && device == 0 ? 0 : NATTEN_DRIVER_INVALID;
 }
 

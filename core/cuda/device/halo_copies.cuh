@@ -39,12 +39,12 @@ template <int tokens> struct HaloWalk {
 template <class T, int dims, Side side, bool engine>
 template <class Pass>
 __device__ inline void
-HaloTile<T, dims, side, engine>::fetch_slices(const Pass &pass, int n, int number,
+HaloTile<T, dims, side, engine>::fetch_slices(const Pass &, int n, int number,
                                               const HaloStep &s) const
 {
     const natten_cuda_halo &h = job.halo;
     int i = lane / 2, which = lane % 2;
-    if constexpr (flat && Pass::copies_more) {
+    if constexpr (Pass::copies_more) {
         HaloStep then = s;
         advance(then);
         find_slices<Pass>(number == 2 ? 0 : number + 1, then, lane);
@@ -58,15 +58,7 @@ HaloTile<T, dims, side, engine>::fetch_slices(const Pass &pass, int n, int numbe
         int32_t at[5];
         const natten_cuda_map *map = &job.map[which][halo()->aim.kind];
         aim_at(s, i, which, at);
-        copy_box(shared_address(halo_shared) +
-                     (uint32_t)((n * h.units + i) * h.unit_bytes + which * h.box_bytes),
-                 map, ready(n), at);
-    }
-    if constexpr (Pass::copies_more && !flat) {
-        find_slices<Pass>(n, s, lane);
-        __syncwarp();
-        pass.copy_more(n, s, lane, 1);
-        barrier_follow_copies(ready(n));
+        copy_box(stage_of(n, i) + (uint32_t)(which * h.box_bytes), map, ready(n), at);
     }
 }
 
@@ -93,8 +85,7 @@ __device__ inline void HaloTile<T, dims, side, engine>::copy_slice(
                                              NATTEN_CUDA_WARPS);
     int32_t l_step = walk.step_x * l_column, r_step = walk.step_x * r_column;
     for (int i = 0; i < h.units; i++) {
-        uint32_t to =
-            shared_address(halo_shared) + (uint32_t)((n * h.units + i) * h.unit_bytes);
+        uint32_t to = stage_of(n, i);
         const char *l_base = halo()->partner_base[n][i][0] + walk.x * l_column;
         const char *r_base = halo()->partner_base[n][i][1] + walk.x * r_column;
         if (both) {
@@ -127,27 +118,22 @@ __device__ inline void
 HaloTile<T, dims, side, engine>::copy_stats(int n, const HaloStep &s, int thread,
                                             int warps) const
 {
-    constexpr int size = sizeof(float);
+    constexpr int size = sizeof(float2);
     const natten_cuda_job &now = fresh(job);
     const natten_cuda_halo &h = now.halo;
     const natten_task &task = now.task;
-    const natten_view &lse = task.view[NATTEN_LSE];
     const int32_t rows = task.axis[1].dilation, columns_ = task.axis[2].dilation;
-    int32_t d_column = (int32_t)task.heads * size * columns_,
-            d_row = (int32_t)task.heads * size * task.axis[2].query_count * rows,
-            l_row = (int32_t)lse.axis[1] * rows * size,
-            l_column = (int32_t)lse.axis[2] * columns_ * size;
+    int32_t column = (int32_t)task.heads * size * columns_,
+            row = (int32_t)task.heads * size * task.axis[2].query_count * rows;
     int32_t height = slice_rows(s.slice);
     HaloWalk<NATTEN_CUDA_WARP> walk(halo()->place.count[2], thread, warps);
     for (int i = 0; i < h.units; i++) {
         uint32_t to = more_of(n, i) + (uint32_t)h.stats_at;
-        const char *l_base = halo()->partner_base[n][i][2];
-        const char *d_base = halo()->partner_base[n][i][3];
+        const char *base = halo()->partner_base[n][i][2];
         for (int32_t y = walk.y; y < height; y += walk.step_y)
             for (int32_t x = walk.x; x < walk.width; x += walk.step_x) {
-                uint32_t place = to + (uint32_t)(y * h.pitch + x) * 8;
-                copy4(place, l_base + (y * l_row + x * l_column));
-                copy4(place + 4, d_base + (y * d_row + x * d_column));
+                uint32_t place = to + (uint32_t)((y * h.pitch + x) * size);
+                copy8(place, base + (y * row + x * column));
             }
     }
 }

@@ -150,9 +150,10 @@ HaloTile<T, dims, side, engine>::open_warp(const HaloAxis<side> (&axis)[3])
     own.plane_begin = seen[0].begin - axis[0].begin;
     own.plane_end = seen[0].end - axis[0].begin;
     uint32_t all = __ballot_sync(all_lanes, exists) & 0xffff;
-    if (lane == 0 && all != 0)
-        rank = (int32_t)atomicAdd(&halo()->busy, 1);
-    rank = __shfl_sync(all_lanes, rank, 0);
+    if (lane == 0) {
+        halo()->trouble[warp] = 0;
+        halo()->rank[warp] = all == 0 ? 0 : (int32_t)atomicAdd(&halo()->busy, 1);
+    }
     if (unit() == 0 && lane < subtile)
         w->row[lane] = own;
     if (unit() == 0 && lane < subtile && h.seen_at > 0)
@@ -179,12 +180,58 @@ template <class T, int dims, Side side, bool engine>
 __device__ inline void HaloTile<T, dims, side, engine>::clear_pads() const
 {
     const natten_cuda_halo &h = job.halo;
-    for (int i = 0; i < (flat ? 3 : 2) * h.units; i++) {
+    for (int i = 0; i < (engine ? 3 : 2) * h.units; i++) {
         float *first = static_cast<float *>(
             __cvta_shared_to_generic(more_of(0, i) + (uint32_t)h.bias_at));
         for (int32_t e = threadIdx.x; e < h.bias_pad; e += NATTEN_CUDA_THREADS)
             first[e] = first[h.bias_pad + (int32_t)job.entries + e] = 0;
     }
+}
+
+template <class T, int dims, Side side, bool engine>
+__device__ inline void
+HaloTile<T, dims, side, engine>::order_partners(int32_t first, int32_t height,
+                                                int32_t width) const
+{
+    constexpr int columns = 8;
+    const int32_t pitch = job.halo.order_pitch, i = lane % columns;
+    const int32_t groups = (natten_max(height * width, 0) + 15) / 16 * 2;
+    uint8_t *order = info()->order;
+    __syncwarp();
+    int32_t of_lane = 0, last = 0; /* partners of column i, and one of them */
+    for (int32_t y = 0; y < height; y++)
+        for (int32_t x = i - first - y * pitch & columns - 1; x < width; x += columns) {
+            last = y * width + x;
+            if (of_lane < groups && lane < columns)
+                order[of_lane * columns + i] = (uint8_t)last;
+            of_lane++;
+        }
+    for (int32_t g = of_lane; g < groups && lane < columns; g++)
+        order[g * columns + i] = (uint8_t)((uint32_t)last | not_there);
+    __syncwarp();
+    if (!__any_sync(all_lanes, of_lane > groups))
+        return;
+    /* Some columns have too many: the others have room, which is filled in order. */
+    int32_t number = 0; /* of what is too much */
+    for (int k = 0; k < columns; k++) {
+        int32_t other = __shfl_sync(all_lanes, of_lane, k);
+        if (k < i)
+            number += natten_max(other - groups, 0);
+    }
+    int32_t from = 0; /* the number of the first that goes to column k */
+    for (int k = 0; k < columns; k++) {
+        int32_t other = __shfl_sync(all_lanes, of_lane, k);
+        int32_t room = natten_max(groups - other, 0), count = 0;
+        for (int32_t y = 0; y < height; y++)
+            for (int32_t x = i - first - y * pitch & columns - 1; x < width;
+                 x += columns, count++) {
+                int32_t n = number + count - groups - from;
+                if (count >= groups && n >= 0 && n < room && lane < columns)
+                    order[(other + n) * columns + k] = (uint8_t)(y * width + x);
+            }
+        from += room;
+    }
+    __syncwarp();
 }
 
 template <class T, int dims, Side side, bool engine>
@@ -202,6 +249,8 @@ __device__ inline void HaloTile<T, dims, side, engine>::make_table(
         cols[i].begin = __shfl_sync(all_lanes, column_seen.begin, from);
         cols[i].end = __shfl_sync(all_lanes, column_seen.end, from);
     }
+    if (unit() != 0)
+        return;
     int32_t width = natten_max(box[2].end - box[2].begin, 1);
     int32_t entries = 2 * job.task.axis[2].window - 1;
     Divider by(width);
@@ -211,22 +260,25 @@ __device__ inline void HaloTile<T, dims, side, engine>::make_table(
         int32_t begin = natten_max(box[1].begin, top);
         int32_t end = natten_min(box[1].end, top + h.rows);
         int32_t total = end > begin ? (end - begin) * (box[2].end - box[2].begin) : 0;
-        if (unit() == 0 && lane == 0)
+        if (h.order_pitch > 0 && total > 0)
+            order_partners((begin - top) * h.order_pitch + box[2].begin - axis[2].begin,
+                           end - begin, width);
+        if (lane == 0)
             info()->first_pair[slice] = pair;
         for (int32_t first = 0; first < total; first += 16, pair++) {
             uint32_t word = 0;
             uint16_t entry[4], token[4];
 #pragma unroll
             for (int g = 0; g < 2; g++) {
-                int32_t k = natten_min(first + 8 * g + lane % 8, total - 1), y = by(k);
+                bool there;
+                int32_t k = partner_in(first + 8 * g + lane % 8, total, there);
+                int32_t y = by(k);
                 int32_t x = k - y * width + box[2].begin - axis[2].begin;
                 y += begin;
                 word |= permute((y - top) * h.pitch + x, lane / 8) << (16 * g);
 #pragma unroll
                 for (int e = 0; e < 2; e++) {
-                    k = first + 8 * g + lane % 4 * 2 + e;
-                    bool there = k < total;
-                    k = natten_min(k, total - 1);
+                    k = partner_in(first + 8 * g + lane % 4 * 2 + e, total, there);
                     y = by(k), x = k - y * width + box[2].begin, y += begin;
                     for (int i = 0; i < 2; i++)
                         if (!there || y < rows[i].begin || y >= rows[i].end ||
@@ -238,8 +290,6 @@ __device__ inline void HaloTile<T, dims, side, engine>::make_table(
                         (uint16_t)((y - top) * h.pitch + x - axis[2].begin);
                 }
             }
-            if (unit() != 0)
-                continue;
             table()[pair * NATTEN_CUDA_WARP] = word;
             if (lane < 4) {
                 if (h.bias_pad > 0)
@@ -251,7 +301,7 @@ __device__ inline void HaloTile<T, dims, side, engine>::make_table(
             }
         }
     }
-    if (unit() == 0 && lane == 0)
+    if (lane == 0)
         info()->first_pair[halo()->place.slices] = pair;
 }
 
@@ -276,25 +326,31 @@ __device__ inline void HaloTile<T, dims, side, engine>::make_flat_table(
     int32_t total = 1; /* partners; none if the part has none on some axis */
     for (int i = 0; i < 3; i++)
         total *= natten_max(box[i].end - box[i].begin, 0);
-    int32_t last = natten_max(total, 1) - 1;
-    int32_t entries = 2 * job.task.axis[2].window - 1;
+    int32_t entries = 2 * job.task.axis[2].window - 1, used = (total + 15) / 16;
     Divider by(width);
+    if (h.order_pitch > 0 && total > 0)
+        order_partners((box[1].begin - axis[1].begin) * h.order_pitch + box[2].begin -
+                           axis[2].begin,
+                       box[1].end - box[1].begin, width);
     for (int32_t pair = 0; pair < h.pairs; pair++) {
         uint32_t word = 0;
         uint16_t entry[4] = {0, 0, 0, 0};
 #pragma unroll
         for (int g = 0; g < 2; g++) {
-            int32_t first = pair * 16 + 8 * g;
-            y = by(natten_min(first + lane % 8, last), x);
+            /* Beyond the last pair all is hidden, at any partner. */
+            int32_t first = natten_min(pair, natten_max(used, 1) - 1) * 16 + 8 * g;
+            bool there;
+            y = by(partner_in(first + lane % 8, total, there), x);
             word |= permute((y + box[1].begin - axis[1].begin) * h.pitch + x +
                                 box[2].begin - axis[2].begin,
                             lane / 8)
                     << (16 * g);
-            word |= hidden_of(first + lane / 4, total, by, box[1].begin, box[2].begin,
-                              rows, cols)
+            word |= (pair >= used ? 0x10001u
+                                  : hidden_of(first + lane / 4, total, by, box[1].begin,
+                                              box[2].begin, rows, cols))
                     << g;
             for (int e = 0; e < 2 && h.bias_pad > 0; e++) {
-                y = by(natten_min(first + lane % 4 * 2 + e, last), x);
+                y = by(partner_in(first + lane % 4 * 2 + e, total, there), x);
                 entry[2 * g + e] = (uint16_t)(4 * (y * entries + x));
             }
         }
@@ -303,7 +359,7 @@ __device__ inline void HaloTile<T, dims, side, engine>::make_flat_table(
             columns(of_entries)[pair * 4] = {entry[0], entry[1], entry[2], entry[3]};
     }
     if (lane == 0)
-        info()->first_pair[0] = 0, info()->first_pair[1] = (total + 15) / 16;
+        info()->first_pair[0] = 0, info()->first_pair[1] = used;
 }
 
 } // namespace natten

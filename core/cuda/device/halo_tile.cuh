@@ -87,15 +87,17 @@ struct Divider {
     }
 };
 
-/* delta, where roles are named: it is no tensor of the task. */
-constexpr natten_role delta_role = NATTEN_ROLES;
+/* delta and job.stats, where roles are named: they are no tensors of the task. */
+constexpr natten_role delta_role = NATTEN_ROLES,
+                      stats_role = (natten_role)(NATTEN_ROLES + 1);
 
 /* Bytes from a tensor's first row to another. */
 __device__ inline int64_t offset_of(const natten_cuda_job &job, natten_role role,
                                     int32_t batch, int32_t head, const int32_t (&at)[3])
 {
-    if (role == delta_role)
-        return query_number(job.task, batch, head, at) * (int64_t)sizeof(float);
+    if (role == delta_role || role == stats_role)
+        return query_number(job.task, batch, head, at) *
+               (int64_t)(role == delta_role ? sizeof(float) : sizeof(float2));
     const natten_view &view = job.task.view[role];
     int64_t offset = batch * view.batch + head * view.head;
     for (int a = 0; a < 3; a++)
@@ -105,8 +107,9 @@ __device__ inline int64_t offset_of(const natten_cuda_job &job, natten_role role
 
 __device__ inline char *begin_of(const natten_cuda_job &job, natten_role role)
 {
-    return static_cast<char *>(role == delta_role ? job.delta
-                                                  : job.task.view[role].data);
+    return static_cast<char *>(role == delta_role   ? job.delta
+                               : role == stats_role ? job.stats
+                                                    : job.task.view[role].data);
 }
 
 /* One axis of a block's tile, in positions of its class. */
@@ -256,8 +259,6 @@ template <class T, int dims, Side side, bool engine> class HaloTile {
      * x rows have, as A of 8 columns. */
     uint32_t unit_matrix[2];
     uint32_t row_matrix; /* address of the lane's row of ldmatrix, in the warp's rows */
-    int32_t inner;       /* the head of the warp's unit, or if by head the batch item */
-    int32_t rank;        /* of the warp among those with rows */
     uint32_t row_info;   /* address of what is known of row lane / 4 */
     uint32_t row_bases;  /* address of where the warp's rows begin */
     bool exists[2];      /* rows lane / 4 and lane / 4 + 8 */
@@ -282,9 +283,9 @@ template <class T, int dims, Side side, bool engine> class HaloTile {
         return (uint32_t)(token * row_bytes + ((chunk ^ low) << 4));
     }
 
-    __device__ natten_cuda_halo_box *halo() const
+    __device__ static natten_cuda_halo_box *halo()
     {
-        return reinterpret_cast<natten_cuda_halo_box *>(halo_shared + job.halo.info_at);
+        return reinterpret_cast<natten_cuda_halo_box *>(halo_shared);
     }
     __device__ natten_cuda_halo_warp *info() const
     {
@@ -329,24 +330,29 @@ template <class T, int dims, Side side, bool engine> class HaloTile {
                                                          job.halo.seen_at) +
                of_place * subtile;
     }
-    /* The warp's statistics and biases: in a flat halo there are three in turn, else
-     * they are part of a stage. */
+    /* The warp's statistics and biases: beside the copy engine's slices there are three
+     * in turn, else they are part of a stage. */
     __device__ uint32_t more(int n) const
     {
-        return flat ? more_of(n, unit()) : stage(n);
+        return engine ? more_of(n, unit()) : stage(n);
     }
     __device__ uint32_t more_of(int n, int i) const
     {
-        int32_t bytes = flat ? job.halo.more_bytes : job.halo.unit_bytes;
+        int32_t bytes = engine ? job.halo.more_bytes : job.halo.unit_bytes;
         return shared_address(halo_shared) +
-               (uint32_t)((flat ? job.halo.more_at : 0) +
+               (uint32_t)((engine ? job.halo.more_at : job.halo.slices_at) +
                           (n * job.halo.units + i) * bytes);
     }
     /* The warp's part of a stage. */
     __device__ uint32_t stage(int n) const
     {
+        return stage_of(n, unit());
+    }
+    __device__ uint32_t stage_of(int n, int i) const
+    {
+        const natten_cuda_halo &h = job.halo;
         return shared_address(halo_shared) +
-               (uint32_t)((n * job.halo.units + unit()) * job.halo.unit_bytes);
+               (uint32_t)(h.slices_at + (n * h.units + i) * h.unit_bytes);
     }
 
     __device__ int32_t group() const
@@ -406,7 +412,8 @@ template <class T, int dims, Side side, bool engine> class HaloTile {
         const int32_t none[3] = {0, 0, 0};
         natten_role role = Pass::row_role(lane);
         int32_t head, batch = batch_of(halo()->begin + unit(), head);
-        inner = job.halo.is_by_head ? batch : head;
+        if (lane == 0)
+            halo()->inner[warp] = job.halo.is_by_head ? batch : head;
         if (lane < Pass::row_tensors)
             halo()->row_base[0][warp][lane] =
                 begin_of(job, role) + offset_of(job, role, batch, head, none);
@@ -415,15 +422,16 @@ template <class T, int dims, Side side, bool engine> class HaloTile {
     /* The same of the next unit. */
     template <class Pass> __device__ void find_next_rows(int turn_)
     {
-        inner += halo()->step;
-        bool carries = inner >= job.halo.inner;
-        if (carries)
-            inner -= job.halo.inner;
         if (lane < Pass::row_tensors) {
+            int32_t inner = halo()->inner[warp] + halo()->step;
+            bool carries = inner >= job.halo.inner;
             const natten_cuda_halo_stride &stride = halo()->stride[lane];
             int64_t step = stride.step + (carries ? stride.carry : 0);
             halo()->row_base[turn_][warp][lane] =
                 halo()->row_base[turn_ ^ 1][warp][lane] + step;
+            __syncwarp((1u << Pass::row_tensors) - 1);
+            if (lane == 0)
+                halo()->inner[warp] = inner - (carries ? job.halo.inner : 0);
         }
         __syncwarp();
     }
@@ -459,6 +467,13 @@ template <class T, int dims, Side side, bool engine> class HaloTile {
             return;
         s.head = 0;
         s.first_unit = next_units(s);
+    }
+
+    /* Remember if some lane has found a result that is not finite. */
+    __device__ void note(bool trouble) const
+    {
+        if (trouble)
+            halo()->trouble[warp] = 1;
     }
 
     /* The warp is done with a stage's slices; is it the last? */
@@ -511,7 +526,7 @@ template <class T, int dims, Side side, bool engine> class HaloTile {
     {
         uint32_t copiers = Pass::copies_more ? NATTEN_CUDA_WARP : 0;
         for (int n = 0; n < 2; n++) {
-            barrier_make(ready(n), 1 + (flat ? halo()->busy : 1) * copiers);
+            barrier_make(ready(n), 1 + halo()->busy * copiers);
             barrier_make(ready(n) + (uint32_t)sizeof halo()->ready, halo()->busy);
         }
     }
@@ -538,9 +553,9 @@ template <class T, int dims, Side side, bool engine> class HaloTile {
     {
         return shared_address(&halo()->ready[n]);
     }
-    /* Let it fetch a step's slices into stage `n`, by one warp, which copies itself
-     * what else the pass needs; in a flat halo it finds that of the step after:
-     * `number` is that of the step, 0, 1, 2, 0, ... */
+    /* Let it fetch a step's slices into stage `n`, by one warp, which finds what else
+     * the pass needs in the step after: `number` is that of the step, 0, 1, 2, 0, ...
+     */
     template <class Pass>
     __device__ void fetch_slices(const Pass &pass, int n, int number,
                                  const HaloStep &s) const;
@@ -550,7 +565,7 @@ template <class T, int dims, Side side, bool engine> class HaloTile {
                                natten_role right_role) const;
 
     /* By so many warps, thread by thread: */
-    /* For partners that are queries: lse and delta, interleaved. */
+    /* For partners that are queries: their part of job.stats. */
     __device__ void copy_stats(int n, const HaloStep &s, int thread, int warps) const;
     /* All entries of bias of the slice's head. */
     __device__ void copy_bias(int n, const HaloStep &s, int thread, int warps) const;
@@ -592,20 +607,38 @@ template <class T, int dims, Side side, bool engine> class HaloTile {
     }
     __device__ void clear_pads() const;
     template <class Pass> __device__ void open_warp(const HaloAxis<side> (&axis)[3]);
-    /* In a flat halo: is partner k of a box hidden from the two y or x of the lane?
-     * Bits 0 and 16. */
-    __device__ uint32_t hidden_of(int32_t k, int32_t total, const Divider &by,
+    /* Choose the partners of groups, of a slice's part of a box, so that 8 of a group
+     * lie in different banks wherever that can be: those whose tokens, as the copy
+     * engine has them, are i modulo 8 become columns i. `first` is the first one's
+     * token. */
+    __device__ void order_partners(int32_t first, int32_t height, int32_t width) const;
+    static constexpr uint32_t not_there = 0x80;
+    /* The partner in a column of groups, counted from the slice's first; `there`: is
+     * there one?  If not, any. */
+    __device__ int32_t partner_in(int32_t column, int32_t total, bool &there) const
+    {
+        there = column < total;
+        if (job.halo.order_pitch == 0 || total == 0)
+            return natten_min(column, natten_max(total, 1) - 1);
+        uint32_t k = info()->order[column];
+        there = k < not_there;
+        return (int32_t)(k & (not_there - 1));
+    }
+    /* In a flat halo: is the partner in a column hidden from the two y or x of the
+     * lane? Bits 0 and 16. */
+    __device__ uint32_t hidden_of(int32_t column, int32_t total, const Divider &by,
                                   int32_t top, int32_t left,
                                   const natten_span (&rows)[2],
                                   const natten_span (&cols)[2]) const
     {
-        int32_t x, y = by(natten_min(k, total - 1), x) + top;
+        bool there;
+        int32_t x, y = by(partner_in(column, total, there), x) + top;
         x += left;
         uint32_t word = 0;
         for (int i = 0; i < 2; i++) {
             bool sees = lane % 4 < 2 ? y >= rows[i].begin && y < rows[i].end
                                      : x >= cols[i].begin && x < cols[i].end;
-            if (k >= total || !sees)
+            if (!there || !sees)
                 word |= 1u << 16 * i;
         }
         return word;

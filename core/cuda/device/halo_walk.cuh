@@ -41,7 +41,7 @@ __device__ inline void take_step(Pass &pass, int stage, int number,
         also = (upper ? 0 : hides_upper) | (lower ? 0 : hides_lower);
     }
     int32_t first = w->first_pair[step.slice];
-    pass.take(stage, step, first, w->first_pair[step.slice + 1] - first, also);
+    pass.take(stage, number, step, first, w->first_pair[step.slice + 1] - first, also);
 }
 
 template <class Pass>
@@ -88,13 +88,14 @@ template <class Pass> __device__ inline void walk_by_threads(Pass &pass)
     }
 }
 
-/* Copy a share of a step's statistics and biases, in a flat halo. */
+/* Copy a share of a step's statistics and biases. */
 template <class Pass>
 __device__ inline void copy_share(const Pass &pass, int stage, int number,
                                   const HaloStep &step)
 {
     const auto &tile = pass.tile;
-    pass.copy_more(number, step, tile.rank * NATTEN_CUDA_WARP + tile.lane,
+    pass.copy_more(number, step,
+                   tile.halo()->rank[tile.warp] * NATTEN_CUDA_WARP + tile.lane,
                    (int)tile.halo()->busy);
     barrier_follow_copies(tile.ready(stage));
 }
@@ -102,12 +103,12 @@ __device__ inline void copy_share(const Pass &pass, int stage, int number,
 /* Where the copy engine does, a warp waits for nothing but slices and its own rows, and
  * the last that is done with a stage's slices has it filled again.
  *
- * In a flat halo all warps copy statistics and biases of the step after.  They go to
- * three places in turn: who works on a step knows that all are done with the one before
- * the last, but not with the last. */
+ * All warps copy statistics and biases of the step after.  They go to three places in
+ * turn: who works on a step knows that all are done with the one before the last, but
+ * not with the last. */
 template <class Pass> __device__ inline void walk_by_engine(Pass &pass)
 {
-    constexpr bool shares = Pass::flat && Pass::copies_more;
+    constexpr bool shares = Pass::copies_more;
     auto &tile = pass.tile;
     int32_t all; /* not read from where threads might find different ones */
     HaloStep step = {tile.share_out(all), 0, 0, 0}, next = step;
@@ -125,6 +126,8 @@ template <class Pass> __device__ inline void walk_by_engine(Pass &pass)
     uint32_t parity = 0;
     for (int stage = 0, number = 0; step.first_unit < all; stage ^= 1) {
         bool exists = step.first_unit + tile.unit() < all;
+        if constexpr (Pass::flat)
+            tile.turn = stage;
         if (tile.is_first_of_unit(step)) {
             wait_for_copies();
             __syncwarp();
@@ -152,7 +155,8 @@ template <class Pass> __device__ inline void walk_by_engine(Pass &pass)
         if (tile.is_last_of_unit(step)) {
             if (exists)
                 pass.end();
-            tile.turn ^= 1;
+            if constexpr (!Pass::flat)
+                tile.turn ^= 1;
         }
         number = then;
         tile.advance(step);
@@ -175,8 +179,9 @@ template <class Pass> __device__ inline void walk_halo(Pass &pass)
         }
         if constexpr (Pass::flat) { /* after that rows take the tables' place */
             pass.pairs.load(tile.table(), tile.info()->first_pair[1]);
-            tile.template find_slices<Pass>(0, tile.first_step(), threadIdx.x);
         }
+        if constexpr (Pass::by_engine)
+            tile.template find_slices<Pass>(0, tile.first_step(), threadIdx.x);
         __syncthreads();
         if constexpr (Pass::by_engine)
             walk_by_engine(pass);

@@ -41,6 +41,12 @@ __device__ inline void copy16(uint32_t to, const void *from)
                  : "memory");
 }
 
+__device__ inline void copy8(uint32_t to, const void *from)
+{
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 8;" ::"r"(to), "l"(from)
+                 : "memory");
+}
+
 __device__ inline void copy4(uint32_t to, const void *from)
 {
     asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" ::"r"(to), "l"(from)
