@@ -21,8 +21,44 @@ static bool is_by(const char *text, int32_t arch, const char *kernel)
     return true;
 }
 
+/* What the kernels are like. */
+typedef struct kernel_shape {
+    int32_t width, tensors, blocks, columns, held;
+} kernel_shape;
+
+static const kernel_shape shapes[NATTEN_CUDA_MMA_PASSES][NATTEN_CUDA_MMA_WIDTHS] = {
+#define SHAPE(pass, number, width, tensors, blocks, columns, held) \
+    [NATTEN_CUDA_MMA_##pass][number] = {width, tensors, blocks, columns, held},
+#include "cuda/mma_shapes.def"
+#undef SHAPE
+};
+
+/* Passes have as many kernels as there are widths; keys and values are one pass. */
+static const kernel_shape *shape_of(natten_cuda_kernel kernel)
+{
+    int number = (int)(kernel - NATTEN_CUDA_KERNEL_MMA_FORWARD);
+    int pass = natten_min(number / NATTEN_CUDA_MMA_WIDTHS, NATTEN_CUDA_MMA_GRAD_TOKENS);
+    return &shapes[pass][number % NATTEN_CUDA_MMA_WIDTHS];
+}
+
+/* Where a kernel has its rows, stages and what is known of them, it expects them. */
+static bool has_room(const natten_plan *plan, const natten_cuda_pass *pass)
+{
+    const kernel_shape *shape = shape_of(pass->kernel);
+    const natten_cuda_mma *m = &pass->job.mma;
+    int32_t rows = NATTEN_CUDA_MMA_WARPS * 16 * shape->blocks, each = 2 * shape->width;
+    EXPECT(plan->task.dim <= shape->width && plan->task.dim_v <= shape->width);
+    EXPECT(m->info_at ==
+           (shape->tensors * rows + m->stages * 2 * shape->columns) * each);
+    EXPECT((size_t)pass->shared_bytes == (size_t)m->info_at +
+                                             sizeof(natten_cuda_mma_info) +
+                                             rows * sizeof(natten_cuda_mma_row));
+    return true;
+}
+
 static bool is_sound(const natten_plan *plan, const natten_cuda_pass *pass)
 {
+    const kernel_shape *shape = shape_of(pass->kernel);
     const natten_cuda_mma *m = &pass->job.mma;
     int64_t volume = m->box[0] * m->box[1] * m->box[2], warps = 1, rows = 1;
     for (int a = 0; a < 3; a++) {
@@ -35,8 +71,8 @@ static bool is_sound(const natten_plan *plan, const natten_cuda_pass *pass)
             last += (int64_t)m->step[t][a] * (m->box[a] - 1);
         EXPECT(last <= INT32_MAX);
     }
-    EXPECT(warps == NATTEN_CUDA_MMA_WARPS && (rows == 16 || rows == 32));
-    EXPECT(volume >= 1 && volume <= NATTEN_CUDA_MMA_COLUMNS);
+    EXPECT(warps == NATTEN_CUDA_MMA_WARPS && rows == 16 * shape->blocks);
+    EXPECT(volume >= 1 && volume <= shape->columns);
     EXPECT(pass->blocks == m->positions * plan->task.batch *
                                (pass->kernel < NATTEN_CUDA_KERNEL_MMA_GRAD_KEY
                                     ? plan->task.heads
@@ -44,7 +80,7 @@ static bool is_sound(const natten_plan *plan, const natten_cuda_pass *pass)
     bool is_small =
         plan->choice.arch == 86 || plan->choice.arch == 89 || plan->choice.arch == 120;
     EXPECT(m->stages == 1 || m->stages == 2);
-    EXPECT(m->info_at < pass->shared_bytes);
+    EXPECT(has_room(plan, pass));
     EXPECT(pass->shared_bytes <=
            (is_small ? NATTEN_CUDA_SHARED_BYTES : NATTEN_CUDA_SHARED_LARGE));
     return true;
@@ -184,40 +220,46 @@ static int32_t held(int32_t bytes, int32_t kilobytes, int32_t most)
 }
 
 /* A second stage is taken where it costs no block, and only there. */
+static bool is_staged(const natten_cuda_pass *pass, int32_t kilobytes, int32_t most)
+{
+    const kernel_shape *shape = shape_of(pass->kernel);
+    int32_t stage = 2 * shape->columns * shape->width * 2;
+    int32_t two = pass->shared_bytes + (pass->job.mma.stages == 1 ? stage : 0);
+    bool costs_none =
+        two <= most * 1024 &&
+        held(two, kilobytes, shape->held) == held(two - stage, kilobytes, shape->held);
+    EXPECT(pass->job.mma.stages == (costs_none ? 2 : 1));
+    return true;
+}
+
+/* Every kernel there is, on every GPU. */
 static bool stages_cost_no_blocks(void)
 {
-    static const struct {
-        int32_t width, columns, held;
-    } forward[] = {
-#define SHAPE(pass, number, width, tensors, blocks, columns, held) \
-    {NATTEN_CUDA_MMA_##pass == NATTEN_CUDA_MMA_FORWARD ? width : 0, columns, held},
-#include "cuda/mma_shapes.def"
-#undef SHAPE
-    };
     static const struct {
         int32_t arch, kilobytes, most; /* shared memory; of a block */
     } gpus[] = {{80, 164, 163}, {86, 100, 99},   {89, 100, 99},
                 {90, 228, 163}, {100, 228, 163}, {120, 100, 99}};
-    int one_stage = 0, two_stages = 0;
-    for (size_t i = 0; i < sizeof forward / sizeof forward[0]; i++)
-        for (int g = 0; g < 6 && forward[i].width > 0; g++) {
+    int of_stages[3] = {0};
+    for (int i = 0; i < 2 * NATTEN_CUDA_MMA_WIDTHS; i++)
+        for (int g = 0; g < 6; g++) {
             char text[64];
             natten_plan plan;
             natten_cuda_pass pass[NATTEN_CUDA_PASSES];
-            int32_t stage = 2 * forward[i].columns * forward[i].width * 2;
-            snprintf(text, sizeof text, "fwd bf16 b1 h2 d%d 1000 w999 m3",
-                     forward[i].width);
+            snprintf(text, sizeof text, "%s bf16 b1 h2 d%d 1000 w999 m3",
+                     i % 2 == 0 ? "fwd" : "bwd", shapes[0][i / 2].width);
             EXPECT(fake_plan_of(text, gpus[g].arch, &plan));
-            EXPECT(natten_cuda_plan_passes(&plan, NULL, pass) == 1);
-            int32_t two = pass[0].shared_bytes, most = forward[i].held;
-            two += pass[0].job.mma.stages == 1 ? stage : 0;
-            bool costs_none = two <= gpus[g].most * 1024 &&
-                              held(two, gpus[g].kilobytes, most) ==
-                                  held(two - stage, gpus[g].kilobytes, most);
-            EXPECT(pass[0].job.mma.stages == (costs_none ? 2 : 1));
-            one_stage += !costs_none, two_stages += costs_none;
+            int count = natten_cuda_plan_passes(&plan, NULL, pass);
+            for (int n = 0; n < count; n++) {
+                if (natten_cuda_kernel_set(pass[n].kernel) != NATTEN_CUDA_SET_MMA)
+                    continue;
+                EXPECT(is_staged(&pass[n], gpus[g].kilobytes, gpus[g].most));
+                EXPECT(is_sound(&plan, &pass[n]));
+                of_stages[pass[n].job.mma.stages]++;
+            }
         }
-    EXPECT(one_stage > 5 && two_stages > 5);
+    /* Forward, gradients of queries, of tokens; apart where rows are wide. */
+    EXPECT(of_stages[1] + of_stages[2] == 6 * (3 * NATTEN_CUDA_MMA_WIDTHS + 2));
+    EXPECT(of_stages[1] > 20 && of_stages[2] > 20);
     return true;
 }
 
