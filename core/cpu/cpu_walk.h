@@ -328,6 +328,7 @@ static void find_next(group *g, group *next, const natten_cpu_item *item)
         return;
     next->pass = g->pass;
     next->head = item->head;
+    next->unit_bytes = item->unit_bytes;
     if (!find_place(next, item->combo))
         return;
     find_tensors(next);

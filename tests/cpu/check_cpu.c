@@ -83,6 +83,19 @@ static void make(trial *t, const char *text)
         judge_give_forward(t);
 }
 
+static void check_bounds(const trial *t, const judgement *j, const char *name,
+                         const char *text)
+{
+    for (natten_role role = 0; role < NATTEN_ROLES; role++) {
+        if (j->of[role].count == 0)
+            continue;
+        int64_t worst;
+        double ratio = judge_ratio(&j->of[role], &t->array[role], &worst);
+        ck_assert_msg(ratio <= 1, "%s: %s[%lld] is %.3g times its bound: %s", name,
+                      role_name(role), (long long)worst, ratio, text);
+    }
+}
+
 START_TEST(corners_are_within_bounds)
 {
     static trial t;
@@ -95,15 +108,7 @@ START_TEST(corners_are_within_bounds)
         performer_enter(&performers[p]);
         natten_status status = trial_run(&t, NATTEN_BACKEND_CPU);
         ck_assert_msg(status == NATTEN_OK, "%s: %s", corners[_i], natten_last_error());
-        for (natten_role role = 0; role < NATTEN_ROLES; role++) {
-            if (j.of[role].count == 0)
-                continue;
-            int64_t worst;
-            double ratio = judge_ratio(&j.of[role], &t.array[role], &worst);
-            ck_assert_msg(ratio <= 1, "%s: %s[%lld] is %.3g times its bound: %s",
-                          performers[p].name, role_name(role), (long long)worst, ratio,
-                          corners[_i]);
-        }
+        check_bounds(&t, &j, performers[p].name, corners[_i]);
     }
     performers_leave();
     judge_free(&j);
@@ -139,6 +144,27 @@ START_TEST(a_long_window_is_left_in_the_middle)
 }
 END_TEST
 
+/* The task of a trial as the backends see it, and its plan on some machine. */
+static void plan_on(trial *t, const natten_machine *machine, natten_task *task,
+                    natten_plan *plan)
+{
+    natten_problem problem = {.operation = t->spec.operation, .params = &t->params};
+    for (natten_role role = 0; role < NATTEN_ROLES; role++)
+        problem.tensor[role] = trial_tensor(t, role);
+    ck_assert_int_eq(natten_problem_check(&problem, task), NATTEN_OK);
+    ck_assert_int_eq(natten_plan_make(task, machine, plan), NATTEN_OK);
+}
+
+static void run_plan(const natten_plan *plan)
+{
+    size_t bytes = (plan->choice.workspace_bytes + 63) / 64 * 64;
+    void *workspace = aligned_alloc(64, bytes);
+    ck_assert_ptr_nonnull(workspace);
+    memset(workspace, 0xff, bytes);
+    ck_assert_int_eq(plan->backend->run(plan, workspace, NULL), NATTEN_OK);
+    free(workspace);
+}
+
 /* What choose leaves for run points neither to the task nor to the plan that it was
  * made with. */
 START_TEST(a_plan_may_be_moved)
@@ -148,10 +174,8 @@ START_TEST(a_plan_may_be_moved)
     static natten_plan made, moved;
     make(&t, "bwd fp32 b2 h4:2 d5 150 w9 m3 bias");
     ck_assert_int_eq(trial_run(&t, NATTEN_BACKEND_CPU), NATTEN_OK);
-    natten_problem problem = {.operation = NATTEN_BACKWARD, .params = &t.params};
     randoms r = {1};
     for (natten_role role = 0; role < NATTEN_ROLES; role++) {
-        problem.tensor[role] = trial_tensor(&t, role);
         if (!t.given[role] || !trial_writes(NATTEN_BACKWARD, role))
             continue;
         const array *a = &t.array[role];
@@ -162,21 +186,59 @@ START_TEST(a_plan_may_be_moved)
     }
     natten_task task;
     natten_machine machine = natten_machine_get();
-    ck_assert_int_eq(natten_problem_check(&problem, &task), NATTEN_OK);
-    ck_assert_int_eq(natten_plan_make(&task, &machine, &made), NATTEN_OK);
+    plan_on(&t, &machine, &task, &made);
     moved = made;
     memset(&made, 0xff, sizeof made);
     memset(&task, 0xff, sizeof task);
-    void *workspace = aligned_alloc(64, moved.choice.workspace_bytes);
-    ck_assert_ptr_nonnull(workspace);
-    ck_assert_int_eq(moved.backend->run(&moved, workspace, NULL), NATTEN_OK);
-    free(workspace);
+    run_plan(&moved);
     for (natten_role role = 0; role < NATTEN_ROLES; role++) {
         for (int64_t i = 0; before[role].memory && i < array_count(&before[role]); i++)
             ck_assert_mem_eq(array_at(&t.array[role], i), array_at(&before[role], i),
                              natten_dtype_bytes(before[role].dtype));
         array_free(&before[role]);
     }
+    trial_free(&t);
+}
+END_TEST
+
+/* On a machine with the smallest last cache each fused call comes from memory, and asks
+ * for its tokens ahead of time (core/cpu/cpu_ahead.h). */
+static const char *const asked_ahead[] = {
+    "fwd fp32 b2 h4:2 d33 40x37 w7x5 m2",
+    "fwd fp64 b1 h2 d5 5x11x13 w3x5x5 s1x2x1",
+    "bwd fp32 b2 h2:1 d9:33 9x31x29 w2x3x2 e1x2x1",
+    "bwd fp32 b2 h4:2 d7 40x37 w3x4 bias",
+    "bwd bf16 b2 h4:2 d5:17 150 w3 s2 m2",
+    "bwd fp16 b1 h2 d40:24 60x50 w4x5 s3x1 causal01",
+};
+enum { ASKED_AHEAD = sizeof asked_ahead / sizeof *asked_ahead };
+
+START_TEST(tokens_asked_for_ahead_are_within_bounds)
+{
+    static trial t;
+    static natten_plan plan;
+    natten_task task;
+    make(&t, asked_ahead[_i]);
+    judgement j;
+    judge_evaluate(&t, &j);
+    for (int p = 0; p < performer_count; p++) {
+        if (performers[p].backend != NATTEN_BACKEND_CPU)
+            continue;
+        performer_enter(&performers[p]);
+        for (int threads = 1; threads <= 3; threads += 2) {
+            natten_machine machine = natten_machine_get();
+            machine.l3_bytes = 2;
+            machine.threads = threads;
+            for (natten_role role = 0; role < NATTEN_ROLES; role++)
+                if (t.given[role] && trial_writes(t.spec.operation, role))
+                    array_poison(&t.array[role]);
+            plan_on(&t, &machine, &task, &plan);
+            run_plan(&plan);
+            check_bounds(&t, &j, performers[p].name, asked_ahead[_i]);
+        }
+    }
+    performers_leave();
+    judge_free(&j);
     trial_free(&t);
 }
 END_TEST
@@ -189,6 +251,8 @@ int main(void)
     tcase_add_loop_test(tests, corners_are_within_bounds, 0, CORNERS);
     tcase_add_test(tests, a_long_window_is_left_in_the_middle);
     tcase_add_test(tests, a_plan_may_be_moved);
+    tcase_add_loop_test(tests, tokens_asked_for_ahead_are_within_bounds, 0,
+                        ASKED_AHEAD);
     Suite *suite = suite_create("cpu corners");
     suite_add_tcase(suite, tests);
     return tap_run(suite);
