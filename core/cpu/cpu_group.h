@@ -79,6 +79,9 @@ _Static_assert(sizeof(segment) <= NATTEN_CPU_SEGMENT_BYTES,
  * cache: half of it, beside scores and sums. */
 enum { PIECE = 64, STRETCH_BYTES = 16 << 10 };
 
+_Static_assert((int)PIECE + (int)LANES <= (int)MOST_REACH,
+               "cpu_scatter.h has room for the partners of all lanes");
+
 static void flush(group *g);
 
 static inline char *at(const cursor *c, int z, int y, int x)
