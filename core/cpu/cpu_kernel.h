@@ -90,7 +90,7 @@ INLINE void logits_of(const shape k, const bool pick, const logits_block *o)
     for (int q = 0; q < k.hi; q++) {
         UNROLL
         for (int i = 0; i < k.columns; i++)
-            acc[q][i] = o->add ? v_load(o->c[q] + i * LANES) : v_zero();
+            acc[q][i] = v_zero();
     }
     for (int r = 0; r < o->rows; r++, b += o->pitch) {
         vec v[OWNERS];
@@ -113,8 +113,10 @@ INLINE void logits_of(const shape k, const bool pick, const logits_block *o)
     UNROLL
     for (int q = 0; q < k.hi; q++) {
         UNROLL
-        for (int i = 0; i < k.columns; i++)
-            v_store(o->c[q] + i * LANES, acc[q][i]);
+        for (int i = 0; i < k.columns; i++) {
+            real *c = o->c[q] + i * LANES;
+            v_store(c, o->add ? v_add(acc[q][i], v_load(c)) : acc[q][i]);
+        }
     }
 }
 

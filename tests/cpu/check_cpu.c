@@ -96,23 +96,48 @@ static void check_bounds(const trial *t, const judgement *j, const char *name,
     }
 }
 
-START_TEST(corners_are_within_bounds)
+/* The CPU backend, in all variants, on a trial that is made; frees it. */
+static void judge_all(trial *t, const char *text)
 {
-    static trial t;
-    make(&t, corners[_i]);
     judgement j;
-    judge_evaluate(&t, &j);
+    judge_evaluate(t, &j);
     for (int p = 0; p < performer_count; p++) {
         if (performers[p].backend != NATTEN_BACKEND_CPU)
             continue;
         performer_enter(&performers[p]);
-        natten_status status = trial_run(&t, NATTEN_BACKEND_CPU);
-        ck_assert_msg(status == NATTEN_OK, "%s: %s", corners[_i], natten_last_error());
-        check_bounds(&t, &j, performers[p].name, corners[_i]);
+        natten_status status = trial_run(t, NATTEN_BACKEND_CPU);
+        ck_assert_msg(status == NATTEN_OK, "%s: %s", text, natten_last_error());
+        check_bounds(t, &j, performers[p].name, text);
     }
     performers_leave();
     judge_free(&j);
-    trial_free(&t);
+    trial_free(t);
+}
+
+START_TEST(corners_are_within_bounds)
+{
+    static trial t;
+    make(&t, corners[_i]);
+    judge_all(&t, corners[_i]);
+}
+END_TEST
+
+/* Each product is below half a unit in the last place of the bias, and all of them
+ * together are far above what may be lost. */
+START_TEST(a_large_bias_swallows_no_products)
+{
+    static const char text[] = "fwd fp32 b1 h1 d128 40 w5 bias scale1";
+    static trial t;
+    make(&t, text);
+    const array *a = t.array;
+    for (int64_t i = 0; i < array_count(&a[NATTEN_BIAS]); i++)
+        array_set(&t.array[NATTEN_BIAS], i, 1000);
+    for (int64_t i = 0; i < array_count(&a[NATTEN_QUERY]); i++) {
+        array_set(&t.array[NATTEN_QUERY], i, 1);
+        array_set(&t.array[NATTEN_KEY], i, i / 128 % 2 * 2e-5);
+        array_set(&t.array[NATTEN_VALUE], i, i / 128 % 2);
+    }
+    judge_all(&t, text);
 }
 END_TEST
 
@@ -249,6 +274,7 @@ int main(void)
     TCase *tests = tcase_create("corners");
     tcase_set_timeout(tests, 0);
     tcase_add_loop_test(tests, corners_are_within_bounds, 0, CORNERS);
+    tcase_add_test(tests, a_large_bias_swallows_no_products);
     tcase_add_test(tests, a_long_window_is_left_in_the_middle);
     tcase_add_test(tests, a_plan_may_be_moved);
     tcase_add_loop_test(tests, tokens_asked_for_ahead_are_within_bounds, 0,
