@@ -191,15 +191,19 @@ static void take_shared(natten_cpu_pass *p, const int order[3],
 }
 
 enum {
-    USUAL_L2_BYTES = 512 << 10, /* where the machine does not tell */
+    USUAL_L2_BYTES = 512 << 10, /* where the machine does not tell, or must not */
     USUAL_L3_BYTES = 24 << 20
 };
 
 /* Strips get four fifths of the second level, beside scores and sums; the tokens of a
- * tile, all heads, half of the last one, however many threads it serves. */
+ * tile, all heads, half of the last one, however many threads it serves. Backward's are
+ * the same on every machine: the order of its sums follows its tiles, and its bits must
+ * not follow the core that a process begins on, where cores differ. */
 static void read_caches(natten_cpu_pass *p, const natten_machine *machine)
 {
-    int64_t l2 = machine->l2_bytes, l3 = machine->l3_bytes;
+    bool backward = p->task->operation == NATTEN_BACKWARD;
+    int64_t l2 = backward ? 0 : machine->l2_bytes,
+            l3 = backward ? 0 : machine->l3_bytes;
     p->near_bytes = (l2 > 0 ? l2 : USUAL_L2_BYTES) / 5 * 4;
     p->far_bytes = (l3 > 0 ? l3 : USUAL_L3_BYTES) / 2;
 }

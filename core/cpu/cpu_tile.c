@@ -287,7 +287,7 @@ static double far_of(const natten_cpu_pass *p)
     }
     double times =
         p->owner_is_key ? fill_of(p, partners, owners) : fill_of(p, owners, partners);
-    if (p->kind == NATTEN_CPU_GRAD_ALL) /* as measured; whatever the count says */
+    if (p->kind == NATTEN_CPU_GRAD_ALL) /* measured: bench/results, Zen 5 */
         times /= 2;
     return times < 1 ? 0 : times > 2 ? 1 : times - 1;
 }

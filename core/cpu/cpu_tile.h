@@ -8,7 +8,7 @@
 
 #include "cpu/cpu_pass.h"
 
-/* What a pass of backward leaves of the promise, for slices of sums: cpu.c. */
+/* What a pass of backward leaves of the promise, for slices of sums: cpu_job.c. */
 enum { NATTEN_CPU_SUMS_BYTES = 256 << 10 };
 
 /* Scratch per thread that is promised (docs/cpu-kernels.md), as long as one owner

@@ -338,6 +338,29 @@ START_TEST(tiles_follow_the_last_cache)
 }
 END_TEST
 
+/* The order of backward's sums follows its tiles: the same whatever the caches. */
+START_TEST(backward_has_the_same_tiles_on_every_machine)
+{
+    static const natten_cpu_kind kinds[] = {NATTEN_CPU_GRAD_ALL, NATTEN_CPU_GRAD_QUERY,
+                                            NATTEN_CPU_GRAD_KEY};
+    const natten_cpu_kernels *k =
+        natten_cpu_pass_kernels(NATTEN_VARIANT_SCALAR, NATTEN_FP32);
+    natten_axis one = whole(1, 1, 1, 1, false), side = whole(256, 13, 1, 1, false);
+    natten_task t = task_of(side, one, side, 64);
+    t.operation = NATTEN_BACKWARD;
+    for (int n = 0; n < 3; n++) {
+        natten_cpu_pass here, there;
+        natten_cpu_pass_make(&here, &t, kinds[n], k, &machines[0]);
+        for (int m = 1; m < MACHINES; m++) {
+            natten_cpu_pass_make(&there, &t, kinds[n], k, &machines[m]);
+            ck_assert_mem_eq(here.tile, there.tile, sizeof here.tile);
+            ck_assert_int_eq(here.owners, there.owners);
+            ck_assert_mem_eq(&here.strips, &there.strips, sizeof here.strips);
+        }
+    }
+}
+END_TEST
+
 int main(void)
 {
     TCase *tiles = tcase_create("tiles");
@@ -348,6 +371,7 @@ int main(void)
     tcase_add_test(tiles, a_part_visits_no_more_classes_than_it_has_tokens);
     tcase_add_test(tiles, strips_follow_the_second_cache);
     tcase_add_test(tiles, tiles_follow_the_last_cache);
+    tcase_add_test(tiles, backward_has_the_same_tiles_on_every_machine);
     Suite *suite = suite_create("cpu tile");
     suite_add_tcase(suite, tiles);
     return tap_run(suite);
