@@ -445,15 +445,16 @@ natten_task natten_cuda_halo_task(const natten_task *task)
 }
 
 /* Bytes from row to row and from column to column of a class, the most of all tensors
- * and delta; INT64_MAX when that is too much to tell. */
+ * and job.stats, whose rows are two elements; INT64_MAX when that is too much to tell.
+ */
 static void count_steps(const natten_task *task, int64_t steps[2])
 {
-    const int64_t column = task->heads;
-    const natten_view delta = {.axis = {0, column * task->axis[2].query_count, column}};
+    const int64_t column = 2 * task->heads;
+    const natten_view stats = {.axis = {0, column * task->axis[2].query_count, column}};
     for (int a = 0; a < 2; a++) {
         steps[a] = 0;
         for (int role = 0; role <= NATTEN_ROLES; role++) {
-            const natten_view *view = role == NATTEN_ROLES ? &delta : &task->view[role];
+            const natten_view *view = role == NATTEN_ROLES ? &stats : &task->view[role];
             int64_t step = view->axis[1 + a];
             if (role != NATTEN_ROLES && !view->data)
                 continue;
@@ -486,6 +487,9 @@ static bool finds_kinds(search *s)
 /* Features that only level a has. */
 static bool is_simple(const natten_task *task, const natten_gpu *gpu)
 {
+    for (int a = 0; a < 3; a++)
+        if (task->axis[a].length > NATTEN_CUDA_MOST_TOKENS)
+            return false;
     return gpu->arch >= 80 && !task->by_rows && task->extras == 0 &&
            (task->dtype == NATTEN_BF16 || task->dtype == NATTEN_FP16) &&
            fabs(task->scale) > 0x1p-30 && fabs(task->scale) < 0x1p30 &&

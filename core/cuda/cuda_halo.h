@@ -11,6 +11,10 @@
 
 #include <stddef.h>
 
+/* Tokens of an axis, or extra ones, that tensor core kernels take: a tile past the end
+ * still has places of 32 bits. */
+enum { NATTEN_CUDA_MOST_TOKENS = 1 << 30 };
+
 typedef enum natten_cuda_halo_pass {
     NATTEN_CUDA_HALO_FORWARD,
     NATTEN_CUDA_HALO_GRAD_QUERY,

@@ -7,6 +7,8 @@
  * those that are nearly so. */
 #include "cuda/cuda_mma.h"
 
+#include "cuda/cuda_halo.h"
+
 #include <math.h>
 #include <string.h>
 
@@ -15,8 +17,6 @@ enum { POWERS = 8, PARTS = 3 };
 /* Tiles of a class that are looked at: the first and the last few, and between them,
  * where an axis repeats itself, some at even distances. */
 enum { LOOKS = 32, ENDS = 8 };
-/* Tokens of an axis, or extra ones: a box past the end still has places of 32 bits. */
-enum { MAX_TOKENS = 1 << 30 };
 /* Tiles are chosen for a GPU of this size, so that bits do not depend on the GPU. */
 enum { PROCESSORS = 132 };
 
@@ -329,12 +329,13 @@ static bool is_simple(const natten_task *task, const natten_gpu *gpu)
         reach = reach &&
                 reaches(task, boxed[i], (int32_t[]){1, 1, NATTEN_CUDA_MMA_COLUMNS});
     for (int a = 0; a < 3; a++)
-        reach = reach && task->axis[a].length <= MAX_TOKENS;
+        reach = reach && task->axis[a].length <= NATTEN_CUDA_MOST_TOKENS;
     return gpu->arch >= 80 && !task->by_rows && reach &&
            (task->dtype == NATTEN_BF16 || task->dtype == NATTEN_FP16) &&
            fabs(task->scale) > 0x1p-30 && fabs(task->scale) < 0x1p30 &&
-           task->dim <= 256 && task->dim_v <= 256 && task->extras <= MAX_TOKENS &&
-           task->batch > 0 && !wants(task, NATTEN_BIAS) &&
+           task->dim <= 256 && task->dim_v <= 256 &&
+           task->extras <= NATTEN_CUDA_MOST_TOKENS && task->batch > 0 &&
+           !wants(task, NATTEN_BIAS) &&
            (task->operation == NATTEN_FORWARD || task->operation == NATTEN_BACKWARD);
 }
 

@@ -244,18 +244,28 @@ static int32_t bias_strip(const natten_task *task)
 
 /* ---- scratch ---- */
 
-static int64_t delta_bytes(const natten_task *task)
+/* Where the next part of a workspace may begin; saturates. */
+static int64_t aligned(int64_t bytes)
 {
-    int64_t bytes = queries_of(task) * task->batch * task->heads *
-                    (int64_t)natten_dtype_bytes(task->accumulator);
-    return divide_up(bytes, ALIGNMENT) * ALIGNMENT;
+    return bytes > INT64_MAX - ALIGNMENT ? INT64_MAX
+                                         : divide_up(bytes, ALIGNMENT) * ALIGNMENT;
 }
 
-/* Room for what halo.cu wants to know of queries beside delta. */
+/* As many as lse has, which fit 63 bits. */
+static int64_t delta_bytes(const natten_task *task)
+{
+    return aligned(queries_of(task) * task->batch * task->heads *
+                   (int64_t)natten_dtype_bytes(task->accumulator));
+}
+
+/* Room for what halo.cu wants to know of queries beside delta; saturates. */
 static int64_t stats_bytes(const natten_task *task)
 {
     bool is_half = task->dtype == NATTEN_BF16 || task->dtype == NATTEN_FP16;
-    return is_half ? 2 * delta_bytes(task) : 0;
+    int64_t bytes;
+    if (__builtin_mul_overflow(delta_bytes(task), is_half ? 2 : 0, &bytes))
+        return INT64_MAX;
+    return bytes;
 }
 
 static bool wants_extras(const natten_task *task)
@@ -319,10 +329,12 @@ static void choose_tensor_cores(natten_choice *choice, const natten_task *task,
 natten_status natten_cuda_plan(const natten_task *task, const natten_gpu *gpu,
                                natten_choice *choice)
 {
-    int64_t delta =
-        task->operation == NATTEN_BACKWARD ? delta_bytes(task) + stats_bytes(task) : 0;
-    int64_t partial = is_backward(task) ? partial_bytes(task, gpu) : 0, bytes;
-    if (__builtin_add_overflow(delta, partial, &bytes))
+    bool is_fused = task->operation == NATTEN_BACKWARD;
+    int64_t delta = is_fused ? delta_bytes(task) : 0;
+    int64_t stats = is_fused ? stats_bytes(task) : 0;
+    int64_t bytes = is_backward(task) ? partial_bytes(task, gpu) : 0;
+    if (__builtin_add_overflow(bytes, delta, &bytes) ||
+        __builtin_add_overflow(bytes, stats, &bytes))
         return natten_status_fail(NATTEN_ERR_OVERFLOW,
                                   "the workspace does not fit in 63 bits");
     memset(choice, 0, sizeof *choice);

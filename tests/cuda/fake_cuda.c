@@ -529,18 +529,33 @@ static bool sketch_of(const char *text, natten_task *task)
     return natten_problem_sketch(&problem, task) == NATTEN_OK;
 }
 
-/* All passes of a plan keep within the workspace. */
+/* All passes of a plan keep within the workspace: delta, statistics, partial sums, one
+ * after the other. */
 static bool passes_fit(const natten_plan *plan)
 {
     natten_cuda_pass pass[NATTEN_CUDA_PASSES];
+    const natten_task *task = &plan->task;
+    uint64_t rows = (uint64_t)(task->batch * task->heads);
+    for (int a = 0; a < 3; a++)
+        rows *= (uint64_t)task->axis[a].query_count;
     int count = natten_cuda_plan_passes(plan, NULL, pass);
     for (int i = 0; i < count; i++) {
         const natten_cuda_job *job = &pass[i].job;
-        if (pass[i].kernel != NATTEN_CUDA_KERNEL_SUM_BIAS)
-            continue;
-        int64_t sums = job->chunks * job->task.heads * job->entries;
-        if ((uintptr_t)job->partial + (uint64_t)sums * sizeof(float) >
-            plan->choice.workspace_bytes)
+        uint64_t sums = (uint64_t)job->chunks;
+        if (pass[i].kernel == NATTEN_CUDA_KERNEL_SUM_BIAS)
+            sums *= (uint64_t)(task->heads * job->entries);
+        else if (pass[i].kernel == NATTEN_CUDA_KERNEL_SUM_EXTRAS)
+            sums *= (uint64_t)(task->batch * task->extras * task->heads_kv *
+                               (task->dim + task->dim_v));
+        else
+            sums = 0;
+        uintptr_t delta_end = (uintptr_t)job->delta + rows * sizeof(float);
+        uintptr_t stats_end = (uintptr_t)job->stats + rows * 2 * sizeof(float);
+        uintptr_t end = (uintptr_t)job->partial + sums * sizeof(float);
+        if (delta_end > (uintptr_t)job->partial ||
+            (job->stats != NULL && (delta_end > (uintptr_t)job->stats ||
+                                    stats_end > (uintptr_t)job->partial)) ||
+            end > plan->choice.workspace_bytes)
             return false;
     }
     return true;
@@ -574,6 +589,30 @@ static bool scratch_of(const char *text, int32_t arch)
     return true;
 }
 
+/* Sizes of which three times lse's bytes do not fit 63 bits: delta and statistics. */
+static bool too_much_is_told(void)
+{
+    natten_params params;
+    size_t bytes = 0;
+    int64_t shape[] = {1, INT32_MAX, 715827884, 1, 1};
+    natten_tensor t = {.device_type = NATTEN_CUDA,
+                       .ndim = 5,
+                       .dtype_code = NATTEN_BFLOAT,
+                       .dtype_bits = 16,
+                       .dtype_lanes = 1,
+                       .shape = shape};
+    EXPECT(natten_params_init(&params, sizeof params, 2) == NATTEN_OK);
+    params.kernel_size[0] = params.kernel_size[1] = 1;
+    EXPECT(natten_workspace_size(&params, NATTEN_BACKWARD, &t, &t, &t, NULL, &bytes) ==
+           NATTEN_ERR_OVERFLOW);
+    EXPECT(bytes == 0 && says("workspace"));
+    shape[2] = 3;
+    EXPECT(natten_workspace_size(&params, NATTEN_BACKWARD, &t, &t, &t, NULL, &bytes) ==
+           NATTEN_OK);
+    EXPECT(bytes >= 3 * sizeof(float) * 3 * INT32_MAX);
+    return true;
+}
+
 static bool scratch(void)
 {
     static const char *const texts[] = {
@@ -587,7 +626,7 @@ static bool scratch(void)
     for (int i = 0; i < 7; i++)
         EXPECT(scratch_of(texts[i], 75) && scratch_of(texts[i], 86) &&
                scratch_of(texts[i], 90));
-    return true;
+    return too_much_is_told();
 }
 
 /* What the halo kernels get to do, and what they leave to level a. */

@@ -384,9 +384,10 @@ int cuKernelSetAttribute(int attribute, int value, void *kernel, int device)
     ENTER();
     if (attribute == SHARED_BYTES)
         shared_of[kernel_number(kernel)] = value;
-    /* What Ampere's data centre GPUs have, and Hopper. */
-    int most = setting("NATTEN_FAKE_ARCH", 90) >= 90 ? 227 * 1024 : 163 * 1024;
-    bool legal = value >= 0 && (attribute != SHARED_BYTES || value <= most);
+    /* What Hopper and Blackwell have, Ampere's data centre GPUs, Turing, others. */
+    int arch = setting("NATTEN_FAKE_ARCH", 90);
+    int most = arch >= 90 && arch < 120 ? 227 : arch == 80 ? 163 : arch < 80 ? 64 : 99;
+    bool legal = value >= 0 && (attribute != SHARED_BYTES || value <= most * 1024);
     return legal && device == 0 ? 0 : NATTEN_DRIVER_INVALID;
 }
 
