@@ -12,9 +12,7 @@
 static void want_partners(group *g, int z, int y, int f, int x, int n)
 {
     const natten_cpu_pass *p = g->pass;
-    const natten_cpu_strips *s = &p->strips;
-    const tag *old =
-        &g->tags[(z % s->depth * s->high + y % s->high) * s->fan + f % s->fan];
+    const tag *old = &g->tags[slot_for(&p->strips, z, y, f)];
     for (int i = 0; i < 2; i++) {
         int64_t dim = p->other[i].dim;
         int64_t sums = dim * (int64_t)(sizeof(real) / natten_dtype_bytes(dtype_of(g)));
@@ -120,6 +118,8 @@ static void want_next(group *g, int z, int nz, int y, int r)
 static void want_all(group *g, int z, int nz, int y, int r, int taken)
 {
     const natten_cpu_pass *p = g->pass;
+    if (!p->far)
+        return;
     const run *first = g->own_run[0], *last = g->own_run[g->nq - 1];
     natten_span zs = {span_of(g, 0, g->z[0]).begin, span_of(g, 0, g->z[g->nq - 1]).end};
     natten_span ys = span_of(g, 1, y);
@@ -127,8 +127,6 @@ static void want_all(group *g, int z, int nz, int y, int r, int taken)
                   (last->base + last->most - first->base) *
                   (p->kind == NATTEN_CPU_FORWARD ? 1 : 2);
     g->wanted = g->wish_count = 0;
-    if (!p->far)
-        return;
     want_next(g, z, nz, y, r + taken);
     want_ahead(g, z, y, r, taken);
     want_arrival(g);

@@ -137,6 +137,8 @@ static void want(group *g, const cursor *c, const natten_view *v, int64_t dim, s
 static void ask(group *g, int n)
 {
     int64_t now = g->wanted;
+    if (now == 0)
+        return;
     if (n < g->products)
         now = (g->wanted * n + g->products - 1) / g->products;
     g->products -= n;
@@ -267,11 +269,17 @@ static void clear_sums(group *g, int slot)
         }
 }
 
-/* The slot of a partner row, packed if it holds another one. */
+/* The slot for a partner row. */
+static int slot_for(const natten_cpu_strips *s, int z, int y, int f)
+{
+    return (z % s->depth * s->high + y % s->high) * s->fan + f % s->fan;
+}
+
+/* The same, packed if it holds another one. */
 static int slot_of(group *g, int z, int y, int f)
 {
     const natten_cpu_strips *s = &g->pass->strips;
-    int slot = (z % s->depth * s->high + y % s->high) * s->fan + f % s->fan;
+    int slot = slot_for(s, z, y, f);
     tag *k = &g->tags[slot];
     if (k->z != z || k->y != y || k->f != f) {
         if (g->ns > 0 && k->epoch == g->epoch)

@@ -320,11 +320,11 @@ static void count_groups(group *g)
     g->groups = (z + owners - 1) / owners * (g->hi[1] - g->lo[1]) * along_x;
 }
 
-/* Where the next item's tokens lie. */
+/* Where the next item's tokens lie, if they are to be asked for. */
 static void find_next(group *g, group *next, const natten_cpu_item *item)
 {
     g->next = NULL;
-    if (!item)
+    if (!item || !g->pass->far)
         return;
     next->pass = g->pass;
     next->head = item->head;
