@@ -112,7 +112,7 @@ static void flush_backward(group *g)
     const natten_cpu_pass *p = g->pass;
     bool biased = p->bias.data && !g->in_extras && p->kind != NATTEN_CPU_GRAD_EXTRA;
     if (biased)
-        start_from_bias(g);
+        put_bias(g);
     logits(g, 0, g->s, biased, -(real)INFINITY);
     logits(g, 1, g->t, false, 0);
     if (g->hollow)

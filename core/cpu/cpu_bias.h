@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * The relative position bias: scores start from it, and its gradient is the sum of dS.
- * The entry of a pair is, per axis, key position - query position + window - 1.  Where
- * all lanes of a run have the same offset, as everywhere but at borders and with
- * stride, a slot of scores has one entry. */
+ * The relative position bias: scores hold it before products are added, and its
+ * gradient is the sum of dS. The entry of a pair is, per axis, key position - query
+ * position + window - 1.  Where all lanes of a run have the same offset, as everywhere
+ * but at borders and with stride, a slot of scores has one entry. */
 #ifndef NATTEN_CPU_BIAS_H
 #define NATTEN_CPU_BIAS_H
 
@@ -52,7 +52,7 @@ static void fill_bias(const group *g, const segment *s, int q)
     }
 }
 
-static void start_from_bias(group *g)
+static void put_bias(group *g)
 {
     for (int k = 0; k < g->ns; k++)
         for (int q = g->list[k].lo; q < g->list[k].hi; q++)

@@ -56,7 +56,7 @@ static void flush_forward(group *g)
 {
     bool biased = g->pass->bias.data && !g->in_extras;
     if (biased)
-        start_from_bias(g);
+        put_bias(g);
     logits(g, 0, g->s, biased, -(real)INFINITY);
     for (int q = 0; q < g->nq; q++)
         softmax(g, q);
