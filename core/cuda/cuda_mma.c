@@ -24,12 +24,8 @@ enum { PROCESSORS = 132 };
 static const int8_t sides[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 14, 16, 21, 32, 64};
 enum { SIDES = sizeof sides };
 
-/* What a pass's kernel for rows of a width is like. */
-typedef struct traits {
-    int32_t width, tensors, blocks, columns, held;
-} traits;
-
-static const traits kernels[NATTEN_CUDA_MMA_PASSES][NATTEN_CUDA_MMA_WIDTHS] = {
+const natten_cuda_mma_shape natten_cuda_mma_shapes[NATTEN_CUDA_MMA_PASSES]
+                                                  [NATTEN_CUDA_MMA_WIDTHS] = {
 #define SHAPE(pass, number, width, tensors, blocks, columns, held) \
     [NATTEN_CUDA_MMA_##pass][number] = {width, tensors, blocks, columns, held},
 #include "cuda/mma_shapes.def"
@@ -111,7 +107,7 @@ typedef struct shape {
 
 typedef struct search {
     const natten_task *task;
-    const traits *kernel;
+    const natten_cuda_mma_shape *kernel;
     const cost *cost;
     bool of_keys;
     int32_t rows[3]; /* of the longest class */
@@ -203,7 +199,7 @@ static const counts *count_axis(search *s, int a, cut by)
 
 static void try_shape(search *s, const shape *p)
 {
-    const traits *kernel = s->kernel;
+    const natten_cuda_mma_shape *kernel = s->kernel;
     counts all = {.tiles = 1, .steps = 1, .needed = 1, .full = 1};
     int volume = 1;
     for (int a = 0; a < 3; a++) {
@@ -355,7 +351,7 @@ static void room_of(int32_t arch, int32_t *processor, int32_t *block)
 /* Two stages where they leave room for as many blocks as one would. */
 static void lay_out(natten_cuda_mma_fit *fit, natten_cuda_mma_pass pass, int32_t arch)
 {
-    const traits *kernel = &kernels[pass][fit->width];
+    const natten_cuda_mma_shape *kernel = &natten_cuda_mma_shapes[pass][fit->width];
     int32_t rows = kernel->blocks * 16 * NATTEN_CUDA_MMA_WARPS;
     int32_t row = kernel->width * 2, processor, block;
     int32_t stage = 2 * kernel->columns * row;
@@ -407,10 +403,10 @@ static bool find_fit(const natten_task *task, natten_cuda_mma_pass pass,
 {
     int64_t widest = task->dim > task->dim_v ? task->dim : task->dim_v;
     int32_t width = 0;
-    while (kernels[pass][width].width < widest)
+    while (natten_cuda_mma_shapes[pass][width].width < widest)
         width++;
     search s = {.task = task,
-                .kernel = &kernels[pass][width],
+                .kernel = &natten_cuda_mma_shapes[pass][width],
                 .cost = &cost_of[pass],
                 .of_keys = pass == NATTEN_CUDA_MMA_GRAD_TOKENS};
     int power = s.kernel->blocks == 2 ? 7 : 6;

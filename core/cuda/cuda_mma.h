@@ -9,6 +9,14 @@
 #include "cuda/cuda_job.h"
 #include "machine/gpu.h"
 
+/* What a pass's kernel for rows of a width is like: mma_shapes.def. */
+typedef struct natten_cuda_mma_shape {
+    int32_t width, tensors, blocks, columns, held;
+} natten_cuda_mma_shape;
+
+extern const natten_cuda_mma_shape natten_cuda_mma_shapes[NATTEN_CUDA_MMA_PASSES]
+                                                         [NATTEN_CUDA_MMA_WIDTHS];
+
 /* A pass as it would be launched. */
 typedef struct natten_cuda_mma_fit {
     natten_cuda_mma mma;

@@ -21,30 +21,18 @@ static bool is_by(const char *text, int32_t arch, const char *kernel)
     return true;
 }
 
-/* What the kernels are like. */
-typedef struct kernel_shape {
-    int32_t width, tensors, blocks, columns, held;
-} kernel_shape;
-
-static const kernel_shape shapes[NATTEN_CUDA_MMA_PASSES][NATTEN_CUDA_MMA_WIDTHS] = {
-#define SHAPE(pass, number, width, tensors, blocks, columns, held) \
-    [NATTEN_CUDA_MMA_##pass][number] = {width, tensors, blocks, columns, held},
-#include "cuda/mma_shapes.def"
-#undef SHAPE
-};
-
 /* Passes have as many kernels as there are widths; keys and values are one pass. */
-static const kernel_shape *shape_of(natten_cuda_kernel kernel)
+static const natten_cuda_mma_shape *shape_of(natten_cuda_kernel kernel)
 {
     int number = (int)(kernel - NATTEN_CUDA_KERNEL_MMA_FORWARD);
     int pass = natten_min(number / NATTEN_CUDA_MMA_WIDTHS, NATTEN_CUDA_MMA_GRAD_TOKENS);
-    return &shapes[pass][number % NATTEN_CUDA_MMA_WIDTHS];
+    return &natten_cuda_mma_shapes[pass][number % NATTEN_CUDA_MMA_WIDTHS];
 }
 
 /* Where a kernel has its rows, stages and what is known of them, it expects them. */
 static bool has_room(const natten_plan *plan, const natten_cuda_pass *pass)
 {
-    const kernel_shape *shape = shape_of(pass->kernel);
+    const natten_cuda_mma_shape *shape = shape_of(pass->kernel);
     const natten_cuda_mma *m = &pass->job.mma;
     int32_t rows = NATTEN_CUDA_MMA_WARPS * 16 * shape->blocks, each = 2 * shape->width;
     EXPECT(plan->task.dim <= shape->width && plan->task.dim_v <= shape->width);
@@ -58,7 +46,7 @@ static bool has_room(const natten_plan *plan, const natten_cuda_pass *pass)
 
 static bool is_sound(const natten_plan *plan, const natten_cuda_pass *pass)
 {
-    const kernel_shape *shape = shape_of(pass->kernel);
+    const natten_cuda_mma_shape *shape = shape_of(pass->kernel);
     const natten_cuda_mma *m = &pass->job.mma;
     int64_t volume = m->box[0] * m->box[1] * m->box[2], warps = 1, rows = 1;
     for (int a = 0; a < 3; a++) {
@@ -222,7 +210,7 @@ static int32_t held(int32_t bytes, int32_t kilobytes, int32_t most)
 /* A second stage is taken where it costs no block, and only there. */
 static bool is_staged(const natten_cuda_pass *pass, int32_t kilobytes, int32_t most)
 {
-    const kernel_shape *shape = shape_of(pass->kernel);
+    const natten_cuda_mma_shape *shape = shape_of(pass->kernel);
     int32_t stage = 2 * shape->columns * shape->width * 2;
     int32_t two = pass->shared_bytes + (pass->job.mma.stages == 1 ? stage : 0);
     bool costs_none =
@@ -246,7 +234,8 @@ static bool stages_cost_no_blocks(void)
             natten_plan plan;
             natten_cuda_pass pass[NATTEN_CUDA_PASSES];
             snprintf(text, sizeof text, "%s bf16 b1 h2 d%d 1000 w999 m3",
-                     i % 2 == 0 ? "fwd" : "bwd", shapes[0][i / 2].width);
+                     i % 2 == 0 ? "fwd" : "bwd",
+                     natten_cuda_mma_shapes[0][i / 2].width);
             EXPECT(fake_plan_of(text, gpus[g].arch, &plan));
             int count = natten_cuda_plan_passes(&plan, NULL, pass);
             for (int n = 0; n < count; n++) {
