@@ -6,7 +6,9 @@
  * run is a job on its caller's stack.  The caller works on it at once and takes items
  * from an atomic counter; sleeping workers that wake up in time join in.  When the
  * counter is used up, the caller withdraws the job, so that a worker that wakes late
- * costs nothing, and waits only for those that are still at an item.
+ * costs nothing, and waits only for those that are still at an item.  Who has nothing to
+ * do stays awake for some microseconds before it sleeps: the next run of the same call
+ * comes sooner than a sleeper would wake.
  *
  *     caller   post, wake | item 0 | item 2 | item 4 | withdraw, wait    | return
  *     worker      ~~~~ join | item 1 | item 3 |  item 5    | leave  ~~~~ sleep
@@ -22,6 +24,7 @@
 #include "base/status.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -45,8 +48,8 @@ static struct {
     pthread_t thread[NATTEN_MAX_THREADS];
     int threads;       /* workers that exist */
     job *job;          /* open for joining; NULL: none */
-    uint64_t posted;   /* jobs so far: a worker joins each at most once */
-    int active;        /* workers inside the job */
+    atomic_ulong posted; /* jobs so far: a worker joins each at most once */
+    atomic_ulong active; /* workers inside the job */
     bool closing;      /* the process is ending */
     atomic_bool taken; /* a run owns the pool */
 } pool = {.mutex = PTHREAD_MUTEX_INITIALIZER};
@@ -65,6 +68,7 @@ static _Thread_local struct {
 } self;
 
 static const int64_t poll_interval = 10 * 1000 * 1000; /* nanoseconds */
+static const int64_t awake = 50 * 1000;                /* before going to sleep */
 
 static int64_t now(void)
 {
@@ -135,22 +139,39 @@ static void work(job *j, int thread)
     self.now = outer;
 }
 
+/* Wait awake for a counter to leave `value`, giving way to threads that want the
+ * processor. The mutex is held, and let go meanwhile. */
+static void linger(const atomic_ulong *counter, unsigned long value)
+{
+    pthread_mutex_unlock(&pool.mutex);
+    int64_t end = now() + awake;
+    while (atomic_load_explicit(counter, memory_order_relaxed) == value && now() < end)
+        sched_yield();
+    pthread_mutex_lock(&pool.mutex);
+}
+
 static void *worker(void *argument)
 {
     int index = (int)(intptr_t)argument;
     natten_floatmode_enter(); /* for good: this thread does nothing else */
     pthread_mutex_lock(&pool.mutex);
-    uint64_t seen = 0;
+    unsigned long seen = 0;
+    bool tired = true;
     while (!pool.closing) {
         job *j = pool.job;
         if (!j || pool.posted == seen || index >= j->helpers) {
-            pthread_cond_wait(&pool.work, &pool.mutex);
+            if (tired)
+                pthread_cond_wait(&pool.work, &pool.mutex);
+            else
+                linger(&pool.posted, seen);
+            tired = true;
             continue;
         }
         seen = pool.posted;
         pool.active++;
         pthread_mutex_unlock(&pool.mutex);
         work(j, index + 1);
+        tired = false;
         pthread_mutex_lock(&pool.mutex);
         if (--pool.active == 0)
             pthread_cond_signal(&pool.done);
@@ -257,6 +278,8 @@ static void withdraw(job *j)
 {
     pthread_mutex_lock(&pool.mutex);
     pool.job = NULL;
+    if (pool.active == 1)
+        linger(&pool.active, 1);
     while (pool.active > 0) {
         if (!self.callback || self.stopped) {
             pthread_cond_wait(&pool.done, &pool.mutex);
