@@ -6,8 +6,8 @@
  * run is a job on its caller's stack.  The caller works on it at once and takes items
  * from an atomic counter; sleeping workers that wake up in time join in.  When the
  * counter is used up, the caller withdraws the job, so that a worker that wakes late
- * costs nothing, and waits only for those that are still at an item.  Who has nothing to
- * do stays awake for some microseconds before it sleeps: the next run of the same call
+ * costs nothing, and waits only for those that are still at an item.  Who has nothing
+ * to do stays awake for some microseconds before it sleeps: the next run of a call
  * comes sooner than a sleeper would wake.
  *
  *     caller   post, wake | item 0 | item 2 | item 4 | withdraw, wait    | return
@@ -46,12 +46,12 @@ static struct {
     pthread_cond_t work; /* a job is there, or the pool is closing */
     pthread_cond_t done; /* the last worker has left the job */
     pthread_t thread[NATTEN_MAX_THREADS];
-    int threads;       /* workers that exist */
-    job *job;          /* open for joining; NULL: none */
+    int threads;         /* workers that exist */
+    job *job;            /* open for joining; NULL: none */
     atomic_ulong posted; /* jobs so far: a worker joins each at most once */
     atomic_ulong active; /* workers inside the job */
-    bool closing;      /* the process is ending */
-    atomic_bool taken; /* a run owns the pool */
+    bool closing;        /* the process is ending */
+    atomic_bool taken;   /* a run owns the pool */
 } pool = {.mutex = PTHREAD_MUTEX_INITIALIZER};
 
 static pthread_once_t pool_once = PTHREAD_ONCE_INIT;
