@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 #
 # The CUDA backend.  Its host side is C and in every build.  nvcc makes two fat binaries
-# for each element type out of one page, simt.cu, and one for each 16-bit type out of
-# halo.cu and of mma.cu; cuda_image.c carries them along.
+# for each element type out of one page, simt.cu, one for each 16-bit type out of
+# halo.cu, and of mma.cu one for each of them, fp32 and tf32; cuda_image.c carries them along.
 
 core_libnatten_core_la_SOURCES += \
 	%D%/cuda.c \
@@ -36,6 +36,7 @@ cuda_kernels = \
 	%D%/device/keys.cuh \
 	%D%/device/lane.cuh \
 	%D%/device/mma_copies.cuh \
+	%D%/device/mma_parts.cuh \
 	%D%/device/mma_rows.cuh \
 	%D%/device/mma_runs.cuh \
 	%D%/device/mma_tile.cuh \
@@ -63,7 +64,8 @@ if HAVE_CUDA
 cuda_images = %D%/simt_fp64.fatbin %D%/simt_fp32.fatbin %D%/simt_bf16.fatbin \
 	%D%/simt_fp16.fatbin %D%/simt_fp64_easy.fatbin %D%/simt_fp32_easy.fatbin \
 	%D%/simt_bf16_easy.fatbin %D%/simt_fp16_easy.fatbin \
-	%D%/halo_bf16.fatbin %D%/halo_fp16.fatbin %D%/mma_bf16.fatbin %D%/mma_fp16.fatbin
+	%D%/halo_bf16.fatbin %D%/halo_fp16.fatbin %D%/mma_bf16.fatbin %D%/mma_fp16.fatbin \
+	%D%/mma_fp32.fatbin %D%/mma_tf32.fatbin
 CLEANFILES += $(cuda_images)
 %D%/cuda_image.lo: $(cuda_images)
 
@@ -71,10 +73,11 @@ $(cuda_images): $(cuda_kernels) %D%/cuda_job.h core/problem/task.h core/geometry
 		core/base/dtype.h core/base/inline.h core/include/natten.h
 	$(AM_V_GEN)$(MKDIR_P) %D% && \
 	case $@ in \
-	*_fp64*) element=double ;; \
-	*_fp32*) element=float ;; \
-	*_bf16*) element=__nv_bfloat16 ;; \
-	*_fp16*) element=__half ;; \
+	*_fp64*) element=double bytes=8 ;; \
+	*_fp32*) element=float bytes=4 ;; \
+	*_tf32*) element=natten::Tf32 bytes=4 ;; \
+	*_bf16*) element=__nv_bfloat16 bytes=2 ;; \
+	*_fp16*) element=__half bytes=2 ;; \
 	esac && \
 	case $@ in *_easy*) easy=1 ;; *) easy=0 ;; esac && \
 	case $@ in \
@@ -83,6 +86,7 @@ $(cuda_images): $(cuda_kernels) %D%/cuda_job.h core/problem/task.h core/geometry
 	*) page=simt code='$(NVCC_GENCODE)' ;; \
 	esac && \
 	$(NVCC) -std=c++20 -O3 $$code -I$(srcdir)/core -I$(srcdir)/core/include \
-	  -DNATTEN_ELEMENT=$$element -DNATTEN_EASY_ROWS=$$easy $(NVCCFLAGS) -fatbin -o $@-t \
+	  -DNATTEN_ELEMENT=$$element -DNATTEN_ELEMENT_BYTES=$$bytes \
+	  -DNATTEN_EASY_ROWS=$$easy $(NVCCFLAGS) -fatbin -o $@-t \
 	  $(srcdir)/%D%/$$page.cu && mv $@-t $@
 endif

@@ -43,6 +43,28 @@ static int64_t nominal_batch(const natten_task *task)
     return (NOMINAL_ROWS - 1) / rows + 1;
 }
 
+/* Clocks that level a would take, of a GPU of 132 processors, as cuda_mma.c counts
+ * them: for each element that its lanes hold, of rows and of their pairs.  Fitted to an
+ * H200 (bench/results/2026-11-29-h200-mma.md). */
+static double simt_clocks(const natten_task *task, natten_cuda_halo_pass pass)
+{
+    enum { PROCESSORS = 132 };
+    static const struct {
+        double of_row, of_pair;
+    } cost[] = {[NATTEN_CUDA_HALO_FORWARD] = {2.8, 0.19},
+                [NATTEN_CUDA_HALO_GRAD_QUERY] = {2.5, 0.24},
+                [NATTEN_CUDA_HALO_GRAD_TOKENS] = {3.5, 0.32}};
+    int64_t widest = task->dim > task->dim_v ? task->dim : task->dim_v, width = 32;
+    double rows = (double)task->batch * (double)task->heads, pairs = rows;
+    while (width < widest)
+        width *= 2;
+    for (int a = 0; a < 3; a++)
+        rows *= task->axis[a].query_count;
+    pairs *= (double)natten_task_pairs(task);
+    return (double)width * (rows * cost[pass].of_row + pairs * cost[pass].of_pair) /
+           PROCESSORS;
+}
+
 static void find(const natten_task *task, const natten_gpu *gpu,
                  natten_cuda_halo_pass pass, natten_cuda_fit *fit)
 {
@@ -50,6 +72,9 @@ static void find(const natten_task *task, const natten_gpu *gpu,
     natten_cuda_mma_pass same;
     memset(fit, 0, sizeof *fit);
     bool mma = has_mma(pass, &same) && natten_cuda_mma_plan(task, gpu, same, &fit->mma);
+    /* Of 16-bit types level a is never faster. */
+    if (mma && task->dtype == NATTEN_FP32)
+        mma = fit->mma.clocks < simt_clocks(task, pass);
     bool halo = natten_cuda_halo_plan(&halo_task, gpu, pass, &fit->halo);
     fit->set = NATTEN_CUDA_SET_SIMT;
     if (mma && (!halo || fit->mma.clocks < fit->halo.clocks))

@@ -33,18 +33,20 @@ EMBED(halo_bf16);
 EMBED(halo_fp16);
 EMBED(mma_bf16);
 EMBED(mma_fp16);
+EMBED(mma_fp32);
+EMBED(mma_tf32);
 
 const void *natten_cuda_image(natten_dtype dtype, natten_cuda_set set)
 {
     static const char *const images[NATTEN_DTYPES][NATTEN_CUDA_SETS] = {
         [NATTEN_FP64] = {natten_image_simt_fp64, natten_image_simt_fp64_easy, NULL,
-                         NULL},
+                         NULL, NULL},
         [NATTEN_FP32] = {natten_image_simt_fp32, natten_image_simt_fp32_easy, NULL,
-                         NULL},
+                         natten_image_mma_fp32, natten_image_mma_tf32},
         [NATTEN_BF16] = {natten_image_simt_bf16, natten_image_simt_bf16_easy,
-                         natten_image_halo_bf16, natten_image_mma_bf16},
+                         natten_image_halo_bf16, natten_image_mma_bf16, NULL},
         [NATTEN_FP16] = {natten_image_simt_fp16, natten_image_simt_fp16_easy,
-                         natten_image_halo_fp16, natten_image_mma_fp16},
+                         natten_image_halo_fp16, natten_image_mma_fp16, NULL},
     };
     return images[dtype][set];
 }

@@ -83,11 +83,12 @@ static pthread_mutex_t load_lock = PTHREAD_MUTEX_INITIALIZER;
 
 natten_cuda_set natten_cuda_kernel_set(natten_cuda_kernel kernel)
 {
-    return kernel < NATTEN_CUDA_KERNELS_EASY   ? NATTEN_CUDA_SET_SIMT_EASY
-           : kernel < NATTEN_CUDA_KERNELS_SIMT ? NATTEN_CUDA_SET_SIMT
-           : kernel < NATTEN_CUDA_KERNELS_HALO || kernel >= NATTEN_CUDA_KERNEL_ENGINE
-               ? NATTEN_CUDA_SET_HALO
-               : NATTEN_CUDA_SET_MMA;
+    return kernel < NATTEN_CUDA_KERNELS_EASY    ? NATTEN_CUDA_SET_SIMT_EASY
+           : kernel < NATTEN_CUDA_KERNELS_SIMT  ? NATTEN_CUDA_SET_SIMT
+           : kernel < NATTEN_CUDA_KERNELS_HALO  ? NATTEN_CUDA_SET_HALO
+           : kernel < NATTEN_CUDA_KERNEL_ENGINE ? NATTEN_CUDA_SET_MMA
+           : kernel < NATTEN_CUDA_KERNEL_TF32   ? NATTEN_CUDA_SET_HALO
+                                                : NATTEN_CUDA_SET_MMA_TF32;
 }
 
 /* With load_lock held. */
@@ -101,6 +102,8 @@ static natten_status load(const natten_cuda_call *call, natten_cuda_kernel kerne
         NATTEN_TRY_CUDA(driver, library_load, library,
                         natten_cuda_image(call->dtype, set), NULL, NULL, 0, NULL, NULL,
                         0);
+    if (set == NATTEN_CUDA_SET_MMA_TF32) /* names are the same there */
+        kernel = kernel - NATTEN_CUDA_KERNEL_TF32 + NATTEN_CUDA_KERNELS_HALO;
     NATTEN_TRY_CUDA(driver, library_kernel, found, *library, kernel_names[kernel]);
     return NATTEN_OK;
 }
@@ -232,9 +235,9 @@ natten_status natten_cuda_call_launch(const natten_cuda_call *call,
     if (kernel >= NATTEN_CUDA_KERNELS_SIMT)
         NATTEN_TRY(allow_shared(call, kernel, function, shared_bytes));
     unsigned grid = blocks < INT32_MAX ? (unsigned)blocks : INT32_MAX;
-    unsigned threads = natten_cuda_kernel_set(kernel) == NATTEN_CUDA_SET_MMA
-                           ? NATTEN_CUDA_MMA_THREADS
-                           : NATTEN_CUDA_THREADS;
+    natten_cuda_set set = natten_cuda_kernel_set(kernel);
+    bool is_mma = set == NATTEN_CUDA_SET_MMA || set == NATTEN_CUDA_SET_MMA_TF32;
+    unsigned threads = is_mma ? NATTEN_CUDA_MMA_THREADS : NATTEN_CUDA_THREADS;
     void *parameters[] = {(void *)(uintptr_t)job};
     NATTEN_TRY_CUDA(call->driver, launch, function, grid, 1, 1, threads, 1, 1,
                     (unsigned)shared_bytes, call->stream, parameters, NULL);

@@ -82,8 +82,11 @@ typedef enum natten_cuda_kernel {
     /* Those of halo.cu but the last once more, for rows up to 64 that the copy engine
      * fetches. */
     NATTEN_CUDA_KERNEL_ENGINE = NATTEN_CUDA_KERNEL_MMA_GRAD_VALUE + 6,
-    NATTEN_CUDA_KERNELS = NATTEN_CUDA_KERNEL_ENGINE + NATTEN_CUDA_KERNEL_HALO_DELTA -
-                          NATTEN_CUDA_KERNELS_SIMT
+    /* Those of mma.cu once more, with products in tf32. */
+    NATTEN_CUDA_KERNEL_TF32 = NATTEN_CUDA_KERNEL_ENGINE +
+                              NATTEN_CUDA_KERNEL_HALO_DELTA - NATTEN_CUDA_KERNELS_SIMT,
+    NATTEN_CUDA_KERNELS =
+        NATTEN_CUDA_KERNEL_TF32 + NATTEN_CUDA_KERNEL_ENGINE - NATTEN_CUDA_KERNELS_HALO
 } natten_cuda_kernel;
 
 /* The fat binary that a kernel is in. */

@@ -24,10 +24,12 @@ enum { PROCESSORS = 132 };
 static const int8_t sides[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 14, 16, 21, 32, 64};
 enum { SIDES = sizeof sides };
 
-const natten_cuda_mma_shape natten_cuda_mma_shapes[NATTEN_CUDA_MMA_PASSES]
+const natten_cuda_mma_shape natten_cuda_mma_shapes[NATTEN_CUDA_MMA_SIZES]
+                                                  [NATTEN_CUDA_MMA_PASSES]
                                                   [NATTEN_CUDA_MMA_WIDTHS] = {
-#define SHAPE(pass, number, width, tensors, blocks, columns, held) \
-    [NATTEN_CUDA_MMA_##pass][number] = {width, tensors, blocks, columns, held},
+#define SHAPE(bytes, pass, number, width, tensors, blocks, columns, held)             \
+    [(bytes) / 4][NATTEN_CUDA_MMA_##pass][number] = {width, tensors, blocks, columns, \
+                                                     held},
 #include "cuda/mma_shapes.def"
 #undef SHAPE
 };
@@ -35,17 +37,57 @@ const natten_cuda_mma_shape natten_cuda_mma_shapes[NATTEN_CUDA_MMA_PASSES]
 /* What a pass costs: products as wide as a row, of a pair of tokens; and clocks of a
  * multiprocessor with as many blocks as it holds: a product of 16 x 8 x 16 numbers,
  * with its share of the softmax; the same that needs masks, besides; a step's copies
- * and barriers; finding a block's place and writing its results.  Fitted to an H200
+ * and barriers; finding a block's place and writing its results.  4-byte types have
+ * twice as many products, each of several parts.  Fitted to an H200
  * (bench/results/2026-11-29-h200-mma.md). */
 typedef struct cost {
     double products, product_clocks, masked_clocks, step_clocks, open_clocks;
 } cost;
 
-static const cost cost_of[NATTEN_CUDA_MMA_PASSES] = {
-    [NATTEN_CUDA_MMA_FORWARD] = {2, 2.0, 0.5, 500, 10000},
-    [NATTEN_CUDA_MMA_GRAD_QUERY] = {3, 2.0, 3.0, 430, 10000},
-    [NATTEN_CUDA_MMA_GRAD_TOKENS] = {4, 2.0, 1.0, 430, 10000},
+typedef enum kind { OF_HALF, OF_FP32, OF_TF32, KINDS } kind;
+
+static const cost cost_of[KINDS][NATTEN_CUDA_MMA_PASSES] = {
+    [OF_HALF] = {[NATTEN_CUDA_MMA_FORWARD] = {2, 2.0, 0.5, 500, 10000},
+                 [NATTEN_CUDA_MMA_GRAD_QUERY] = {3, 2.0, 3.0, 430, 10000},
+                 [NATTEN_CUDA_MMA_GRAD_TOKENS] = {4, 2.0, 1.0, 430, 10000}},
+    [OF_FP32] = {[NATTEN_CUDA_MMA_FORWARD] = {2, 16.0, 1.0, 600, 20000},
+                 [NATTEN_CUDA_MMA_GRAD_QUERY] = {3, 16.0, 3.0, 600, 28000},
+                 [NATTEN_CUDA_MMA_GRAD_TOKENS] = {4, 16.0, 3.0, 600, 28000}},
+    [OF_TF32] = {[NATTEN_CUDA_MMA_FORWARD] = {2, 11.0, 1.0, 600, 20000},
+                 [NATTEN_CUDA_MMA_GRAD_QUERY] = {3, 13.0, 3.0, 600, 28000},
+                 [NATTEN_CUDA_MMA_GRAD_TOKENS] = {4, 13.0, 3.0, 600, 28000}},
 };
+
+bool natten_cuda_mma_allows_tf32(const natten_task *task)
+{
+    return task->dtype == NATTEN_FP32 && (task->flags & NATTEN_FLAG_ALLOW_TF32) != 0;
+}
+
+static kind kind_of(const natten_task *task)
+{
+    return task->dtype != NATTEN_FP32          ? OF_HALF
+           : natten_cuda_mma_allows_tf32(task) ? OF_TF32
+                                               : OF_FP32;
+}
+
+static int32_t bytes_of(const natten_task *task)
+{
+    return (int32_t)natten_dtype_bytes(task->dtype);
+}
+
+/* The narrowest kernel that has room for the rows; NULL if there is none. */
+static const natten_cuda_mma_shape *find_shape(const natten_task *task,
+                                               natten_cuda_mma_pass pass)
+{
+    int64_t widest = task->dim > task->dim_v ? task->dim : task->dim_v;
+    for (int i = 0; i < NATTEN_CUDA_MMA_WIDTHS; i++) {
+        const natten_cuda_mma_shape *shape =
+            &natten_cuda_mma_shapes[bytes_of(task) / 4][pass][i];
+        if (shape->width >= widest && shape->width > 0)
+            return shape;
+    }
+    return NULL;
+}
 
 static int64_t divide_up(int64_t a, int64_t b)
 {
@@ -70,7 +112,8 @@ static int64_t step_of(const natten_task *task, natten_role role, int a)
 {
     bool is_extra = role == NATTEN_ADDITIONAL_KEYS || role == NATTEN_ADDITIONAL_VALUES;
     int64_t tokens = !is_extra ? task->axis[a].length : a == 2 ? task->extras : 0;
-    int64_t unit = 2 * (int64_t)(is_extra ? 1 : task->axis[a].dilation), step;
+    int64_t unit = bytes_of(task) * (int64_t)(is_extra ? 1 : task->axis[a].dilation),
+            step;
     if (!wants(task, role) || tokens <= 1)
         return 0;
     return __builtin_mul_overflow(task->view[role].axis[a], unit, &step) ? INT64_MAX
@@ -326,10 +369,9 @@ static bool is_simple(const natten_task *task, const natten_gpu *gpu)
                 reaches(task, boxed[i], (int32_t[]){1, 1, NATTEN_CUDA_MMA_COLUMNS});
     for (int a = 0; a < 3; a++)
         reach = reach && task->axis[a].length <= NATTEN_CUDA_MOST_TOKENS;
-    return gpu->arch >= 80 && !task->by_rows && reach &&
-           (task->dtype == NATTEN_BF16 || task->dtype == NATTEN_FP16) &&
+    return gpu->arch >= 80 && !task->by_rows && reach && task->dtype != NATTEN_FP64 &&
+           find_shape(task, NATTEN_CUDA_MMA_FORWARD) != NULL &&
            fabs(task->scale) > 0x1p-30 && fabs(task->scale) < 0x1p30 &&
-           task->dim <= 256 && task->dim_v <= 256 &&
            task->extras <= NATTEN_CUDA_MOST_TOKENS && task->batch > 0 &&
            !wants(task, NATTEN_BIAS) &&
            (task->operation == NATTEN_FORWARD || task->operation == NATTEN_BACKWARD);
@@ -349,11 +391,12 @@ static void room_of(int32_t arch, int32_t *processor, int32_t *block)
 }
 
 /* Two stages where they leave room for as many blocks as one would. */
-static void lay_out(natten_cuda_mma_fit *fit, natten_cuda_mma_pass pass, int32_t arch)
+static void lay_out(natten_cuda_mma_fit *fit, const natten_task *task,
+                    natten_cuda_mma_pass pass, int32_t arch)
 {
-    const natten_cuda_mma_shape *kernel = &natten_cuda_mma_shapes[pass][fit->width];
+    const natten_cuda_mma_shape *kernel = find_shape(task, pass);
     int32_t rows = kernel->blocks * 16 * NATTEN_CUDA_MMA_WARPS;
-    int32_t row = kernel->width * 2, processor, block;
+    int32_t row = kernel->width * bytes_of(task), processor, block;
     int32_t stage = 2 * kernel->columns * row;
     int32_t info = (int32_t)sizeof(natten_cuda_mma_info) +
                    rows * (int32_t)sizeof(natten_cuda_mma_row);
@@ -401,13 +444,9 @@ static void set_steps(const search *s, natten_cuda_mma *m)
 static bool find_fit(const natten_task *task, natten_cuda_mma_pass pass,
                      natten_cuda_mma_fit *fit)
 {
-    int64_t widest = task->dim > task->dim_v ? task->dim : task->dim_v;
-    int32_t width = 0;
-    while (natten_cuda_mma_shapes[pass][width].width < widest)
-        width++;
     search s = {.task = task,
-                .kernel = &natten_cuda_mma_shapes[pass][width],
-                .cost = &cost_of[pass],
+                .kernel = find_shape(task, pass),
+                .cost = &cost_of[kind_of(task)][pass],
                 .of_keys = pass == NATTEN_CUDA_MMA_GRAD_TOKENS};
     int power = s.kernel->blocks == 2 ? 7 : 6;
     for (int a = 0; a < 3; a++) {
@@ -423,7 +462,8 @@ static bool find_fit(const natten_task *task, natten_cuda_mma_pass pass,
         try_all(&s, power, true);
     shape best = s.best_shape;
     try_boxes(&s, &best, false);
-    s.best.width = width;
+    s.best.width =
+        (int32_t)(s.kernel - natten_cuda_mma_shapes[bytes_of(task) / 4][pass]);
     s.best.is_wide = s.kernel->width > 128;
     s.best.mma.group = (int32_t)(task->heads / task->heads_kv);
     set_steps(&s, &s.best.mma);
@@ -436,7 +476,7 @@ bool natten_cuda_mma_plan(const natten_task *task, const natten_gpu *gpu,
 {
     if (!is_simple(task, gpu) || !find_fit(task, pass, fit))
         return false;
-    lay_out(fit, pass, gpu->arch);
+    lay_out(fit, task, pass, gpu->arch);
     return true;
 }
 

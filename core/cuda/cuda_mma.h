@@ -14,8 +14,15 @@ typedef struct natten_cuda_mma_shape {
     int32_t width, tensors, blocks, columns, held;
 } natten_cuda_mma_shape;
 
-extern const natten_cuda_mma_shape natten_cuda_mma_shapes[NATTEN_CUDA_MMA_PASSES]
+/* By size of the numbers: of 16 bits, of 32; then by pass and width.  Where there is no
+ * kernel, all is 0. */
+enum { NATTEN_CUDA_MMA_SIZES = 2 };
+extern const natten_cuda_mma_shape natten_cuda_mma_shapes[NATTEN_CUDA_MMA_SIZES]
+                                                         [NATTEN_CUDA_MMA_PASSES]
                                                          [NATTEN_CUDA_MMA_WIDTHS];
+
+/* May products of the task's numbers be in tf32? */
+bool natten_cuda_mma_allows_tf32(const natten_task *task);
 
 /* A pass as it would be launched. */
 typedef struct natten_cuda_mma_fit {

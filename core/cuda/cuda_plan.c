@@ -442,6 +442,8 @@ static void add_mma(list *l, natten_cuda_halo_pass pass, const natten_cuda_mma_f
                                                NATTEN_CUDA_KERNEL_MMA_GRAD_KEY};
     bool is_split = pass == NATTEN_CUDA_HALO_GRAD_TOKENS && fit->is_wide;
     unsigned width = (unsigned)fit->width;
+    if (natten_cuda_mma_allows_tf32(&l->job.task))
+        width += NATTEN_CUDA_KERNEL_TF32 - NATTEN_CUDA_KERNELS_HALO;
     l->job.mma = fit->mma;
     if (!is_split || wants(&l->job.task, NATTEN_GRAD_KEY))
         add(l, first[pass] + width, fit->blocks, fit->shared_bytes);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * The kernels for large windows (tensor cores from sm_80 on), for one 16-bit type: make
- * compiles this page with NATTEN_ELEMENT defined as __nv_bfloat16 and as __half.
- * cuda_launch.c lists them; they exist for each width of rows. */
+ * The kernels for large windows (tensor cores from sm_80 on), for one type: make
+ * compiles this page with NATTEN_ELEMENT defined as __nv_bfloat16, __half, float and
+ * natten::Tf32, and NATTEN_ELEMENT_BYTES as its size.  cuda_launch.c lists them; they
+ * exist for each width of rows, 4-byte types for 32, 64 and 128 alone. */
 #define NATTEN_EASY_ROWS 0
 #include "cuda/mma_backward.cuh"
 #include "cuda/mma_forward.cuh"
@@ -13,7 +14,7 @@ using T = NATTEN_ELEMENT;
 #define KERNEL(name, pass_name, width, ...)                                      \
     extern "C" __global__ void __launch_bounds__(                                \
         NATTEN_CUDA_MMA_THREADS,                                                 \
-        natten::MmaShape<NATTEN_CUDA_MMA_##pass_name, width>::held)              \
+        natten::MmaShape<sizeof(T), NATTEN_CUDA_MMA_##pass_name, width>::held)   \
         natten_mma_##name##_##width(const __grid_constant__ natten_cuda_job job) \
     {                                                                            \
         natten::__VA_ARGS__ pass(job);                                           \
@@ -22,22 +23,24 @@ using T = NATTEN_ELEMENT;
 
 KERNEL(forward, FORWARD, 32, MmaForward<T, 32>)
 KERNEL(forward, FORWARD, 64, MmaForward<T, 64>)
-KERNEL(forward, FORWARD, 96, MmaForward<T, 96>)
 KERNEL(forward, FORWARD, 128, MmaForward<T, 128>)
-KERNEL(forward, FORWARD, 192, MmaForward<T, 192>)
-KERNEL(forward, FORWARD, 256, MmaForward<T, 256>)
-
 KERNEL(grad_query, GRAD_QUERY, 32, MmaGradQuery<T, 32>)
 KERNEL(grad_query, GRAD_QUERY, 64, MmaGradQuery<T, 64>)
-KERNEL(grad_query, GRAD_QUERY, 96, MmaGradQuery<T, 96>)
 KERNEL(grad_query, GRAD_QUERY, 128, MmaGradQuery<T, 128>)
-KERNEL(grad_query, GRAD_QUERY, 192, MmaGradQuery<T, 192>)
-KERNEL(grad_query, GRAD_QUERY, 256, MmaGradQuery<T, 256>)
 KERNEL(grad_tokens, GRAD_TOKENS, 32, MmaGradTokens<T, 32, true, true>)
 KERNEL(grad_tokens, GRAD_TOKENS, 64, MmaGradTokens<T, 64, true, true>)
-KERNEL(grad_tokens, GRAD_TOKENS, 96, MmaGradTokens<T, 96, true, true>)
 KERNEL(grad_tokens, GRAD_TOKENS, 128, MmaGradTokens<T, 128, true, true>)
+
+#if NATTEN_ELEMENT_BYTES == 2
+KERNEL(forward, FORWARD, 96, MmaForward<T, 96>)
+KERNEL(forward, FORWARD, 192, MmaForward<T, 192>)
+KERNEL(forward, FORWARD, 256, MmaForward<T, 256>)
+KERNEL(grad_query, GRAD_QUERY, 96, MmaGradQuery<T, 96>)
+KERNEL(grad_query, GRAD_QUERY, 192, MmaGradQuery<T, 192>)
+KERNEL(grad_query, GRAD_QUERY, 256, MmaGradQuery<T, 256>)
+KERNEL(grad_tokens, GRAD_TOKENS, 96, MmaGradTokens<T, 96, true, true>)
 KERNEL(grad_key, GRAD_TOKENS, 192, MmaGradTokens<T, 192, true, false>)
 KERNEL(grad_key, GRAD_TOKENS, 256, MmaGradTokens<T, 256, true, false>)
 KERNEL(grad_value, GRAD_TOKENS, 192, MmaGradTokens<T, 192, false, true>)
 KERNEL(grad_value, GRAD_TOKENS, 256, MmaGradTokens<T, 256, false, true>)
+#endif

@@ -9,7 +9,8 @@
  *     grad_query    S = Q K^T    dP = dO V^T    dS = P (dP - delta)    dQ += dS K
  *     grad_tokens   S = K Q^T    dP = V dO^T    dV += P dO             dK += dS Q
  *
- * P and dS are rounded to 16 bits for the last products.  Rows whose results are not
+ * P and dS are rounded to 16 bits or tf32 for the last products, or divided in parts
+ * (device/mma_parts.cuh).  Rows whose results are not
  * finite are in the end computed anew by level a. */
 #ifndef NATTEN_CUDA_MMA_BACKWARD_CUH
 #define NATTEN_CUDA_MMA_BACKWARD_CUH
@@ -20,18 +21,20 @@
 namespace natten {
 
 template <class T, int dims> class MmaGradQuery {
-    using Shape = MmaShape<NATTEN_CUDA_MMA_GRAD_QUERY, dims>;
+    using Shape = MmaShape<sizeof(T), NATTEN_CUDA_MMA_GRAD_QUERY, dims>;
     static constexpr int blocks = Shape::blocks, columns = Shape::columns;
     using Tile = MmaTile<T, dims, blocks, columns, Side::queries, Shape::tensors>;
 
-    float scale, lse[blocks][2], delta[blocks][2], sum[blocks][dims / 8][4];
+    float factor; /* that makes S exponents */
+    float lse[blocks][2], delta[blocks][2], sum[blocks][dims / 8][4];
     uint32_t blind = 0; /* rows of the lane that saw nothing: its gradient is 0 */
 
   public:
     Tile tile;
 
     __device__ explicit MmaGradQuery(const natten_cuda_job &job)
-        : scale(fabsf((float)job.task.scale)), tile(job)
+        : factor(fabsf((float)job.task.scale) * log2_e * shrinkage<T> * shrinkage<T>),
+          tile(job)
     {
     }
 
@@ -51,8 +54,8 @@ template <class T, int dims> class MmaGradQuery {
         for (int i = 0; i < 2 * blocks; i++) {
             int r = tile.lane / 4 + 8 * i;
             float own = tile.stat_at(NATTEN_LSE, r);
-            lse[i / 2][i % 2] = lse_of(own);
-            delta[i / 2][i % 2] = tile.stat_at(delta_role, r);
+            lse[i / 2][i % 2] = lse_of<T>(own);
+            delta[i / 2][i % 2] = tile.stat_at(delta_role, r) * growth<T>;
             if (own == -INFINITY)
                 blind |= 1u << i;
             clear_sums(sum[i / 2]);
@@ -63,10 +66,10 @@ template <class T, int dims> class MmaGradQuery {
     __device__ void take(const MmaSight &sight, int stage)
     {
         float s[blocks][columns / 8][4], dp[blocks][columns / 8][4];
-        score<T, dims, blocks, columns>(s, {tile.own_rows(0), tile.lane},
-                                        Tile::partners(0, stage), tile.lane);
-        score<T, dims, blocks, columns>(dp, {tile.own_rows(1), tile.lane},
-                                        Tile::partners(1, stage), tile.lane);
+        score<T, dims, blocks, columns, few_parts<T>>(
+            s, {tile.own_rows(0), tile.lane}, Tile::partners(0, stage), tile.lane);
+        score<T, dims, blocks, columns, many_parts<T>>(
+            dp, {tile.own_rows(1), tile.lane}, Tile::partners(1, stage), tile.lane);
         if (!sight.all)
             hide_unseen(tile, s, sight);
 #pragma unroll
@@ -76,15 +79,16 @@ template <class T, int dims> class MmaGradQuery {
 #pragma unroll
                 for (int e = 0; e < 4; e++) {
                     float &x = s[m][j][e];
-                    float p = exp2_fast(fmaf(x, scale * log2_e, -lse[m][e / 2]));
-                    x = p * (dp[m][j][e] - delta[m][e / 2]);
+                    float p = exp2_fast(fmaf(x, factor, -lse[m][e / 2]));
+                    x = p * (dp[m][j][e] * shrinkage<T> - delta[m][e / 2]);
                 }
         gather<T, dims, blocks, columns>(sum, s, Tile::partners(0, stage), tile.lane);
     }
 
     __device__ void end()
     {
-        float own = (float)tile.job.task.scale, factor[2] = {own, own};
+        float own = (float)tile.job.task.scale * shrinkage<T> * shrinkage<T>;
+        const float factors[2] = {own, own};
         uint32_t trouble = 0;
 #pragma unroll
         for (int m = 0; m < blocks; m++) {
@@ -94,31 +98,35 @@ template <class T, int dims> class MmaGradQuery {
                 for (int e = 0; e < 4; e++)
                     if (blind >> (2 * m + e / 2) & 1)
                         sum[m][j][e] = 0;
-            trouble |= store_block<T, dims>(tile, NATTEN_GRAD_QUERY, m, sum[m], factor);
+            trouble |=
+                store_block<T, dims>(tile, NATTEN_GRAD_QUERY, m, sum[m], factors);
         }
         __syncwarp();
         if (trouble != 0)
-            redo_rows(
-                tile, trouble,
-                [](const natten_cuda_job &job, const Lane &lane, const Place &place,
-                   bool wanted) { grad_query_again<T>(job, lane, place, wanted); });
+            redo_rows(tile, trouble,
+                      [](const natten_cuda_job &job, const Lane &lane,
+                         const Place &place, bool wanted) {
+                          grad_query_again<Stored<T>>(job, lane, place, wanted);
+                      });
     }
 };
 
 /* Of keys, of values, or of both: what the registers hold. */
 template <class T, int dims, bool of_keys, bool of_values> class MmaGradTokens {
-    using Shape = MmaShape<NATTEN_CUDA_MMA_GRAD_TOKENS, dims>;
+    using Shape = MmaShape<sizeof(T), NATTEN_CUDA_MMA_GRAD_TOKENS, dims>;
     static constexpr int blocks = Shape::blocks, columns = Shape::columns;
     using Tile = MmaTile<T, dims, blocks, columns, Side::keys, Shape::tensors>;
 
-    float scale, key_sum[blocks][of_keys ? dims / 8 : 1][4],
+    float factor; /* that makes S exponents */
+    float key_sum[blocks][of_keys ? dims / 8 : 1][4],
         value_sum[blocks][of_values ? dims / 8 : 1][4];
 
   public:
     Tile tile;
 
     __device__ explicit MmaGradTokens(const natten_cuda_job &job)
-        : scale(fabsf((float)job.task.scale)), tile(job)
+        : factor(fabsf((float)job.task.scale) * log2_e * shrinkage<T> * shrinkage<T>),
+          tile(job)
     {
     }
 
@@ -146,28 +154,28 @@ template <class T, int dims, bool of_keys, bool of_values> class MmaGradTokens {
     __device__ void take(const MmaSight &sight, int stage)
     {
         float s[blocks][columns / 8][4], dp[blocks][columns / 8][4];
-        score<T, dims, blocks, columns>(s, {tile.own_rows(0), tile.lane},
-                                        Tile::partners(0, stage), tile.lane);
+        score<T, dims, blocks, columns, few_parts<T>>(
+            s, {tile.own_rows(0), tile.lane}, Tile::partners(0, stage), tile.lane);
         if (!sight.all)
             hide_unseen(tile, s, sight);
         if (of_keys)
-            score<T, dims, blocks, columns>(dp, {tile.own_rows(1), tile.lane},
-                                            Tile::partners(1, stage), tile.lane);
+            score<T, dims, blocks, columns, many_parts<T>>(
+                dp, {tile.own_rows(1), tile.lane}, Tile::partners(1, stage), tile.lane);
         const float4 *stats = reinterpret_cast<const float4 *>(tile.stats(stage));
 #pragma unroll
         for (int j = 0; j < columns / 8; j++) {
             /* lse and delta of the lane's two columns. */
             float4 both = stats[4 * j + tile.lane % 4];
-            float lse[2] = {lse_of(both.x), lse_of(both.z)},
-                  delta[2] = {both.y, both.w};
+            float lse[2] = {lse_of<T>(both.x), lse_of<T>(both.z)},
+                  delta[2] = {both.y * growth<T>, both.w * growth<T>};
 #pragma unroll
             for (int m = 0; m < blocks; m++)
 #pragma unroll
                 for (int e = 0; e < 4; e++) {
                     float &p = s[m][j][e];
-                    p = exp2_fast(fmaf(p, scale * log2_e, -lse[e % 2]));
+                    p = exp2_fast(fmaf(p, factor, -lse[e % 2]));
                     if (of_keys)
-                        dp[m][j][e] = p * (dp[m][j][e] - delta[e % 2]);
+                        dp[m][j][e] = p * (dp[m][j][e] * shrinkage<T> - delta[e % 2]);
                 }
         }
         if constexpr (of_values)
@@ -181,25 +189,27 @@ template <class T, int dims, bool of_keys, bool of_values> class MmaGradTokens {
     __device__ void end()
     {
         const natten_view *view = tile.job.task.view;
-        float own = (float)tile.job.task.scale, factor[2] = {own, own}, one[2] = {1, 1};
+        float own = (float)tile.job.task.scale * shrinkage<T> * shrinkage<T>;
+        const float of_key[2] = {own, own}, of_value[2] = {shrinkage<T>, shrinkage<T>};
         uint32_t trouble = 0;
 #pragma unroll
         for (int m = 0; m < blocks; m++) {
             if constexpr (of_keys)
                 if (view[NATTEN_GRAD_KEY].data != nullptr)
                     trouble |= store_block<T, dims>(tile, NATTEN_GRAD_KEY, m,
-                                                    key_sum[m], factor);
+                                                    key_sum[m], of_key);
             if constexpr (of_values)
                 if (view[NATTEN_GRAD_VALUE].data != nullptr)
                     trouble |= store_block<T, dims>(tile, NATTEN_GRAD_VALUE, m,
-                                                    value_sum[m], one);
+                                                    value_sum[m], of_value);
         }
         __syncwarp();
         if (trouble != 0)
-            redo_rows(
-                tile, trouble,
-                [](const natten_cuda_job &job, const Lane &lane, const Place &place,
-                   bool wanted) { grad_tokens_again<T>(job, lane, place, wanted); });
+            redo_rows(tile, trouble,
+                      [](const natten_cuda_job &job, const Lane &lane,
+                         const Place &place, bool wanted) {
+                          grad_tokens_again<Stored<T>>(job, lane, place, wanted);
+                      });
     }
 };
 

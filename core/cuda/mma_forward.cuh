@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
  * Forward for windows of any size: a tile of queries against boxes of keys
- * (device/mma_tile.cuh), in products of 16-bit matrices with sums in fp32.
+ * (device/mma_tile.cuh), in products of matrices with sums in fp32
+ * (device/mma_parts.cuh).
  *
  *     registers   of each row a reference near the largest logit so far, the sum of
  *                 weights and of weighted values, a row of 4 lanes
- *     a step      S = Q K^T, masked; P = exp2(S c - reference) in 16 bits; sums += P V
+ *     a step      S = Q K^T, masked; P = exp2(S c - reference), rounded; sums += P V
  *
  * A row's reference is raised only when a logit exceeds it by 8 binary places: then its
  * sums shrink.  In most steps none does, so that sums are seldom touched.  What is not
@@ -19,7 +20,7 @@
 namespace natten {
 
 template <class T, int dims> class MmaForward {
-    using Shape = MmaShape<NATTEN_CUDA_MMA_FORWARD, dims>;
+    using Shape = MmaShape<sizeof(T), NATTEN_CUDA_MMA_FORWARD, dims>;
     static constexpr int blocks = Shape::blocks, columns = Shape::columns;
     using Tile = MmaTile<T, dims, blocks, columns, Side::queries, Shape::tensors>;
 
@@ -30,7 +31,8 @@ template <class T, int dims> class MmaForward {
     Tile tile;
 
     __device__ explicit MmaForward(const natten_cuda_job &job)
-        : factor(fabsf((float)job.task.scale) * log2_e), tile(job)
+        : factor(fabsf((float)job.task.scale) * log2_e * shrinkage<T> * shrinkage<T>),
+          tile(job)
     {
     }
 
@@ -57,8 +59,8 @@ template <class T, int dims> class MmaForward {
     __device__ void take(const MmaSight &sight, int stage)
     {
         float s[blocks][columns / 8][4];
-        score<T, dims, blocks, columns>(s, {tile.own_rows(0), tile.lane},
-                                        Tile::partners(0, stage), tile.lane);
+        score<T, dims, blocks, columns, few_parts<T>>(
+            s, {tile.own_rows(0), tile.lane}, Tile::partners(0, stage), tile.lane);
         if (!sight.all)
             hide_unseen(tile, s, sight);
         weigh(s);
@@ -75,7 +77,9 @@ template <class T, int dims> class MmaForward {
                 weights[m][r] = quad_sum(weights[m][r]);
                 /* Less than a weight of the reference's own size: nothing was seen, or
                  * nothing above `unseen`. */
-                inverse[r] = weights[m][r] > 0x1p-16f ? inverse_of(weights[m][r]) : NAN;
+                inverse[r] = weights[m][r] > 0x1p-16f
+                                 ? inverse_of(weights[m][r]) * shrinkage<T>
+                                 : NAN;
             }
             trouble |= store_block<T, dims>(tile, NATTEN_OUT, m, sum[m], inverse);
             /* The first two lanes of a quad write a row each. */
@@ -91,8 +95,9 @@ template <class T, int dims> class MmaForward {
         if (trouble != 0)
             redo_rows(tile, trouble,
                       [](const natten_cuda_job &job, const Lane &lane,
-                         const Place &place,
-                         bool wanted) { forward_again<T>(job, lane, place, wanted); });
+                         const Place &place, bool wanted) {
+                          forward_again<Stored<T>>(job, lane, place, wanted);
+                      });
     }
 
   private:

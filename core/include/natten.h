@@ -126,7 +126,9 @@ typedef enum natten_operation {
 /** Permit results that differ in their last bits from call to call, where that is
  * faster. */
 #define NATTEN_FLAG_ALLOW_NONDETERMINISTIC 1
-/** Permit products of fp32 inputs in tf32, where the device has them. */
+/** Permit products of fp32 inputs in tf32, where the device has them: logits of query
+ * and key rounded to it, P and dS rounded to it (docs/definition.md, section 12). On an
+ * NVIDIA GPU that is faster; elsewhere nothing changes. */
 #define NATTEN_FLAG_ALLOW_TF32 2
 
 /**
@@ -240,9 +242,9 @@ NATTEN_API natten_status natten_backward(
  * them in slabs that overlap, and returns when the results are there. A slab is some
  * items of the batch or some heads of one item, of about 32 MiB, so the GPU's memory
  * bounds neither; one head of one item has to fit. Takes 16 MiB of pinned host memory
- * for the length of the call. The bits don't depend on the slabs; those of fp64 and
- * fp32 are the bits of tensors on that GPU, while bf16 and fp16 are computed row by row
- * here and may differ from tiles on tensor cores within the bounds.
+ * for the length of the call. The bits don't depend on the slabs; those of fp64 are the
+ * bits of tensors on that GPU, while other types are computed row by row here and may
+ * differ from tiles on tensor cores within the bounds.
  *
  * @param device_id  which GPU, from 0
  */

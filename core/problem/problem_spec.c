@@ -31,6 +31,7 @@ void natten_problem_spec_from_task(const natten_task *task, natten_problem_spec 
             task->view[NATTEN_BIAS].data || (task->operation == NATTEN_QK_BACKWARD &&
                                              task->view[NATTEN_GRAD_BIAS].data),
         .has_grad_lse = task->view[NATTEN_GRAD_LSE].data,
+        .allows_tf32 = (task->flags & NATTEN_FLAG_ALLOW_TF32) != 0,
         .scale = task->scale,
         .seed = 1,
     };
@@ -60,6 +61,7 @@ natten_params natten_problem_spec_params(const natten_problem_spec *spec,
         .backend = (int32_t)backend,
         .has_scale = spec->has_scale,
         .scale = spec->scale,
+        .flags = spec->allows_tf32 ? NATTEN_FLAG_ALLOW_TF32 : 0,
     };
     for (int a = 0; a < NATTEN_MAX_RANK; a++) {
         params.kernel_size[a] = spec->kernel_size[a];

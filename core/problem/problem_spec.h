@@ -19,7 +19,7 @@ typedef struct natten_problem_spec {
     int64_t queries[3], keys[3]; /* lengths of query's and key's axes */
     int64_t kernel_size[3], stride[3], dilation[3], is_causal[3];
     int64_t grid_length[3], query_begin[3], key_begin[3]; /* grid_length is never 0 */
-    bool has_bias, has_scale, has_grad_lse;
+    bool has_bias, has_scale, has_grad_lse, allows_tf32;
     double scale;
     int32_t seed;
 } natten_problem_spec;

@@ -210,6 +210,7 @@ natten_status natten_problem_text_parse(const char *text, natten_problem_spec *s
     read_axes(&p, "k", spec->key_begin);
     read_axes(&p, "n", spec->keys);
     spec->has_grad_lse = read_word(&p, "dlse");
+    spec->allows_tf32 = read_word(&p, "tf32");
     read_seed(&p);
     if (p.token[0] != '\0' || *p.next != '\0')
         return bad(&p, "not a token, not its place, or not one space before it");
@@ -290,6 +291,8 @@ void natten_problem_text_print(const natten_problem_spec *s,
     append_unless(&p, "n", s->keys, s->queries);
     if (s->has_grad_lse)
         append(&p, " dlse");
+    if (s->allows_tf32)
+        append(&p, " tf32");
     if (s->seed != 1)
         append(&p, " seed%" PRId32, s->seed);
 }

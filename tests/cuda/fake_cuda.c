@@ -36,7 +36,7 @@ const void *natten_cuda_image(natten_dtype dtype, natten_cuda_set set)
 {
     static const char *const images[NATTEN_CUDA_SETS] = {
         "level a for any rows", "level a for easy rows", "small windows",
-        "large windows"};
+        "large windows", "large windows in tf32"};
     return dtype < NATTEN_DTYPES ? images[set] : NULL;
 }
 
@@ -636,7 +636,7 @@ static bool halo(void)
         "fwd bf16 b64 h4 d32 56x56 w7x7", "fwd fp16 b2 h4:2 d40 17x19 w13x12 s3x2 e1x1",
         "fwd bf16 b1 h1 d128:5 3x9x11 w3x5x7 causal100 bias", "fwd bf16 b1 h1 d8 5 w5"};
     static const char *const left[] = {
-        "fwd fp32 b64 h4 d32 56x56 w7x7", "fwd bf16 b1 h1 d32 99x99 w99x99 bias",
+        "fwd fp64 b64 h4 d32 56x56 w7x7", "fwd bf16 b1 h1 d32 99x99 w99x99 bias",
         "fwd bf16 b1 h1 d32 9x9 w3x3 scale0", "fwd bf16 b1 h1 d32 9x9 w3x3 scale1e-12"};
     natten_plan plan;
     natten_cuda_pass pass[NATTEN_CUDA_PASSES];
@@ -677,6 +677,7 @@ static bool halo(void)
     EXPECT(judged_as_rounded("bwd bf16 b1 h1 d32 70x70 w21x21 bias") == query);
     EXPECT(judged_as_rounded("bwd bf16 b1 h1 d32 70x70 w7x7") == (query | tokens));
     EXPECT(judged_as_rounded("bwd fp32 b1 h1 d32 70x70 w7x7") == 0);
+    EXPECT(judged_as_rounded("bwd fp32 b1 h1 d32 70x70 w7x7 tf32") == (query | tokens));
     /* Rows of 128 have their gradients of keys and values apart. */
     EXPECT(fake_plan_of("bwd bf16 b2 h4 d128 64x64 w7x7", 90, &plan));
     EXPECT(natten_cuda_plan_passes(&plan, NULL, pass) == 4);

@@ -30,7 +30,7 @@ EXPORT uintptr_t fake_memory(size_t bytes);
 
 static fake_state state;
 
-enum { ALLOCATIONS = 1024, KERNELS = 128, DEPTH = 16 };
+enum { ALLOCATIONS = 4096, KERNELS = 128, DEPTH = 16 };
 static struct {
     uintptr_t address;
     size_t bytes;

@@ -21,20 +21,36 @@ static bool is_by(const char *text, int32_t arch, const char *kernel)
     return true;
 }
 
-/* Passes have as many kernels as there are widths; keys and values are one pass. */
-static const natten_cuda_mma_shape *shape_of(natten_cuda_kernel kernel)
+static int32_t bytes_of(const natten_cuda_pass *pass)
 {
-    int number = (int)(kernel - NATTEN_CUDA_KERNEL_MMA_FORWARD);
+    return (int32_t)natten_dtype_bytes(pass->job.task.dtype);
+}
+
+/* Passes have as many kernels as there are widths; keys and values are one pass. */
+static const natten_cuda_mma_shape *shape_of(const natten_cuda_pass *of)
+{
+    int number =
+        (int)(of->kernel - (of->kernel < NATTEN_CUDA_KERNEL_TF32
+                                ? (natten_cuda_kernel)NATTEN_CUDA_KERNEL_MMA_FORWARD
+                                : NATTEN_CUDA_KERNEL_TF32));
     int pass = natten_min(number / NATTEN_CUDA_MMA_WIDTHS, NATTEN_CUDA_MMA_GRAD_TOKENS);
-    return &natten_cuda_mma_shapes[pass][number % NATTEN_CUDA_MMA_WIDTHS];
+    return &natten_cuda_mma_shapes[bytes_of(of) / 4][pass]
+                                  [number % NATTEN_CUDA_MMA_WIDTHS];
+}
+
+static bool is_mma(const natten_cuda_pass *pass)
+{
+    natten_cuda_set set = natten_cuda_kernel_set(pass->kernel);
+    return set == NATTEN_CUDA_SET_MMA || set == NATTEN_CUDA_SET_MMA_TF32;
 }
 
 /* Where a kernel has its rows, stages and what is known of them, it expects them. */
 static bool has_room(const natten_plan *plan, const natten_cuda_pass *pass)
 {
-    const natten_cuda_mma_shape *shape = shape_of(pass->kernel);
+    const natten_cuda_mma_shape *shape = shape_of(pass);
     const natten_cuda_mma *m = &pass->job.mma;
-    int32_t rows = NATTEN_CUDA_MMA_WARPS * 16 * shape->blocks, each = 2 * shape->width;
+    int32_t rows = NATTEN_CUDA_MMA_WARPS * 16 * shape->blocks;
+    int32_t each = bytes_of(pass) * shape->width;
     EXPECT(plan->task.dim <= shape->width && plan->task.dim_v <= shape->width);
     EXPECT(m->info_at ==
            (shape->tensors * rows + m->stages * 2 * shape->columns) * each);
@@ -46,7 +62,7 @@ static bool has_room(const natten_plan *plan, const natten_cuda_pass *pass)
 
 static bool is_sound(const natten_plan *plan, const natten_cuda_pass *pass)
 {
-    const natten_cuda_mma_shape *shape = shape_of(pass->kernel);
+    const natten_cuda_mma_shape *shape = shape_of(pass);
     const natten_cuda_mma *m = &pass->job.mma;
     int64_t volume = m->box[0] * m->box[1] * m->box[2], warps = 1, rows = 1;
     for (int a = 0; a < 3; a++) {
@@ -91,7 +107,7 @@ static bool is_taken(const char *text)
         EXPECT(natten_cuda_plan_passes(&plan, NULL, other) == count);
         for (int n = 0; n < count; n++) {
             EXPECT(other[n].kernel == pass[n].kernel);
-            if (natten_cuda_kernel_set(pass[n].kernel) != NATTEN_CUDA_SET_MMA)
+            if (!is_mma(&pass[n]))
                 continue;
             EXPECT(is_sound(&plan, &other[n]));
             EXPECT(memcmp(&other[n].job.mma, &pass[n].job.mma,
@@ -210,8 +226,8 @@ static int32_t held(int32_t bytes, int32_t kilobytes, int32_t most)
 /* A second stage is taken where it costs no block, and only there. */
 static bool is_staged(const natten_cuda_pass *pass, int32_t kilobytes, int32_t most)
 {
-    const natten_cuda_mma_shape *shape = shape_of(pass->kernel);
-    int32_t stage = 2 * shape->columns * shape->width * 2;
+    const natten_cuda_mma_shape *shape = shape_of(pass);
+    int32_t stage = 2 * shape->columns * shape->width * bytes_of(pass);
     int32_t two = pass->shared_bytes + (pass->job.mma.stages == 1 ? stage : 0);
     bool costs_none =
         two <= most * 1024 &&
@@ -227,19 +243,26 @@ static bool stages_cost_no_blocks(void)
         int32_t arch, kilobytes, most; /* shared memory; of a block */
     } gpus[] = {{80, 164, 163}, {86, 100, 99},   {89, 100, 99},
                 {90, 228, 163}, {100, 228, 163}, {120, 100, 99}};
-    int of_stages[3] = {0};
-    for (int i = 0; i < 2 * NATTEN_CUDA_MMA_WIDTHS; i++)
+    static const char *const types[] = {"bf16", "fp32", "fp32"};
+    int of_stages[3] = {0}, kernels = 0;
+    for (int i = 0; i < 3 * 2 * NATTEN_CUDA_MMA_WIDTHS; i++)
         for (int g = 0; g < 6; g++) {
             char text[64];
             natten_plan plan;
             natten_cuda_pass pass[NATTEN_CUDA_PASSES];
-            snprintf(text, sizeof text, "%s bf16 b1 h2 d%d 1000 w999 m3",
-                     i % 2 == 0 ? "fwd" : "bwd",
-                     natten_cuda_mma_shapes[0][i / 2].width);
+            int type = i % 3, width = i / 6,
+                dim = natten_cuda_mma_shapes[type > 0][0][width].width;
+            bool of_forward = i / 3 % 2 == 0;
+            if (dim == 0)
+                continue;
+            snprintf(text, sizeof text, "%s %s b1 h2 d%d 1000 w999 m3%s",
+                     of_forward ? "fwd" : "bwd", types[type], dim,
+                     type == 2 ? " tf32" : "");
+            kernels += of_forward ? 1 : dim > 128 ? 3 : 2;
             EXPECT(fake_plan_of(text, gpus[g].arch, &plan));
             int count = natten_cuda_plan_passes(&plan, NULL, pass);
             for (int n = 0; n < count; n++) {
-                if (natten_cuda_kernel_set(pass[n].kernel) != NATTEN_CUDA_SET_MMA)
+                if (!is_mma(&pass[n]))
                     continue;
                 EXPECT(is_staged(&pass[n], gpus[g].kilobytes, gpus[g].most));
                 EXPECT(is_sound(&plan, &pass[n]));
@@ -247,7 +270,8 @@ static bool stages_cost_no_blocks(void)
             }
         }
     /* Forward, gradients of queries, of tokens; apart where rows are wide. */
-    EXPECT(of_stages[1] + of_stages[2] == 6 * (3 * NATTEN_CUDA_MMA_WIDTHS + 2));
+    EXPECT(of_stages[1] + of_stages[2] == kernels);
+    EXPECT(kernels == 6 * (3 * NATTEN_CUDA_MMA_WIDTHS + 2 + 2 * 3 * 3));
     EXPECT(of_stages[1] > 20 && of_stages[2] > 20);
     return true;
 }
@@ -338,13 +362,21 @@ bool fake_mma(void)
                                         "fwd fp16 b1 h2 d96 300x40 w50x20 e5x2",
                                         "fwd bf16 b1 h4 d64 16x256x256 w3x31x31",
                                         "bwd bf16 b4 h16 d64 128x128 w33x33",
-                                        "bwd bf16 b1 h16 d256 16384 w2049"};
+                                        "bwd bf16 b1 h16 d256 16384 w2049",
+                                        "fwd fp32 b1 h8 d64 128x128 w13x13",
+                                        "fwd fp32 b1 h8 d64 128x128 w13x13 tf32",
+                                        "bwd fp32 b1 h16 d128 16384 w2049",
+                                        "bwd fp32 b2 h4 d20:30 64x64 w31x31 e2x1 m5",
+                                        "bwd fp32 b1 h16 d100 16384 w2049 tf32"};
     for (size_t i = 0; i < sizeof taken / sizeof taken[0]; i++)
         EXPECT(is_taken(taken[i]));
-    static const char *const left[] = {
-        "fwd fp32 b1 h1 d64 1000 w999", "fwd bf16 b1 h1 d257 1000 w999",
-        "fwd bf16 b1 h1 d64 99x99 w99x99 bias", "fwd bf16 b1 h1 d64 1000 w999 scale0",
-        "fwd bf16 b1 h1 d64 999 w999 scale1e-12"};
+    static const char *const left[] = {"fwd fp64 b1 h1 d64 1000 w999",
+                                       "fwd fp32 b1 h1 d129 1000 w999",
+                                       "fwd fp32 b4 h8 d64 8192 w3",
+                                       "fwd bf16 b1 h1 d257 1000 w999",
+                                       "fwd bf16 b1 h1 d64 99x99 w99x99 bias",
+                                       "fwd bf16 b1 h1 d64 1000 w999 scale0",
+                                       "fwd bf16 b1 h1 d64 999 w999 scale1e-12"};
     for (size_t i = 0; i < sizeof left / sizeof left[0]; i++)
         EXPECT(is_by(left[i], 90, "simt"));
     /* Rows wider than 128 have their gradients of keys and values apart. */

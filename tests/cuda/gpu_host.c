@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * Arrays of the host on a real GPU, over random problems of every type and layout: the
- * bits of tensors that are there, or, of 16-bit types, which tiles on tensor cores may
- * round otherwise, results within their bounds; and how fast a large call is.
+ * bits of tensors that are there, or, of types that tiles on tensor cores may round
+ * otherwise, results within their bounds; and how fast a large call is.
  * scripts/gpu-check runs this.  Prints TAP; exits 77 where there is no GPU. */
 #include "support/device.h"
 #include "support/judge.h"
@@ -28,7 +28,7 @@ static bool same_results(trial *t)
         printf("# %s: %s\n", natten_last_error(), trial_text(t));
     judgement j;
     judge_evaluate(&host, &j);
-    bool exact = t->spec.dtype == NATTEN_FP64 || t->spec.dtype == NATTEN_FP32;
+    bool exact = t->spec.dtype == NATTEN_FP64;
     for (natten_role role = 0; role < NATTEN_ROLES && same; role++) {
         if (!t->given[role] || !trial_writes(t->spec.operation, role))
             continue;

@@ -7,6 +7,7 @@
  * core/cuda/halo_forward.cuh and core/cuda/halo_backward.cuh, core/cuda/mma.cu:
  * core/cuda/mma_forward.cuh and core/cuda/mma_backward.cuh, made of
  * core/cuda/device/mma_tile.cuh, core/cuda/device/mma_copies.cuh,
+ * core/cuda/device/mma_parts.cuh,
  * core/cuda/device/mma_rows.cuh, core/cuda/device/mma_runs.cuh,
  * core/cuda/device/mma_walk.cuh,
  * core/cuda/device/halo_tile.cuh,
@@ -26,6 +27,8 @@
  *     gpu_judge merge TYPE COUNT         random merges
  *     gpu_judge median TYPE              16-bit types against a plain computation
  *     gpu_judge repeat COUNT             the same bits COUNT times
+ *
+ * TYPE tf32 is fp32 with products in tf32 permitted.
  *
  * Prints TAP; exits 77 where there is no GPU.  Length: all modes judge and report
  * alike.
@@ -51,12 +54,21 @@ static void report(bool passed, const char *what)
     failures += !passed;
 }
 
+static bool in_tf32; /* products of fp32 may be */
+
+/* As it is asked for. */
+static const char *type_name(int dtype)
+{
+    return in_tf32 ? "tf32" : natten_dtype_name((natten_dtype)dtype);
+}
+
 static int type_named(const char *name)
 {
     natten_dtype dtype;
-    if (natten_dtype_from_name(name, &dtype))
+    in_tf32 = strcmp(name, "tf32") == 0;
+    if (natten_dtype_from_name(in_tf32 ? "fp32" : name, &dtype))
         return (int)dtype;
-    fprintf(stderr, "gpu_judge: %s is none of fp64, fp32, bf16, fp16\n", name);
+    fprintf(stderr, "gpu_judge: %s is none of fp64, fp32, tf32, bf16, fp16\n", name);
     exit(2);
 }
 
@@ -138,6 +150,23 @@ static bool run_trial(const trial_wish *wish, uint64_t seed)
  * how many were what they were aimed at. */
 enum { LONG_KEYS = 2 * NATTEN_CUDA_MMA_COLUMNS + 1, FEW_PROBLEMS = 40 };
 
+/* A seed whose problem goes to the kernels for large windows, or as good as any: where
+ * rows are of fp32 the planner leaves most small problems to level a. */
+static uint64_t seed_for_mma(const trial_wish *wish, uint64_t seed)
+{
+    enum { TRIES = 60, NEXT = 10000000 };
+    static trial t;
+    randoms r = {seed};
+    bool uses = false;
+    for (int i = 0; i < TRIES && !uses; i++, seed += uses ? 0 : NEXT) {
+        trial_draw(&t, wish, seed);
+        trial_allocate(&t, ARRAY_COMPACT, &r);
+        uses = device_uses(&t, NATTEN_CUDA_SET_MMA);
+        trial_free(&t);
+    }
+    return seed;
+}
+
 /* What problems are aimed at. */
 typedef enum aim { AIM_ANY, AIM_HALO, AIM_MMA } aim;
 
@@ -147,6 +176,7 @@ static void judge(int dtype, int first, int count, aim at)
     for (int n = first; n < first + count; n++) {
         trial_wish wish = TRIAL_ANY;
         wish.dtype = dtype;
+        wish.tf32 = in_tf32;
         wish.profile = n % PROFILES;
         wish.operation = n / PROFILES % TRIAL_OPERATIONS;
         if (at != AIM_ANY)
@@ -161,6 +191,8 @@ static void judge(int dtype, int first, int count, aim at)
             wish.wide = 1;
             wish.pairs = 12000;
         }
+        if (at == AIM_MMA && dtype == NATTEN_FP32 && n % 4 < 2) /* rows up to 128 */
+            wish.dim = (n / 4 % 3 + 1) * (n % 4 == 0 ? 32 : 37);
         if (at == AIM_MMA && n / 2 % 2 == 0) { /* more than two boxes of the grid */
             wish.extras = 0;
             wish.keys = LONG_KEYS;
@@ -168,20 +200,23 @@ static void judge(int dtype, int first, int count, aim at)
         }
         if (n % 12 == 11 || (at == AIM_HALO && (n % 24 == 4 || n % 24 == 18)))
             wish.pairs = 60000;
-        wrong += !run_trial(&wish, (uint64_t)(dtype * 1000000 + n));
+        uint64_t seed = (uint64_t)(dtype * 1000000 + n);
+        if (at == AIM_MMA && dtype == NATTEN_FP32) {
+            wish.pairs = n % 8 == 0 ? 120000 : 60000;
+            seed = seed_for_mma(&wish, seed);
+        }
+        wrong += !run_trial(&wish, seed);
     }
     for (natten_role role = 0; role < NATTEN_ROLES; role++)
         if (largest[role] > 0)
-            printf("# %s %s: largest error %.3f of its bound\n",
-                   natten_dtype_name((natten_dtype)dtype), role_name(role),
-                   largest[role]);
+            printf("# %s %s: largest error %.3f of its bound\n", type_name(dtype),
+                   role_name(role), largest[role]);
     char what[128];
     snprintf(
         what, sizeof what,
         "%s: %d of %d random problems from %d are wrong, %d on tensor cores, %d by "
         "mma, %d of many boxes",
-        natten_dtype_name((natten_dtype)dtype), wrong, count, first, on_tensor_cores,
-        by_mma, by_long_mma);
+        type_name(dtype), wrong, count, first, on_tensor_cores, by_mma, by_long_mma);
     bool reached = at != AIM_MMA || count < FEW_PROBLEMS ||
                    (by_mma * 5 >= count * 2 && by_long_mma * 20 >= count * 3);
     report(wrong == 0 && reached, what);
@@ -235,8 +270,9 @@ static void climb(int dtype)
     for (int n = 0; n < sizes_count; n++)
         for (double step = 1; step < 100; step += step < 20 ? 1 : 20) {
             char text[96];
-            snprintf(text, sizeof text, "fwd %s b1 h1 %s scale1",
-                     natten_dtype_name((natten_dtype)dtype), sizes[n]);
+            snprintf(text, sizeof text, "fwd %s b1 h1 %s scale1%s",
+                     natten_dtype_name((natten_dtype)dtype), sizes[n],
+                     in_tf32 ? " tf32" : "");
             wrong += !is_right_climbing(text, step, &on_mma);
             count++;
         }

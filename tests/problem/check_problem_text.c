@@ -18,6 +18,7 @@ static const char *const canonical[] = {
     "fwd bf16 b2 h8 d128 64x64 w13x13 s1x2 causal01",
     "qk fp16 b0 h3 d5 5x7x11 w3x5x7 causal100 seed2000",
     "qkbwd fp32 b1 h2 d7 13 w7 scale0",
+    "bwd fp32 b1 h2 d7 13 w7 dlse tf32 seed2",
     "av fp32 b1 h2 d7 13 w7 m1",
     "avbwd fp32 b1 h2 d7 3x11 w5x3 g13x11 q2x0 k1x0 n7x11",
     "fwd fp32 b1 h2 d7 3 w5 scale-0.10000000000000001 g2147483647 q2 k1 n7",

@@ -29,6 +29,9 @@ double court_subnormal(natten_dtype dtype)
     return eta[dtype];
 }
 
+#define TF32_ROUNDOFF  0x1p-11
+#define TF32_SUBNORMAL 0x1p-136
+
 double court_flush(natten_dtype accumulator)
 {
     return accumulator == NATTEN_FP64 ? 0x1p-1022 : 0x1p-126;
@@ -52,8 +55,10 @@ void court_open(court *c, const trial *t)
     c->flush = court_flush(accumulator);
     for (natten_role role = 0; role < NATTEN_ROLES; role++)
         if (t->rounded >> role & 1) {
-            c->u_p[role] = court_roundoff(t->spec.dtype);
-            c->eta_p[role] = court_subnormal(t->spec.dtype);
+            bool in_tf32 = t->spec.dtype == NATTEN_FP32;
+            c->u_p[role] = in_tf32 ? TF32_ROUNDOFF : court_roundoff(t->spec.dtype);
+            c->eta_p[role] = in_tf32 ? TF32_SUBNORMAL : court_subnormal(t->spec.dtype);
+            c->u_logit = in_tf32 ? 2 * TF32_ROUNDOFF : 0;
         }
     const natten_params *p = &t->params;
     bool scale_of_qk =

@@ -41,6 +41,7 @@ typedef struct court {
     double u, eta, flush; /* of the accumulator: roundoff, smallest, exp's zero */
     /* Of the type that P or dS is rounded to for a result; 0: it is not. */
     double u_p[NATTEN_ROLES], eta_p[NATTEN_ROLES];
+    double u_logit;           /* what rounding queries and keys adds to g(D) */
     double *in[NATTEN_ROLES]; /* compact inputs; NULL: not given */
     cell *sum[NATTEN_ROLES];  /* compact results that are sums; NULL: not wanted */
     seen_key *keys;           /* of the present query */

@@ -42,7 +42,7 @@ static bool weigh_logits(const court *c, int64_t row, logit *l)
         l[n].e = 0; /* an exact -inf has no error */
         if (l[n].s != -HUGE_VAL) {
             any = true;
-            l[n].e = court_growth(c, dim) * fabs(c->scale) * size +
+            l[n].e = (court_growth(c, dim) + c->u_logit) * fabs(c->scale) * size +
                      6 * c->u * (double)fabsl(l[n].s);
         }
     }

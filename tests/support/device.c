@@ -68,9 +68,11 @@ void device_array_free(device_array *d)
 }
 
 /* The results of a pass that rounds weights. */
-static uint32_t rounded_by(natten_cuda_kernel kernel)
+static uint32_t rounded_by(natten_cuda_kernel kernel, natten_dtype dtype)
 {
-    if (kernel < NATTEN_CUDA_KERNEL_HALO_FORWARD)
+    if (kernel >= NATTEN_CUDA_KERNEL_TF32)
+        kernel = kernel - NATTEN_CUDA_KERNEL_TF32 + NATTEN_CUDA_KERNELS_HALO;
+    else if (kernel < NATTEN_CUDA_KERNEL_HALO_FORWARD || dtype == NATTEN_FP32)
         return 0;
     if (kernel < NATTEN_CUDA_KERNEL_HALO_GRAD_QUERY)
         return UINT32_C(1) << NATTEN_OUT;
@@ -132,7 +134,7 @@ uint32_t device_rounded(const trial *t)
     uint32_t rounded = 0;
     int count = passes_of(t, passes);
     for (int i = 0; i < count; i++)
-        rounded |= rounded_by(passes[i].kernel);
+        rounded |= rounded_by(passes[i].kernel, t->spec.dtype);
     return rounded;
 }
 
@@ -141,8 +143,11 @@ bool device_uses(const trial *t, natten_cuda_set set)
     natten_cuda_pass passes[NATTEN_CUDA_PASSES];
     bool uses = false;
     int count = passes_of(t, passes);
-    for (int i = 0; i < count; i++)
-        uses = uses || natten_cuda_kernel_set(passes[i].kernel) == set;
+    for (int i = 0; i < count; i++) {
+        natten_cuda_set own = natten_cuda_kernel_set(passes[i].kernel);
+        uses = uses || own == set ||
+               (own == NATTEN_CUDA_SET_MMA_TF32 && set == NATTEN_CUDA_SET_MMA);
+    }
     return uses;
 }
 

@@ -28,11 +28,12 @@ void device_array_fetch(const device_array *d, array *a);
 void device_array_free(device_array *d);
 
 /* The results for which the first GPU would round the trial's weights P or dS to its
- * tensors' type, a bit for each role: those that the plan's passes leave to tensor
- * cores, which take weights so. */
+ * tensors' type, or fp32 to tf32, a bit for each role: those that the plan's passes
+ * leave to tensor cores, which take weights so. */
 uint32_t device_rounded(const trial *t);
 
-/* Would the first GPU use kernels of this set for the trial's call? */
+/* Would the first GPU use kernels of this set for the trial's call?  Those of tf32 are
+ * of the set for large windows, too. */
 bool device_uses(const trial *t, natten_cuda_set set);
 
 /* From here on plan for GPUs of this architecture, though the first GPU computes: its

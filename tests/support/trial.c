@@ -203,6 +203,7 @@ void trial_draw(trial *t, const trial_wish *wish, uint64_t seed)
     do
         draw_once(&t->spec, wish, &r);
     while (pairs_of(&t->spec) > most || keys_of(&t->spec) < wish->keys);
+    t->spec.allows_tf32 = wish->tf32 == 1;
     t->params = natten_problem_spec_params(&t->spec, NATTEN_BACKEND_AUTO);
 }
 

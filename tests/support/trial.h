@@ -31,7 +31,7 @@ typedef struct trial {
     natten_params params;
     profile profile;
     uint32_t rounded; /* a bit for each result for which who does it may round P or dS
-                         to the tensors' type */
+                         to the tensors' type; fp32, and query and key, to tf32 */
     uint64_t seed;
     bool given[NATTEN_ROLES]; /* the tensor is part of the call */
     array array[NATTEN_ROLES];
@@ -48,9 +48,10 @@ typedef struct trial_wish {
     int64_t pairs; /* at most so many (query, key) pairs; -1: a few thousand */
     int64_t dim;   /* of rows, of values too */
     int64_t keys;  /* at least so many in a window */
+    int tf32;      /* 1: permit it */
 } trial_wish;
 
-static const trial_wish TRIAL_ANY = {-1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1};
+static const trial_wish TRIAL_ANY = {-1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1};
 
 /* Params and sizes alone. */
 void trial_draw(trial *t, const trial_wish *wish, uint64_t seed);

@@ -91,7 +91,8 @@ struct Divider {
 constexpr natten_role delta_role = NATTEN_ROLES,
                       stats_role = (natten_role)(NATTEN_ROLES + 1);
 
-/* Bytes from a tensor's first row to another. */
+/* Bytes from a tensor's first row to another; elements have so many. */
+template <int bytes = 2>
 __device__ inline int64_t offset_of(const natten_cuda_job &job, natten_role role,
                                     int32_t batch, int32_t head, const int32_t (&at)[3])
 {
@@ -102,7 +103,7 @@ __device__ inline int64_t offset_of(const natten_cuda_job &job, natten_role role
     int64_t offset = batch * view.batch + head * view.head;
     for (int a = 0; a < 3; a++)
         offset += at[a] * view.axis[a];
-    return offset * (role == NATTEN_LSE ? 4 : 2);
+    return offset * (role == NATTEN_LSE ? 4 : bytes);
 }
 
 __device__ inline char *begin_of(const natten_cuda_job &job, natten_role role)

@@ -14,13 +14,13 @@ template <class T>
 __device__ __noinline__ void copy_slowly(uint32_t to, const T *from, int64_t item,
                                          int32_t element, int32_t count)
 {
+    constexpr int numbers = sizeof(uint4) / sizeof(T);
     uint4 word = {0, 0, 0, 0};
-    uint16_t *x = reinterpret_cast<uint16_t *>(&word);
+    T *x = reinterpret_cast<T *>(&word);
 #pragma unroll
-    for (int e = 0; e < strip; e++)
+    for (int e = 0; e < numbers; e++)
         if (element + e < count)
-            x[e] =
-                __ldg(reinterpret_cast<const uint16_t *>(from) + (element + e) * item);
+            x[e] = __ldg(from + (element + e) * item);
     *reinterpret_cast<uint4 *>(__cvta_shared_to_generic(to)) = word;
 }
 
@@ -37,12 +37,14 @@ MMA_TILE void MMA_TILE_OF::copy_rows(int n, natten_role role) const
         uint32_t to = own_rows(n) + Lay::place(r, lane % run);
         int32_t width = exists(r) ? count : 0;
 #pragma unroll 1
-        for (int e = lane % run * strip; e < dims; e += run * strip, to += run * 16) {
+        for (int e = lane % run * Lay::numbers; e < dims;
+             e += run * Lay::numbers, to += run * 16) {
             bool some = e < width;
             if (vector)
                 copy16(to, from + (some ? e * (int)sizeof(T) : 0), some);
             else
-                copy_slowly(to, reinterpret_cast<const T *>(from), item, e, width);
+                copy_slowly(to, reinterpret_cast<const Stored<T> *>(from), item, e,
+                            width);
         }
     }
 }
@@ -90,7 +92,7 @@ MMA_TILE void MMA_TILE_OF::copy_boxes(const Run &r, int stage) const
                     copy16(to + (uint32_t)(i * each * Lay::bytes + c * run * 16) +
                                t * other,
                            at_slot[t] + c * run * 16,
-                           there && (within + c * run) * strip < count[t]);
+                           there && (within + c * run) * Lay::numbers < count[t]);
         }
         return;
     }
@@ -101,10 +103,11 @@ MMA_TILE void MMA_TILE_OF::copy_boxes(const Run &r, int stage) const
             const natten_cuda_mma_slot &own = slot[i * each];
             bool there = ((limit - own.at) & 0x808080u) == 0x808080u;
             const char *row = from[t] + (there ? own.offset[t] : 0);
-            uint32_t chunk = to + (uint32_t)(i * each * Lay::bytes) + t * other;
+            uint32_t place = to + (uint32_t)(i * each * Lay::bytes) + t * other;
 #pragma unroll 1
-            for (int e = within * strip; e < dims; e += run * strip, chunk += run * 16)
-                copy_slowly(chunk, reinterpret_cast<const T *>(row),
+            for (int e = within * Lay::numbers; e < dims;
+                 e += run * Lay::numbers, place += run * 16)
+                copy_slowly(place, reinterpret_cast<const Stored<T> *>(row),
                             now.task.view[role[t]].item, e, there ? count[t] : 0);
         }
 }

@@ -28,6 +28,32 @@ __device__ inline void redo_rows(const Tile &tile, uint32_t wanted, const Again 
     }
 }
 
+/* What a lane has of 32 columns of a row, columns 8t .. 8t + 7, given sums of gather(),
+ * in words of memory. */
+template <class T, int dims>
+__device__ inline void words_of(uint32_t (&word)[2 * sizeof(T)],
+                                const float (&sum)[dims / 8][4], int k, int i,
+                                float factor, float &zero)
+{
+    if constexpr (sizeof(T) == 2) {
+#pragma unroll
+        for (int j = 0; j < 4; j++) {
+            float left = sum[4 * k + j][2 * i] * factor;
+            float right = sum[4 * k + j][2 * i + 1] * factor;
+            zero = fmaf(left, 0, fmaf(right, 0, zero));
+            word[j] = pack<T>(left, right);
+        }
+        quad_transpose(word);
+    } else {
+#pragma unroll
+        for (int j = 0; j < 8; j++) {
+            float x = sum[4 * k + j % 4][2 * i + j / 4] * factor;
+            zero = fmaf(x, 0, zero);
+            word[j] = __float_as_uint(x);
+        }
+    }
+}
+
 /* Write the 16 rows of block `block`, each times a factor.  Lane t of a quad gets
  * columns 8t.. 8t + 7 of every 32.  Bit r is set for a row, of all of the warp, of
  * which not everything is finite. */
@@ -47,31 +73,26 @@ __device__ inline uint32_t store_block(const Tile &tile, natten_role role, int b
         float zero = 0; /* what is not finite, times 0, is NaN */
         int r = 16 * block + 8 * i + tile.lane / 4;
         bool exists = tile.exists(r);
-        T *row = reinterpret_cast<T *>(tile.row_at(role, r));
+        Stored<T> *row = reinterpret_cast<Stored<T> *>(tile.row_at(role, r));
 #pragma unroll
         for (int k = 0; k < dims / 32; k++) {
-            uint32_t word[4];
-#pragma unroll
-            for (int j = 0; j < 4; j++) {
-                float left = sum[4 * k + j][2 * i] * factor[i];
-                float right = sum[4 * k + j][2 * i + 1] * factor[i];
-                zero = fmaf(left, 0, fmaf(right, 0, zero));
-                word[j] = pack<T>(left, right);
-            }
-            quad_transpose(word);
+            uint32_t word[2 * sizeof(T)];
+            words_of<T, dims>(word, sum, k, i, factor[i], zero);
             int32_t from = 32 * k + tile.lane % 4 * 8;
             if (!exists || from >= count)
                 continue;
             if (vector) {
-                *reinterpret_cast<uint4 *>(row + from) = {word[0], word[1], word[2],
-                                                          word[3]};
+#pragma unroll
+                for (int j = 0; j < 2 * (int)sizeof(T); j += 4)
+                    reinterpret_cast<uint4 *>(row + from)[j / 4] = {
+                        word[j], word[j + 1], word[j + 2], word[j + 3]};
                 continue;
             }
-            const uint16_t *element = reinterpret_cast<const uint16_t *>(word);
+            const Stored<T> *element = reinterpret_cast<const Stored<T> *>(word);
 #pragma unroll
             for (int e = 0; e < 8; e++)
                 if (from + e < count)
-                    reinterpret_cast<uint16_t *>(row)[(from + e) * item] = element[e];
+                    row[(from + e) * item] = element[e];
         }
         uint32_t found = __ballot_sync(all_lanes, exists && !(zero == 0));
         for (int q = 0; q < 8; q++)
@@ -84,19 +105,19 @@ __device__ inline uint32_t store_block(const Tile &tile, natten_role role, int b
 /* ---- products ---- */
 
 /* Rows as left sides of products, read where they are needed or kept. */
-template <int dims, int blocks> struct MmaLeft {
+template <class T, int dims, int blocks> struct MmaLeft {
+    using Lay = MmaRows<T, dims>;
     uint32_t address;
 
-    __device__ MmaLeft(uint32_t rows, int lane)
-        : address(MmaRows<dims>::left(rows, lane))
+    __device__ MmaLeft(uint32_t rows, int lane) : address(Lay::left(rows, lane))
     {
     }
     __device__ void load(uint32_t (&a)[blocks][4], int k) const
     {
 #pragma unroll
         for (int b = 0; b < blocks; b++)
-            load_matrices(a[b], MmaRows<dims>::step(address, k) +
-                                    (uint32_t)(b * 16 * MmaRows<dims>::bytes));
+            load_matrices(a[b],
+                          Lay::step(address, k) + (uint32_t)(b * 16 * Lay::bytes));
     }
 };
 
@@ -120,20 +141,47 @@ __device__ inline void hide_unseen(const Tile &tile, float (&s)[blocks][groups][
         }
 }
 
+/* c = a b + c, or a b where it is `first`, for blocks of rows and two groups of
+ * columns: all products of parts, those that need each other's sums far apart. */
+template <class T, int lefts, int rights, int blocks, int groups>
+__device__ inline void
+multiply_parts(float (&c)[blocks][groups][4], const uint32_t (&a)[blocks][lefts][4],
+               const uint32_t (&b)[rights][2 * groups], bool first)
+{
+    using Pairs = MmaPairs<lefts, rights>;
+#pragma unroll
+    for (int n = 0; n < Pairs::count; n++)
+#pragma unroll
+        for (int m = 0; m < blocks; m++)
+#pragma unroll
+            for (int g = 0; g < groups; g++) {
+                const uint32_t *right = b[Pairs::right(n)] + 2 * g;
+                const uint32_t(&left)[4] = a[m][Pairs::left(n)];
+                if (first && n == 0)
+                    multiply<T>(c[m][g], left, right[0], right[1], {0, 0, 0, 0});
+                else
+                    multiply<T>(c[m][g], left, right[0], right[1]);
+            }
+}
+
 /* s = rows times the transposed partners, each read a product ahead of its own: else a
  * warp waits for shared memory with most of them. */
-template <class T, int dims, int blocks, int columns>
+template <class T, int dims, int blocks, int columns, int parts>
 __device__ inline void score(float (&s)[blocks][columns / 8][4],
-                             const MmaLeft<dims, blocks> &rows, uint32_t partners,
+                             const MmaLeft<T, dims, blocks> &rows, uint32_t partners,
                              int lane)
 {
-    using Lay = MmaRows<dims>;
-    constexpr int each = columns / 16, all = dims / 16 * each;
+    using Lay = MmaRows<T, dims>;
+    constexpr int each = columns / 16, all = Lay::steps * each;
     uint32_t right = Lay::right(partners, lane), a[blocks][4], b[2][4];
     load_matrices(b[0], right);
 #pragma unroll
-    for (int k = 0; k < dims / 16; k++) {
+    for (int k = 0; k < Lay::steps; k++) {
+        uint32_t left[blocks][parts][4];
         rows.load(a, k);
+#pragma unroll
+        for (int m = 0; m < blocks; m++)
+            divide<T>(left[m], a[m]);
 #pragma unroll
         for (int j = 0; j < each; j++) {
             int n = k * each + j, next = n + 1;
@@ -141,28 +189,31 @@ __device__ inline void score(float (&s)[blocks][columns / 8][4],
                 load_matrices(b[next % 2],
                               Lay::step(right, next / each) +
                                   (uint32_t)(next % each * 16 * Lay::bytes));
+            uint32_t of[parts][4];
+            divide<T>(of, b[n % 2]);
+            float c[blocks][2][4];
 #pragma unroll
             for (int m = 0; m < blocks; m++)
 #pragma unroll
-                for (int g = 0; g < 2; g++) {
-                    float(&c)[4] = s[m][2 * j + g];
-                    const uint32_t *of = b[n % 2] + 2 * g;
-                    if (k == 0)
-                        multiply<T>(c, a[m], of[0], of[1], {0, 0, 0, 0});
-                    else
-                        multiply<T>(c, a[m], of[0], of[1]);
-                }
+                for (int i = 0; i < 8; i++)
+                    c[m][i / 4][i % 4] = s[m][2 * j + i / 4][i % 4];
+            multiply_parts<T>(c, left, of, k == 0);
+#pragma unroll
+            for (int m = 0; m < blocks; m++)
+#pragma unroll
+                for (int i = 0; i < 8; i++)
+                    s[m][2 * j + i / 4][i % 4] = c[m][i / 4][i % 4];
         }
     }
 }
 
-/* sum += weights times partners. */
+/* sum += weights times partners, of 16-bit types. */
 template <class T, int dims, int blocks, int columns>
-__device__ inline void gather(float (&sum)[blocks][dims / 8][4],
-                              const float (&weights)[blocks][columns / 8][4],
-                              uint32_t partners, int lane)
+__device__ inline void gather_pairs(float (&sum)[blocks][dims / 8][4],
+                                    const float (&weights)[blocks][columns / 8][4],
+                                    uint32_t partners, int lane)
 {
-    using Lay = MmaRows<dims>;
+    using Lay = MmaRows<T, dims>;
     constexpr int each = dims / 16, all = columns / 16 * each;
     uint32_t right = Lay::right_transposed(partners, lane), a[blocks][4], b[2][4];
     load_transposed(b[0], right);
@@ -188,6 +239,67 @@ __device__ inline void gather(float (&sum)[blocks][dims / 8][4],
             }
         }
     }
+}
+
+/* The same of 4-byte types.  A lane's weights, of columns 2t and 2t + 1, are those of a
+ * left side as they are, if partners 2t and 2t + 1 are its numbers t and t + 4.  Of
+ * partners a lane reads 4 numbers, 4r .. 4r + 3 of 32: so it gets sums of columns
+ * 8t .. 8t + 7, and 8 lanes that read at a time find all banks. */
+template <class T, int dims, int blocks, int columns>
+__device__ inline void gather_words(float (&sum)[blocks][dims / 8][4],
+                                    const float (&weights)[blocks][columns / 8][4],
+                                    uint32_t partners, int lane)
+{
+    using Lay = MmaRows<T, dims>;
+    constexpr int each = dims / 32;
+    /* Steps that are summed apart. */
+    constexpr int apart = 2;
+    constexpr int lefts = few_parts<T>, rights = many_parts<T>;
+    uint32_t from[2] = {partners + Lay::place(lane % 4 * 2, lane / 4),
+                        partners + Lay::place(lane % 4 * 2 + 1, lane / 4)};
+#pragma unroll
+    for (int k = 0; k < columns / 8; k += apart) {
+        uint32_t a[apart][blocks][lefts][4];
+#pragma unroll
+        for (int i = 0; i < apart; i++)
+#pragma unroll
+            for (int m = 0; m < blocks; m++) {
+                const float(&w)[4] = weights[m][k + i];
+                const float left[4] = {w[0], w[2], w[1], w[3]};
+                divide_words(a[i][m], left);
+            }
+#pragma unroll
+        for (int j = 0; j < each; j++) {
+            float own[blocks][4][4];
+#pragma unroll
+            for (int i = 0; i < apart; i++) {
+                uint32_t row = (uint32_t)((k + i) * 8 * Lay::bytes + j * 128);
+                uint4 left = load_words(from[0] + row),
+                      right = load_words(from[1] + row);
+                uint32_t word[8] = {left.x, right.x, left.y, right.y,
+                                    left.z, right.z, left.w, right.w};
+                uint32_t b[rights][8];
+                divide<T>(b, word);
+                multiply_parts<T>(own, a[i], b, i == 0);
+            }
+#pragma unroll
+            for (int m = 0; m < blocks; m++)
+#pragma unroll
+                for (int i = 0; i < 16; i++)
+                    sum[m][4 * j + i / 4][i % 4] += own[m][i / 4][i % 4];
+        }
+    }
+}
+
+template <class T, int dims, int blocks, int columns>
+__device__ inline void gather(float (&sum)[blocks][dims / 8][4],
+                              const float (&weights)[blocks][columns / 8][4],
+                              uint32_t partners, int lane)
+{
+    if constexpr (sizeof(T) == 2)
+        gather_pairs<T, dims, blocks, columns>(sum, weights, partners, lane);
+    else
+        gather_words<T, dims, blocks, columns>(sum, weights, partners, lane);
 }
 
 } // namespace natten

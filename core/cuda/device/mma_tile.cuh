@@ -29,15 +29,16 @@
 #define NATTEN_CUDA_DEVICE_MMA_TILE_CUH
 
 #include "cuda/device/halo_tile.cuh"
+#include "cuda/device/mma_parts.cuh"
 
 namespace natten {
 
 extern __shared__ __align__(1024) char mma_shared[];
 
 /* What a pass's kernel for rows of `dims` numbers is like (mma_shapes.def). */
-template <natten_cuda_mma_pass pass, int dims> struct MmaShape;
-#define SHAPE(pass, number, width, tensors_, blocks_, columns_, held_)                 \
-    template <> struct MmaShape<NATTEN_CUDA_MMA_##pass, width> {                       \
+template <int bytes, natten_cuda_mma_pass pass, int dims> struct MmaShape;
+#define SHAPE(bytes, pass, number, width, tensors_, blocks_, columns_, held_)          \
+    template <> struct MmaShape<bytes, NATTEN_CUDA_MMA_##pass, width> {                \
         static constexpr int tensors = tensors_, blocks = blocks_, columns = columns_, \
                              held = held_;                                             \
     };
@@ -52,8 +53,10 @@ struct MmaSight {
 };
 
 /* Rows of `dims` numbers in shared memory, and how lanes find what a product takes. */
-template <int dims> struct MmaRows {
-    static constexpr int bytes = dims * 2, chunks = bytes / 16;
+template <class T, int dims> struct MmaRows {
+    static constexpr int bytes = dims * (int)sizeof(T), chunks = bytes / 16;
+    /* Numbers of a chunk; steps of a product, each takes two chunks. */
+    static constexpr int numbers = 16 / (int)sizeof(T), steps = chunks / 2;
     /* Chunks that are permuted among each other. */
     static constexpr int run = chunks % 8 == 0 ? 8 : 4;
 
@@ -65,9 +68,8 @@ template <int dims> struct MmaRows {
     /* The same row 2 k chunks on. */
     __device__ static uint32_t step(uint32_t address, int k)
     {
-        constexpr int steps = run / 2;
-        return (address ^ (uint32_t)(k % steps * 32)) +
-               (uint32_t)(k / steps * run * 16);
+        constexpr int each = run / 2;
+        return (address ^ (uint32_t)(k % each * 32)) + (uint32_t)(k / each * run * 16);
     }
     /* Lane's row of a left side A of 16 rows; of a right side B whose columns are rows
      * here, 16 of them; and of one whose rows are rows here. */
@@ -89,7 +91,7 @@ template <int dims> struct MmaRows {
 template <class T, int dims, int blocks, int columns, Side side, int tensors>
 class MmaTile {
   public:
-    using Lay = MmaRows<dims>;
+    using Lay = MmaRows<T, dims>;
     static constexpr int warp_rows = 16 * blocks;
     static constexpr int rows = NATTEN_CUDA_MMA_WARPS * warp_rows;
     /* Of partners: both tensors. */
@@ -197,14 +199,14 @@ class MmaTile {
         wait_for_copies();
         __syncwarp();
         for (int i = lane; i < warp_rows * Lay::bytes / 4; i += NATTEN_CUDA_WARP)
-            word[i] ^= 0x80008000u;
+            word[i] ^= sizeof(T) == 2 ? 0x80008000u : 0x80000000u;
     }
 
     __device__ char *row_at(natten_role role, int r) const
     {
         const natten_cuda_job &now = fresh(job);
         return begin_of(now, role) +
-               offset_of(now, role, info()->batch, info()->head, row(r).at);
+               offset_of<sizeof(T)>(now, role, info()->batch, info()->head, row(r).at);
     }
     __device__ float stat_at(natten_role role, int r) const
     {
@@ -375,13 +377,13 @@ MMA_TILE void MMA_TILE_OF::find_stats(int t, int32_t head,
     natten_role role = t == 0 ? NATTEN_LSE : delta_role;
     const int32_t none[3] = {0, 0, 0};
     to->stats_base[t] =
-        begin_of(job, role) + offset_of(job, role, to->batch, head, first);
-    to->stats_head[t] = offset_of(job, role, 0, 1, none);
+        begin_of(job, role) + offset_of<sizeof(T)>(job, role, to->batch, head, first);
+    to->stats_head[t] = offset_of<sizeof(T)>(job, role, 0, 1, none);
 #pragma unroll
     for (int a = 0; a < 3; a++) {
         const int32_t unit[3] = {a == 0, a == 1, a == 2};
         to->stats_step[t][a] =
-            offset_of(job, role, 0, 0, unit) * job.task.axis[a].dilation;
+            offset_of<sizeof(T)>(job, role, 0, 0, unit) * job.task.axis[a].dilation;
     }
 }
 
@@ -406,15 +408,16 @@ MMA_TILE void MMA_TILE_OF::find_partners(int t) const
 #pragma unroll
     for (int a = 0; a < 3; a++)
         at[a] = axis(a).partner_at(axis(a).begin, job.task.axis[a].dilation);
-    to->base[t] = begin_of(job, role) + offset_of(job, role, to->batch, head, at);
+    to->base[t] =
+        begin_of(job, role) + offset_of<sizeof(T)>(job, role, to->batch, head, at);
     to->head_step[t] = job.task.view[role].head * (int64_t)sizeof(T);
     if (side == Side::keys)
         find_stats(t, head, at);
     if (job.task.extras > 0) {
         const int32_t first[3] = {0, 0, 0};
         role = t == 0 ? NATTEN_ADDITIONAL_KEYS : NATTEN_ADDITIONAL_VALUES;
-        to->extra_base[t] =
-            begin_of(job, role) + offset_of(job, role, to->batch, head, first);
+        to->extra_base[t] = begin_of(job, role) +
+                            offset_of<sizeof(T)>(job, role, to->batch, head, first);
     }
 }
 

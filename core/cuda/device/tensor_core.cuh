@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
  * Instructions that C++ has no words for, a function each (PTX ISA, chapter 9): copies
- * from global to shared memory that nobody waits for, and products of 16-bit matrices.
+ * from global to shared memory that nobody waits for, and products of matrices.
  * All exist from sm_80 on.
  *
- * A product takes 16 rows A of 16 numbers and 8 columns B, and adds to C in fp32.  Lane
- * l holds, with r = l / 4 and t = l % 4,
+ * A product of 16-bit types takes 16 rows A of 16 numbers and 8 columns B, and adds to
+ * C in fp32.  Lane l holds, with r = l / 4 and t = l % 4,
  *
  *     C   rows r and r + 8, columns 2t and 2t + 1:   c[0] c[1]   c[2] c[3]
  *     A   rows r, r + 8, r, r + 8; columns 2t.. of the left half, then of the right
@@ -201,6 +201,16 @@ __device__ inline void load_transposed(uint32_t *r, uint32_t row)
         : "r"(row));
 }
 
+/* 16 bytes of shared memory. */
+__device__ inline uint4 load_words(uint32_t from)
+{
+    uint4 w;
+    asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(w.x), "=r"(w.y), "=r"(w.z), "=r"(w.w)
+                 : "r"(from));
+    return w;
+}
+
 template <class T> constexpr bool is_bfloat16 = false;
 template <> constexpr bool is_bfloat16<__nv_bfloat16> = true;
 
@@ -235,6 +245,39 @@ __device__ inline void multiply(float (&d)[4], const uint32_t (&a)[4], uint32_t 
                                 uint32_t b1)
 {
     multiply<T>(d, a, b0, b1, d);
+}
+
+/* Numbers of fp32 in memory that are rounded to tf32 for products. */
+struct Tf32 {
+    float x;
+};
+
+/* To nearest; NaN stays NaN. */
+__device__ inline uint32_t round_to_tf32(float x)
+{
+    uint32_t r;
+    asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(r) : "f"(x));
+    return r;
+}
+
+/* d = a b + c of tf32: 8 columns of A.  Lane l holds of A rows r, r + 8, r, r + 8 of
+ * columns t, t, t + 4, t + 4; of B rows t and t + 4 of column r.  The last 13 bits are
+ * not looked at. */
+template <>
+__device__ inline void multiply<Tf32>(float (&d)[4], const uint32_t (&a)[4],
+                                      uint32_t b0, uint32_t b1, const float (&c)[4])
+{
+    asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 "
+        "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%10, %11, %12, %13};"
+        : "=f"(d[0]), "=f"(d[1]), "=f"(d[2]), "=f"(d[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1), "f"(c[0]),
+          "f"(c[1]), "f"(c[2]), "f"(c[3]));
+}
+template <>
+__device__ inline void multiply<float>(float (&d)[4], const uint32_t (&a)[4],
+                                       uint32_t b0, uint32_t b1, const float (&c)[4])
+{
+    multiply<Tf32>(d, a, b0, b1, c);
 }
 
 /* d = a b + c of bfloat16, with 8 columns of A: a[0] of row r, a[1] of row r + 8, both
