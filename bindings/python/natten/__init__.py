@@ -70,6 +70,7 @@ from ._runtime import (
     set_cpu_variant,
     set_num_threads,
 )
+from ._upstream import disable_tf32, enable_tf32, use_tf32_in_gemm_na
 from .functional import (
     are_deterministic_algorithms_enabled,
     has_bfloat,
@@ -124,6 +125,8 @@ __all__ = [
     "attention_backward",
     "build_info",
     "cpu_variants",
+    "disable_tf32",
+    "enable_tf32",
     "get_num_threads",
     "has_bfloat",
     "has_cuda",
@@ -144,4 +147,5 @@ __all__ = [
     "set_cpu_variant",
     "set_num_threads",
     "use_deterministic_algorithms",
+    "use_tf32_in_gemm_na",
 ]

@@ -254,6 +254,7 @@ def _forward_arrays(
     device=None,
 ):
     """(out, lse), lse None if not wanted."""
+    params = _upstream.with_tf32(params)
     gpu = _gpu(device)
     q = describe(query, "query")
     v = describe(value, "value")
@@ -291,6 +292,7 @@ def _backward_arrays(
     grad_out, grad_lse, device=None,
 ):
     """The gradients of what was given."""
+    params = _upstream.with_tf32(params)
     gpu = _gpu(device)
     make = maker_like(query)
     gradients = Gradients(
@@ -1040,5 +1042,6 @@ def plan(
         words = ", ".join(map(repr, _OPERATIONS))
         raise ValueError(f"operation: {operation!r} is not one of {words}")
     return capi.natten_plan_text(
-        params, _OPERATIONS[operation], query, key, value, additional_keys
+        _upstream.with_tf32(params), _OPERATIONS[operation], query, key, value,
+        additional_keys,
     )

@@ -3,14 +3,26 @@
 
 A tile shape, a schedule or a backend of another library means nothing here, and neither
 does a switch between its ways to compute; a script that names one still runs, and is
-told so once per process.
+told so once per process.  One switch means something: that of tf32.
 """
 
 import sys
 import warnings
 from typing import Any, Callable, Dict, Optional
 
-__all__ = ["SWITCHES", "backend_of", "bias_of", "ignore", "switch"]
+from . import capi
+
+__all__ = [
+    "SWITCHES",
+    "backend_of",
+    "bias_of",
+    "disable_tf32",
+    "enable_tf32",
+    "ignore",
+    "switch",
+    "use_tf32_in_gemm_na",
+    "with_tf32",
+]
 
 _BACKENDS = {
     f"{family}-{kind}"
@@ -39,12 +51,38 @@ _KEYWORDS = {
 SWITCHES = {
     "allow_flex_compile", "allow_flex_compile_backprop", "disable_autotuner",
     "disable_flex_compile", "disable_flex_compile_backprop", "disable_gemm_na",
-    "disable_tf32", "disable_tiled_na", "enable_gemm_na", "enable_tf32",
-    "enable_tiled_na", "force_flex_attention", "set_memory_usage_preference",
-    "use_autotuner", "use_flex_attention", "use_fna", "use_fused_na", "use_gemm_na",
-    "use_kv_parallelism_in_fused_na", "use_tf32_in_gemm_na", "use_tiled_na",
+    "disable_tiled_na", "enable_gemm_na", "enable_tiled_na", "force_flex_attention",
+    "set_memory_usage_preference", "use_autotuner", "use_flex_attention", "use_fna",
+    "use_fused_na", "use_gemm_na", "use_kv_parallelism_in_fused_na", "use_tiled_na",
 }
 _warned = False
+_tf32 = False
+
+
+def use_tf32_in_gemm_na(mode: bool = True) -> None:
+    """Whether products of float32 arrays on a GPU may be in tf32: faster, with 11 bits.
+
+    They are not until this is called, whatever torch says of its own matmul.
+    """
+    global _tf32
+    _tf32 = bool(mode)
+
+
+def enable_tf32() -> None:
+    """The same as ``use_tf32_in_gemm_na(True)``."""
+    use_tf32_in_gemm_na(True)
+
+
+def disable_tf32() -> None:
+    """The same as ``use_tf32_in_gemm_na(False)``."""
+    use_tf32_in_gemm_na(False)
+
+
+def with_tf32(params: Any) -> Any:
+    """Params of a call that is made now."""
+    if not _tf32:
+        return params
+    return params._replace(flags=params.flags | capi.NATTEN_FLAG_ALLOW_TF32)
 
 
 def switch(name: str) -> Callable[..., None]:

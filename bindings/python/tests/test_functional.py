@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import natten
-from natten import functional
+from natten import capi, functional
 
 GRIDS = {1: (7,), 2: (5, 7), 3: (3, 4, 5)}
 
@@ -80,6 +80,31 @@ def test_switches_of_other_kernels_do_nothing_and_say_so_once(monkeypatch):
             assert getattr(natten, name)() is None
             assert name not in natten.__all__
     assert len(seen) == 1
+
+
+def test_tf32_is_permitted_where_it_is_asked_for(monkeypatch, random):
+    flags = []
+
+    def watched(name):
+        plain = getattr(capi, name)
+
+        def call(params, *arrays):
+            flags.append(params.flags)
+            return plain(params, *arrays)
+
+        monkeypatch.setattr(capi, name, call)
+
+    watched("natten_forward")
+    watched("natten_backward")
+    q = random.normal(size=(1, 5, 2, 3)).astype(np.float32)
+    for switch in (lambda: None, natten.enable_tf32, natten.disable_tf32,
+                   natten.use_tf32_in_gemm_na):
+        switch()
+        natten.na_backward(q, q, q, q, 3)
+    assert "tf32" in natten.plan(q, q, q, kernel_size=3)
+    natten.disable_tf32()
+    tf32 = capi.NATTEN_FLAG_ALLOW_TF32
+    assert flags == [0, 0, tf32, tf32, 0, 0, tf32, tf32]
 
 
 def test_there_is_no_other_attribute():
