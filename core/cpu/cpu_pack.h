@@ -187,12 +187,26 @@ static __attribute__((noinline)) void pack_edge(const tokens *t, const block *b,
         v_store(b->columns + i * b->pitch, v_load(f[i]));
 }
 
+/* Rows alone, of whole vectors, token by token: so the processor sees how far apart
+ * tokens are and fetches those that follow. */
+INLINE void copy_rows(const enum format format, real *rows, const tokens *t)
+{
+    const char *from = t->data;
+    for (int x = 0; x < t->n; x++, from += t->step)
+        for (int64_t d = 0; d < t->dim; d += LANES, rows += LANES)
+            v_store(rows, load_lanes(format, from, d));
+}
+
 /* Where the head dim is LANES or more, the last vector begins early enough to be whole,
  * and some elements are made twice. */
 INLINE void pack_as(const enum format format, real *columns, ptrdiff_t pitch,
                     real *rows, const tokens *t, real factor)
 {
     bool whole = format != ANYHOW && t->dim >= LANES;
+    if (whole && !columns && rows && t->dim % LANES == 0) {
+        copy_rows(format, rows, t);
+        return;
+    }
     for (int x = 0; x < t->n; x += LANES) {
         block b = {.from = t->data + x * t->step,
                    .lanes = natten_min(LANES, t->n - x),
