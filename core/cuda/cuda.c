@@ -89,21 +89,21 @@ static natten_status check_addresses(natten_cuda_call *call, const natten_task *
     return NATTEN_OK;
 }
 
-static natten_status launch(natten_cuda_call *call, natten_cuda_pass *pass)
+/* Make maps for the copy engine, if it can be used. */
+static natten_status map(natten_cuda_call *call, natten_cuda_pass *pass)
 {
-    if (pass->job.halo.by_maps) {
-        /* PTX is of an architecture that has no copy engine. */
-        if (has_code(natten_cuda_image_archs(), call->gpu->arch))
-            NATTEN_TRY(natten_cuda_call_map(call, &pass->job, &pass->kernel));
-        else
-            pass->job.halo.by_maps = 0;
-        if (!pass->job.halo.by_maps) {
-            pass->job.halo = pass->plain;
-            pass->shared_bytes = pass->plain_bytes;
-        }
+    if (!pass->job.halo.by_maps)
+        return NATTEN_OK;
+    /* PTX is of an architecture that has no copy engine. */
+    if (has_code(natten_cuda_image_archs(), call->gpu->arch))
+        NATTEN_TRY(natten_cuda_call_map(call, &pass->job, &pass->kernel));
+    else
+        pass->job.halo.by_maps = 0;
+    if (!pass->job.halo.by_maps) {
+        pass->job.halo = pass->plain;
+        pass->shared_bytes = pass->plain_bytes;
     }
-    return natten_cuda_call_launch(call, pass->kernel, pass->blocks, pass->shared_bytes,
-                                   &pass->job);
+    return NATTEN_OK;
 }
 
 static natten_status launch_all(natten_cuda_call *call, const natten_plan *plan,
@@ -119,7 +119,13 @@ static natten_status launch_all(natten_cuda_call *call, const natten_plan *plan,
     natten_cuda_pass passes[NATTEN_CUDA_PASSES];
     int count = natten_cuda_plan_passes(plan, workspace, passes);
     for (int i = 0; i < count; i++)
-        NATTEN_TRY(launch(call, &passes[i]));
+        NATTEN_TRY(map(call, &passes[i]));
+    for (int i = 0; i < count; i++) {
+        const natten_cuda_pass *pass = &passes[i];
+        if (!pass->spared || !passes[i + 1].job.halo.by_maps)
+            NATTEN_TRY(natten_cuda_call_launch(call, pass->kernel, pass->blocks,
+                                               pass->shared_bytes, &pass->job));
+    }
     return NATTEN_OK;
 }
 

@@ -12,7 +12,7 @@
 #include <string.h>
 
 /* Powers of two that subtiles and tiles of an axis can have: 1 .. 128 tokens. */
-enum { POWERS = 8 };
+enum { POWERS = 8, SUB_POWERS = 5, WARP_POWERS = 4 };
 /* Addresses of a slice have 16 bits. */
 enum { SLICE_BYTES = 1 << 16 };
 /* Tokens that the copy engine fetches at once along an axis; its swizzle repeats. */
@@ -20,7 +20,7 @@ enum { MAX_BOX = 256, ENGINE_ROWS = 8 };
 enum { MAX_PAIRS = 64, MAX_ENTRIES = 4096, MAX_UNITS = 1 << 30 };
 /* Tiles are chosen for a GPU of this size, so that bits do not depend on the number of
  * its processors. */
-enum { PROCESSORS = 132, MAX_FILLS = 6 };
+enum { PROCESSORS = 132, MAX_FILLS = 12 };
 
 /* Clocks of a multiprocessor, from instructions counted on an H100 at 2.6 a clock: a
  * pair of groups, and for each 32 numbers of a row; a warp's rows of a unit; bytes from
@@ -29,8 +29,10 @@ enum { PROCESSORS = 132, MAX_FILLS = 6 };
 static const double pair_clocks[4] = {26, 36, 44, 46}; /* by pass */
 static const double wide_clocks[4] = {10, 16, 24, 16};
 static const double unit_clocks[4] = {200, 200, 250, 200};
-static const double bytes_per_clock = 24, step_clocks = 1200, open_clocks = 6000;
-static const double clocks_per_byte = 1 / 160.0, engine_clocks = 300;
+static const double bytes_per_clock = 24, step_clocks = 1200, open_clocks = 6000,
+                    table_clocks = 600;
+static const double clocks_per_byte = 1 / 160.0, engine_clocks = 300, walk_clocks = 150,
+                    slice_clocks = 60;
 static const double collision_clocks = 6; /* of a pair */
 static const double bias_clocks = 6000;   /* a block's sums of entries */
 /* Sums of bias that are added up at last, in bytes of all. */
@@ -101,6 +103,59 @@ static int32_t reach(const natten_axis *axis, bool of_keys, int32_t tokens)
     return most;
 }
 
+/* What tiles of an axis meet, which are so many subtiles of so many tokens: partners on
+ * average of a tile and of a subtile, and those of a tile in the middle and of its
+ * subtiles, which are alike; where their boxes begin, counted from the halo. */
+typedef struct meeting {
+    double halo, box, most; /* and those of a subtile in the tile that has most */
+    int32_t halo_inside, box_inside, subs, step;
+} meeting;
+
+/* Windows of which that is counted; others are taken for as costly everywhere as they
+ * are anywhere. */
+enum { MAX_COUNTED = 64 };
+
+static int32_t count_partners(const natten_class *c, bool of_keys, int32_t first,
+                              int32_t tokens)
+{
+    int32_t last = smaller(first + tokens, c->length) - 1;
+    return partners(c, of_keys, last).end - partners(c, of_keys, first).begin;
+}
+
+static meeting meet(const natten_axis *axis, bool of_keys, int32_t tokens, int32_t subs)
+{
+    natten_axis whole = *axis;
+    whole.query_begin = whole.key_begin = 0;
+    whole.query_count = whole.key_count = axis->length;
+    natten_class c = natten_axis_class(&whole, 0);
+    int32_t tile = tokens * subs, tiles = divide_up(c.length, tile);
+    int32_t near = 2 * divide_up(c.window + c.stride, tile) + 1, middle = tiles / 2;
+    meeting m = {.subs = subs, .step = tokens};
+    for (int32_t t = 0; t < tiles; t++) {
+        bool repeats = tiles > 2 * near + 1 && t == near;
+        if (repeats) /* those up to the other border are like that in the middle */
+            t = middle;
+        int32_t first = t * tile, boxes = 0, halo = 0, count = 0;
+        for (int32_t i = first; i < first + tile && i < c.length; i += tokens) {
+            boxes += count_partners(&c, of_keys, i, tokens);
+            count++;
+        }
+        halo = count_partners(&c, of_keys, first, smaller(tile, c.length - first));
+        double times = repeats ? tiles - 2 * near : 1;
+        m.halo += halo * times / tiles;
+        m.box += boxes * times / divide_up(c.length, tokens);
+        m.most = fmax(m.most, (double)boxes / count);
+        if (t == middle) {
+            m.halo_inside = larger(halo, 1);
+            m.box_inside = larger(count_partners(&c, of_keys, first, tokens), 1);
+        }
+        if (repeats)
+            t = tiles - near - 1;
+    }
+    m.halo = fmax(m.halo, 1), m.box = fmax(m.box, 1);
+    return m;
+}
+
 /* ---- candidates ---- */
 
 /* A task's pass while candidates are tried. */
@@ -110,6 +165,9 @@ typedef struct search {
     int32_t dims, units, batch; /* of the whole task */
     int32_t rows[3];            /* of the longest class */
     int32_t reach[3][POWERS];
+    /* By exponents of a subtile's tokens and of a tile's subtiles; without a halo where
+     * it is not counted. */
+    meeting meeting[3][SUB_POWERS][WARP_POWERS];
     int64_t steps[2]; /* from row to row and column to column, in bytes, at most */
     int32_t short_kind[3];
     int32_t entries;   /* of bias; 0: there is none */
@@ -117,6 +175,7 @@ typedef struct search {
     int32_t most_room; /* of one that has a multiprocessor for itself */
     int32_t blocks;    /* that a multiprocessor holds at once */
     bool by_maps;      /* the copy engine may fetch them */
+    bool by_threads;   /* layouts for copies by threads are tried, too */
     natten_cuda_halo_fit best;
 } search;
 
@@ -169,6 +228,89 @@ static bool choose_pitch(const search *s, int32_t height, int32_t width,
     return !is_ordered && width % 8 != 0 && (h->pitch - width) % 8 != 0;
 }
 
+static bool is_counted(const search *s)
+{
+    return s->meeting[0][0][0].halo > 0;
+}
+
+/* What a warp does for a unit, on average. */
+typedef struct labour {
+    double pairs, slices; /* of its box, and in which parts of it are */
+    double steps;         /* of the tile */
+} labour;
+
+static labour count_labour(const search *s, const shape *p, int32_t rows)
+{
+    const meeting *m[3];
+    labour l = {0};
+    for (int a = 0; a < 3; a++)
+        m[a] = &s->meeting[a][p->sub[a]][p->warps[a]];
+    for (int32_t i = 0; i < m[1]->subs; i++) {
+        int32_t begin = i * m[1]->step, end = begin + m[1]->box_inside;
+        for (int32_t top = begin / rows * rows; top < end; top += rows) {
+            int32_t height = smaller(end, top + rows) - larger(begin, top);
+            l.pairs += divide_up(height * m[2]->box_inside, 16);
+            l.slices++;
+        }
+    }
+    /* Near the borders there are more or fewer. */
+    double near = m[0]->box * m[1]->box / m[1]->box_inside;
+    l.pairs *= near * m[2]->box / m[2]->box_inside / m[1]->subs;
+    l.slices *= near / m[1]->subs;
+    l.steps = m[0]->halo * divide_up(m[1]->halo_inside, rows);
+    return l;
+}
+
+/* How much longer than on average a tile takes where boxes are largest. */
+static double count_slowest(const search *s, const shape *p)
+{
+    double longer = 1;
+    for (int a = 0; a < 3; a++) {
+        const meeting *m = &s->meeting[a][p->sub[a]][p->warps[a]];
+        longer *= m->most / m->box;
+    }
+    return longer;
+}
+
+/* What it costs: of a tile and all its units at once. `box` and `halo` are the largest.
+ */
+static void count_clocks(const search *s, const shape *p, natten_cuda_halo_fit *fit,
+                         const int32_t box[3], const int32_t halo[3], int64_t pairs,
+                         bool collides)
+{
+    const natten_cuda_halo *h = &fit->halo;
+    bool flat = h->by_maps && s->dims == 32;
+    int32_t row_bytes = s->dims * 2;
+    double wide = s->dims / 32.0, planes = halo[0],
+           steps = planes * divide_up(halo[1], h->rows);
+    /* Where a barrier ends each step, it takes as long as its busiest warp, which has
+     * all of a slice that a box can have. */
+    double busiest = steps * divide_up(smaller(box[1], h->rows) * box[2], 16);
+    if (h->by_maps)
+        busiest = (double)box[0] * (double)pairs;
+    double pair = pair_clocks[s->pass] + wide * wide_clocks[s->pass] +
+                  (collides ? collision_clocks : 0);
+    double work = NATTEN_CUDA_WARPS * (busiest * pair + unit_clocks[s->pass]);
+    double copied = (double)h->units * halo[0] * halo[1] * halo[2] * row_bytes * 2;
+    double copies =
+        copied / bytes_per_clock + steps * (h->by_maps ? engine_clocks : step_clocks);
+    double slowest = 1; /* how much longer the slowest tile takes than the mean */
+    if (h->by_maps && !flat && is_counted(s)) {
+        labour l = count_labour(s, p, h->rows);
+        work = NATTEN_CUDA_WARPS * (l.pairs * pair + l.slices * slice_clocks +
+                                    l.steps * walk_clocks + unit_clocks[s->pass]);
+        copies = copied / bytes_per_clock / 4; /* meanwhile */
+        slowest = count_slowest(s, p);
+    }
+    if (!h->by_maps) /* threads copy */
+        copies += copied * clocks_per_byte;
+    fit->slots = (double)h->positions * h->places * box[0] * (double)pairs * 16 *
+                 NATTEN_CUDA_SUBTILE;
+    fit->tile_clocks = work + copies;
+    fit->most_clocks = fit->tile_clocks * slowest;
+    fit->open_clocks = open_clocks + (slowest > 1 ? h->pairs * table_clocks : 0);
+}
+
 /* Lay out shared memory for slices of `rows` rows; false if that is too much.  In a
  * `tight` one some groups find two partners in one bank; `by_maps` it is in the way
  * that the copy engine writes it. */
@@ -217,6 +359,8 @@ static bool lay_out(const search *s, const shape *p, int32_t rows, bool tight,
     /* Rows begin at multiples of their length. */
     h->row_bytes =
         NATTEN_CUDA_SUBTILE * (own[s->pass] * row_bytes + (has_stats ? 8 : 0));
+    if (flat && of_keys(s)) /* a warp has statistics of its partners for itself */
+        h->row_bytes += h->pairs * 16 * 8;
     h->row_bytes = divide_up(h->row_bytes, row_bytes) * row_bytes;
     int32_t info = (int32_t)sizeof(natten_cuda_halo_box) +
                    h->places * (int32_t)sizeof(natten_cuda_halo_warp);
@@ -224,7 +368,7 @@ static bool lay_out(const search *s, const shape *p, int32_t rows, bool tight,
     h->rows_at = h->slices_at + 2 * h->units * h->unit_bytes;
     if (by_maps) { /* what comes with slices is beside the stages, in three places */
         h->stats_at = 0;
-        h->bias_at = of_keys(s) ? rows * h->pitch * 8 : 0;
+        h->bias_at = of_keys(s) && !flat ? rows * h->pitch * 8 : 0;
         int32_t more = h->bias_at + (s->entries + 2 * h->bias_pad) * 4;
         h->more_bytes = divide_up(more, 16) * 16;
         h->unit_bytes = 2 * h->box_bytes;
@@ -252,25 +396,24 @@ static bool lay_out(const search *s, const shape *p, int32_t rows, bool tight,
             h->places * NATTEN_CUDA_SUBTILE * (int32_t)sizeof(natten_cuda_halo_seen);
     if (fit->shared_bytes > s->room)
         return false;
-    /* What it costs: of a tile and all its units at once. */
-    double wide = s->dims / 32.0, planes = halo[0], steps = planes * slices;
-    /* Where a barrier ends each step, it takes as long as its busiest warp, which has
-     * all of a slice that a box can have. */
-    double busiest = steps * divide_up(smaller(box[1], rows) * box[2], 16);
-    if (by_maps)
-        busiest = (double)box[0] * (double)pairs;
-    double pair = pair_clocks[s->pass] + wide * wide_clocks[s->pass] +
-                  (collides ? collision_clocks : 0);
-    double work = NATTEN_CUDA_WARPS * (busiest * pair + unit_clocks[s->pass]);
-    double copied = (double)h->units * halo[0] * halo[1] * halo[2] * row_bytes * 2;
-    double copies =
-        copied / bytes_per_clock + steps * (by_maps ? engine_clocks : step_clocks);
-    if (!by_maps) /* threads copy */
-        copies += copied * clocks_per_byte;
-    fit->slots = (double)h->positions * h->places * box[0] * (double)pairs * 16 *
-                 NATTEN_CUDA_SUBTILE;
-    fit->tile_clocks = work + copies;
+    count_clocks(s, p, fit, box, halo, pairs, collides);
     return true;
+}
+
+/* Which tiles come first: all but those of the last row of tiles, if these come last.
+ * `share`: how long they take, while others' take 1, for warps that have no rows leave
+ * more of the multiprocessor to others, where two blocks share it. */
+static int32_t count_full(const natten_cuda_halo_fit *fit, double *share)
+{
+    const natten_cuda_halo *h = &fit->halo;
+    int32_t rest = fit->rows - (h->tiles[1] - 1) * h->sub[1] * h->warps[1];
+    double least = fit->blocks > 1 ? 0.4 : 0.9;
+    *share = least + (1 - least) * divide_up(rest, h->sub[1]) / h->warps[1];
+    if (fit->rows == 0)
+        return h->positions;
+    bool last = fit->classes[0] == 1 && fit->classes[1] == 1 && h->tiles[0] == 1;
+    return last && h->tiles[1] > 1 ? h->positions / h->tiles[1] * (h->tiles[1] - 1)
+                                   : h->positions;
 }
 
 /* Share a position's units out among blocks: as many as fill the GPU once, twice, and
@@ -280,18 +423,33 @@ static void share_out(natten_cuda_halo_fit *fit, int32_t units, int32_t processo
     natten_cuda_halo *h = &fit->halo;
     int32_t rounds = divide_up(units, h->units);
     int64_t room = (int64_t)processors * fit->blocks;
+    double share;
+    int32_t full = count_full(fit, &share), others = h->positions - full;
     fit->clocks = 0;
     for (int fill = 1; fill <= MAX_FILLS; fill++) {
-        int64_t r = fill * room / h->positions;
+        int64_t r = (int64_t)((double)(fill * room) / (full + share * others));
         r = r < 1 ? 1 : r < rounds ? r : rounds;
-        int64_t blocks = h->positions * r, waves = (blocks + room - 1) / room;
-        double each = divide_up(rounds, (int32_t)r) * fit->tile_clocks + open_clocks;
+        int64_t few = others > 0 ? (fill * room - full * r) / others : r;
+        few = few < 1 ? 1 : few < r ? few : r;
+        int64_t blocks = full * r + others * few, waves = (blocks + room - 1) / room;
+        int32_t rounds_each = divide_up(rounds, (int32_t)r);
+        double each = rounds_each * fit->tile_clocks + fit->open_clocks;
+        /* Where some tiles take longer than others, on average half of what the last
+         * block to begin takes comes on top.  When a block ends, the other one of its
+         * multiprocessor gets faster. */
+        double longest = rounds_each * fit->most_clocks + fit->open_clocks;
+        double clocks = (double)waves * each;
+        if (fit->most_clocks > fit->tile_clocks)
+            clocks = waves > 1 ? (double)blocks / room * each + longest / 2
+                               : each + (longest - each) / fit->blocks;
         /* Blocks that share a multiprocessor take twice as long. */
-        double clocks = (double)waves * each * (blocks > processors ? fit->blocks : 1);
+        clocks *= blocks > processors ? fit->blocks : 1;
         if (blocks > INT32_MAX || (fill > 1 && clocks >= fit->clocks))
             continue;
         fit->clocks = clocks;
         h->replicas = (int32_t)r;
+        h->few = (int32_t)few;
+        h->full = full;
     }
 }
 
@@ -303,6 +461,7 @@ static void share_out_by_head(natten_cuda_halo_fit *fit, int32_t units, int32_t 
     int32_t heads = units / batch;
     int64_t bytes = (int64_t)h->positions * heads * fit->entries * 4;
     h->is_by_head = 1;
+    h->full = h->positions;
     h->inner = batch;
     fit->clocks = 0;
     for (int32_t chunks = 1; chunks <= batch && chunks <= 64; chunks *= 2) {
@@ -312,13 +471,13 @@ static void share_out_by_head(natten_cuda_halo_fit *fit, int32_t units, int32_t 
         int64_t room = (int64_t)PROCESSORS * fit->blocks,
                 waves = (blocks + room - 1) / room;
         int32_t steps = divide_up(divide_up(batch, chunks), h->units);
-        double each = steps * fit->tile_clocks + open_clocks + bias_clocks;
+        double each = steps * fit->tile_clocks + fit->open_clocks + bias_clocks;
         double clocks = (double)waves * each;
         if (chunks > 1 && clocks >= fit->clocks)
             continue;
         fit->clocks = clocks;
         h->chunks = chunks;
-        h->replicas = heads * chunks;
+        h->replicas = h->few = heads * chunks;
     }
 }
 
@@ -358,20 +517,22 @@ static void try_shape(search *s, const shape *p)
     natten_cuda_halo_fit fit = {.dims = s->dims, .blocks = s->blocks};
     natten_cuda_halo *h = &fit.halo;
     int64_t positions = 1;
-    h->units = NATTEN_CUDA_WARPS;
+    h->units = 1;
+    fit.rows = s->pass == NATTEN_CUDA_HALO_FORWARD ? 0 : s->rows[1];
     if (s->pass == NATTEN_CUDA_HALO_GRAD_BIAS)
         fit.entries = s->entries;
     for (int a = 0; a < 3; a++) {
         h->sub[a] = 1 << p->sub[a];
         h->warps[a] = 1 << p->warps[a];
-        h->units >>= p->warps[a];
         h->tiles[a] = divide_up(s->rows[a], h->sub[a] * h->warps[a]);
+        fit.classes[a] = s->task->axis[a].dilation;
         positions *= (int64_t)h->tiles[a] * s->task->axis[a].dilation;
         if (positions > INT32_MAX)
             return;
     }
     h->positions = (int32_t)positions;
-    h->places = NATTEN_CUDA_WARPS / h->units;
+    h->places = h->warps[0] * h->warps[1] * h->warps[2];
+    h->units = NATTEN_CUDA_WARPS / h->places;
     h->log2_places = p->warps[0] + p->warps[1] + p->warps[2];
     int32_t height = s->reach[1][p->sub[1] + p->warps[1]];
     for (int32_t slices = 1, last = 0; slices <= NATTEN_CUDA_SLICES; slices++) {
@@ -382,6 +543,8 @@ static void try_shape(search *s, const shape *p)
         last = rows;
         for (int way = 0; way < 4; way++) {
             bool tight = way % 2 != 0, by_maps = way < 2;
+            if (!by_maps && !s->by_threads)
+                continue;
             if (!lay_out(s, p, rows, tight, by_maps, &fit) ||
                 !lay_out_plainly(s, p, &fit))
                 continue;
@@ -484,6 +647,18 @@ static bool finds_kinds(search *s)
     return kinds <= NATTEN_CUDA_KINDS;
 }
 
+static void count_meetings(search *s)
+{
+    for (int a = 0; a < 3; a++)
+        if (s->task->axis[a].window > MAX_COUNTED)
+            return;
+    for (int a = 0; a < 3; a++)
+        for (int sub = 0; sub < SUB_POWERS; sub++)
+            for (int warps = 0; warps < WARP_POWERS; warps++)
+                s->meeting[a][sub][warps] =
+                    meet(&s->task->axis[a], of_keys(s), 1 << sub, 1 << warps);
+}
+
 /* Features that only level a has. */
 static bool is_simple(const natten_task *task, const natten_gpu *gpu)
 {
@@ -540,6 +715,10 @@ static bool find_fit(const natten_task *task, const natten_gpu *gpu,
     }
     s.entries = (int32_t)entries;
     count_steps(task, s.steps);
+    /* With one plane it brought nothing, and forward was not tried. */
+    if (s.by_maps && s.dims > 32 && pass != NATTEN_CUDA_HALO_FORWARD &&
+        task->axis[0].window > 1)
+        count_meetings(&s);
     if (of_keys(&s) && s.dims == 32 && s.entries > 0 && s.by_maps && is_large) {
         /* With biases two flat halos don't fit: one has a processor for itself. */
         search one = s;
@@ -548,8 +727,14 @@ static bool find_fit(const natten_task *task, const natten_gpu *gpu,
         if (one.best.clocks > 0 && one.best.halo.by_maps)
             s = one;
     }
+    /* What both would cost is not counted alike. */
+    s.by_threads = !s.by_maps;
     if (s.best.clocks == 0)
         try_all(&s, false);
+    if (s.best.clocks == 0 && !s.by_threads) {
+        s.by_threads = true;
+        try_all(&s, false);
+    }
     if (s.best.clocks == 0) /* so few tokens that all shapes have too much room */
         try_all(&s, true);
     if (s.best.clocks == 0)
@@ -574,6 +759,8 @@ bool natten_cuda_halo_plan(const natten_task *task, const natten_gpu *gpu,
 static void share(natten_cuda_halo_fit *fit)
 {
     fit->plain.replicas = fit->halo.replicas;
+    fit->plain.full = fit->halo.full;
+    fit->plain.few = fit->halo.few;
     fit->plain.stride = fit->halo.stride;
     fit->plain.is_by_head = fit->halo.is_by_head;
     fit->plain.chunks = fit->halo.chunks;
@@ -599,12 +786,18 @@ bool natten_cuda_halo_spread(const natten_task *task, const natten_gpu *gpu,
     return true;
 }
 
+int64_t natten_cuda_halo_blocks(const natten_cuda_halo *h)
+{
+    return (int64_t)h->few * h->positions + (int64_t)(h->replicas - h->few) * h->full;
+}
+
 void natten_cuda_halo_limit(natten_cuda_halo_fit *fit, int64_t sums)
 {
     natten_cuda_halo *h = &fit->halo;
     while (h->chunks > 1 && (int64_t)h->positions * h->chunks > sums) {
         h->chunks /= 2;
         h->replicas /= 2;
+        h->few = h->replicas;
     }
     share(fit);
 }

@@ -29,9 +29,12 @@ typedef struct natten_cuda_halo_fit {
     int32_t shared_bytes;
     natten_cuda_halo plain; /* the same bits where the copy engine can't be used */
     int32_t plain_bytes;
-    int32_t blocks;     /* that a multiprocessor holds at once */
-    int32_t entries;    /* of bias that are summed; 0: none are */
-    double tile_clocks; /* of a multiprocessor: a tile and all units of a block */
+    int32_t blocks;           /* that a multiprocessor holds at once */
+    int32_t rows, classes[3]; /* tokens of a class on axis 1; classes of the axes */
+    int32_t entries;          /* of bias that are summed; 0: none are */
+    double tile_clocks;       /* of a multiprocessor: a tile and all units of a block */
+    double most_clocks; /* the same of the slowest tile; tile_clocks is the mean */
+    double open_clocks; /* until a block begins */
     double clocks;      /* the whole pass, estimated for a GPU of 132 processors */
     double slots;       /* pairs of tokens computed, of one batch item and head */
 } natten_cuda_halo_fit;
@@ -51,6 +54,9 @@ bool natten_cuda_halo_plan(const natten_task *task, const natten_gpu *gpu,
  * of the sums of a gradient of bias follows from the batch alone. */
 bool natten_cuda_halo_spread(const natten_task *task, const natten_gpu *gpu,
                              natten_cuda_halo_pass pass, natten_cuda_halo_fit *fit);
+
+/* How many blocks a pass has, once they are shared out. */
+int64_t natten_cuda_halo_blocks(const natten_cuda_halo *h);
 
 /* Have at most `sums` partial sums of a bias entry, of one head; at least one for each
  * position. */

@@ -30,7 +30,9 @@ typedef struct natten_cuda_halo {
     int32_t pairs;               /* of groups, that a warp's table has room for */
     int32_t positions;           /* of tiles, those of all classes */
     int32_t replicas;       /* blocks of a position, that share out batch and heads */
-    int32_t stride;         /* from a block's units to its next */
+    int32_t full, few;      /* positions after the first `full` ones, whose tiles have
+                               fewer subtiles, have only so many */
+    int32_t stride;         /* from a block's units to its next, where tiles are full */
     int32_t group;          /* heads of queries that share one of keys */
     int32_t is_by_head;     /* units are counted head by head, not item by item */
     int32_t chunks;         /* if so: parts of the batch; replicas are as many a head */
@@ -46,6 +48,7 @@ typedef struct natten_cuda_halo {
     int32_t tables_at, columns_at, seen_at;
     int32_t partners[2];   /* natten_role of the tensors whose slices are copied */
     int32_t by_maps;       /* the copy engine does it, by natten_cuda_job.map */
+    int32_t writes_delta;  /* the pass of queries works delta and job.stats out, too */
     int32_t short_kind[3]; /* what is added to a map's number where the class on an axis
                               is one of the short ones */
 } natten_cuda_halo;
@@ -82,7 +85,7 @@ enum {
 enum { NATTEN_CUDA_ORDERED = 16 * NATTEN_CUDA_FLAT_KEYS };
 
 /* Tensors of partners and of rows that a pass reads or writes, at most. */
-enum { NATTEN_CUDA_PARTNERS = 4, NATTEN_CUDA_ROWS = 5 };
+enum { NATTEN_CUDA_PARTNERS = 3, NATTEN_CUDA_ROWS = 5 };
 
 /* What is known of a block's halo, of a subtile's token and of a warp: in shared
  * memory. */
@@ -107,11 +110,13 @@ typedef struct natten_cuda_halo_stride {
 
 typedef struct natten_cuda_halo_box {
     natten_cuda_halo_place place;
-    int32_t begin, end; /* the block's units */
+    int32_t begin, end;  /* the block's units */
+    int32_t unit_stride; /* from one to its next */
     natten_cuda_halo_aim aim;
-    uint64_t ready[2]; /* barriers: a stage's slices have arrived */
-    uint64_t left[2];  /* all warps with rows need them no more */
-    uint32_t busy;     /* warps with rows */
+    uint64_t ready[2];      /* barriers: a stage's slices have arrived */
+    uint64_t left[2];       /* all warps with rows need them no more */
+    uint32_t busy;          /* warps with rows */
+    uint32_t pitch_inverse; /* 2^20 / pitch of a slice, rounded up */
     natten_cuda_halo_stride stride[NATTEN_CUDA_ROWS];
     int32_t step; /* of the inner one */
     /* Of each warp: the head of its unit, or if by head the batch item; its number
@@ -126,8 +131,7 @@ typedef struct natten_cuda_halo_box {
 } natten_cuda_halo_box;
 
 typedef struct natten_cuda_halo_row {
-    int64_t offset[NATTEN_CUDA_ROWS]; /* from where its unit begins, in bytes */
-    int32_t at[3];                    /* along the tensor's axes */
+    int32_t at[3];                  /* along the tensor's axes */
     int32_t plane_begin, plane_end; /* partners, counted from the halo's first plane */
     int32_t bias;                   /* entry of bias of the box's first partner */
 } natten_cuda_halo_row;
@@ -139,12 +143,14 @@ typedef struct natten_cuda_halo_seen {
 } natten_cuda_halo_seen;
 
 typedef struct natten_cuda_halo_warp {
+    /* Of rows, from where their unit begins, in bytes; those of a tensor are next to
+     * each other, in different banks. */
+    int64_t offset[NATTEN_CUDA_ROWS][NATTEN_CUDA_SUBTILE];
     natten_cuda_halo_row row[NATTEN_CUDA_SUBTILE];
     int32_t plane_begin, plane_end;             /* of the box */
     int32_t row_begin, width;                   /* of the box: its rows, its columns */
     int32_t first_pair[NATTEN_CUDA_SLICES + 1]; /* of the table, a slice each */
     uint32_t exists;                            /* bit per row */
-    uint8_t order[NATTEN_CUDA_ORDERED];         /* a slice's partners, by columns */
 } natten_cuda_halo_warp;
 
 /* The passes of the kernels for large windows, and how many widths of rows each has

@@ -319,7 +319,7 @@ static void choose_tensor_cores(natten_choice *choice, const natten_task *task,
         return;
     bool is_mma = fit.set == NATTEN_CUDA_SET_MMA;
     choice->kernel = is_mma ? "mma" : "halo";
-    choice->items = is_mma ? fit.mma.blocks : (int64_t)h->positions * h->replicas;
+    choice->items = is_mma ? fit.mma.blocks : natten_cuda_halo_blocks(h);
     for (int a = 0; a < 3; a++)
         choice->tile[a] = is_mma ? m->sub[a] * m->warps[a] : h->sub[a] * h->warps[a];
     choice->work =
@@ -465,7 +465,7 @@ static void add_halo(list *l, natten_cuda_halo_pass pass,
     int kind =
         (fit->dims > 64 ? 2 : fit->dims > 32) +
         (wants(&task, NATTEN_BIAS) && pass != NATTEN_CUDA_HALO_GRAD_BIAS ? 3 : 0);
-    int64_t blocks = (int64_t)fit->halo.positions * fit->halo.replicas;
+    int64_t blocks = natten_cuda_halo_blocks(&fit->halo);
     static const natten_cuda_kernel first[] = {
         NATTEN_CUDA_KERNEL_HALO_FORWARD, NATTEN_CUDA_KERNEL_HALO_GRAD_QUERY,
         NATTEN_CUDA_KERNEL_HALO_GRAD_KEY, NATTEN_CUDA_KERNEL_HALO_GRAD_BIAS};
@@ -543,6 +543,20 @@ static void add_delta(list *l)
         divide_up(l->job.pieces * l->job.lanes, NATTEN_CUDA_THREADS), 0);
 }
 
+/* Where the copy engine fetches slices, the pass of queries of 32 works delta out
+ * itself, if delta's own pass, the one before, is that for compact tensors.  With rows
+ * of 64, or with sums of bias, that takes longer than the pass does. */
+static void spare_delta(natten_cuda_pass *delta, natten_cuda_pass *next)
+{
+    bool is_narrow = next->kernel == NATTEN_CUDA_KERNEL_HALO_GRAD_QUERY ||
+                     next->kernel == NATTEN_CUDA_KERNEL_HALO_GRAD_QUERY + 3;
+    if (delta->kernel != NATTEN_CUDA_KERNEL_HALO_DELTA || !next->job.halo.by_maps ||
+        !is_narrow)
+        return;
+    delta->spared = true;
+    next->job.halo.writes_delta = 1;
+}
+
 /* Do the halo kernels do the gradients of keys and values? */
 static bool wants_stats(const natten_task *task, const natten_gpu *gpu)
 {
@@ -559,6 +573,7 @@ static void add_backward(list *l, bool fused)
         l->job.stats = (float *)(void *)((char *)l->job.delta + delta_bytes(task));
     if (fused)
         add_delta(l);
+    int before = l->count;
     bool has_bias = fused && add_halo_bias(l);
     if (wants(task, NATTEN_GRAD_QUERY) && !has_bias &&
         !(fused && add_tensor_cores(l, NATTEN_CUDA_HALO_GRAD_QUERY)))
@@ -566,6 +581,8 @@ static void add_backward(list *l, bool fused)
                    fused ? NATTEN_CUDA_KERNEL_GRAD_QUERY
                          : NATTEN_CUDA_KERNEL_GRAD_QUERY_UNFUSED,
                    false, task->dim);
+    if (fused && wants(task, NATTEN_GRAD_QUERY))
+        spare_delta(&l->passes[before - 1], &l->passes[before]);
     if ((wants(task, NATTEN_GRAD_KEY) || wants(task, NATTEN_GRAD_VALUE)) &&
         !(fused && add_tensor_cores(l, NATTEN_CUDA_HALO_GRAD_TOKENS)))
         add_tokens(l,

@@ -18,6 +18,19 @@
 
 namespace natten {
 
+/* Sum of products of two strips. */
+template <class T> __device__ inline float strip_sum(const uint4 &x, const uint4 &y)
+{
+    const uint32_t left[4] = {x.x, x.y, x.z, x.w}, right[4] = {y.x, y.y, y.z, y.w};
+    float sum = 0;
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+        float2 a = unpack<T>(left[i]), b = unpack<T>(right[i]);
+        sum = fmaf(a.y, b.y, fmaf(a.x, b.x, sum));
+    }
+    return sum;
+}
+
 /* delta and job.stats of compact tensors, which is fast; the same bits as level a's
  * (simt_backward.cuh). A lane has NATTEN_CUDA_STRIP elements, a row job.lanes. */
 template <class T> __device__ inline void compact_delta(const natten_cuda_job &job)
@@ -32,14 +45,8 @@ template <class T> __device__ inline void compact_delta(const natten_cuda_job &j
     bool exists = row < job.pieces;
     float sum = 0;
     if (exists && within < strips) {
-        uint4 x = __ldg(out + row * strips + within),
-              y = __ldg(grad_out + row * strips + within);
-        const uint32_t left[4] = {x.x, x.y, x.z, x.w}, right[4] = {y.x, y.y, y.z, y.w};
-#pragma unroll
-        for (int i = 0; i < 4; i++) {
-            float2 a = unpack<T>(left[i]), b = unpack<T>(right[i]);
-            sum = fmaf(a.y, b.y, fmaf(a.x, b.x, sum));
-        }
+        sum = strip_sum<T>(__ldg(out + row * strips + within),
+                           __ldg(grad_out + row * strips + within));
     }
     sum = Lane(job.lanes).sum(sum);
     if (exists && within == 0) {
@@ -69,6 +76,47 @@ __device__ inline void collect_stats(const natten_cuda_job &job)
     reinterpret_cast<float2 *>(job.stats)[row] = {
         lse_of(lse), -static_cast<const float *>(job.delta)[row]};
 }
+
+/* Where what a warp reads in a step begins: slices of both tensors, and of a pair that
+ * comes from the table what the table says.  It is kept, so that it is not worked out
+ * anew for each pair. */
+template <class Tile> struct StepPlaces {
+    uint32_t left, right, stats, table, columns;
+    uint32_t odd, across; /* HaloPair::both(): of which group, and of which chunk */
+    uint2 tokens;         /* of columns 2t and 2t + 1 of both groups, 16 bits each */
+
+    __device__ StepPlaces(const Tile &tile, int stage)
+        : left(tile.stage(stage)), right(left + (uint32_t)tile.job.halo.box_bytes)
+    {
+    }
+    __device__ StepPlaces(const Tile &tile, int stage, int32_t first)
+        : StepPlaces(tile, stage)
+    {
+        left = kept(left), right = kept(right);
+        table = kept(shared_address(tile.table() + first * NATTEN_CUDA_WARP));
+        if (!Tile::of_queries)
+            columns = kept(shared_address(tile.columns(Tile::of_tokens) + first * 4));
+        uint32_t eighth = threadIdx.x / 8 % 4;
+        odd = kept(eighth % 2), across = kept((eighth ^ eighth / 2) << 4);
+    }
+    /* The next pair of the table. */
+    __device__ HaloPair next()
+    {
+        HaloPair pair(load_uint(table));
+        table += NATTEN_CUDA_WARP * 4;
+        if (!Tile::of_queries)
+            tokens = load_uints(columns), columns += 32;
+        return pair;
+    }
+    __device__ uint32_t both(const HaloPair &pair, uint32_t slice) const
+    {
+        return (slice + (odd == 0 ? pair.left : pair.right)) ^ across;
+    }
+    __device__ uint32_t both(const FlatPair &pair, uint32_t slice) const
+    {
+        return pair.both(slice);
+    }
+};
 
 /* exp(logit - lse) of a product S, to base 2; `lse` is already. */
 template <bool biased>
@@ -100,6 +148,8 @@ class HaloGradQuery {
 
     static constexpr int row_tensors = 5, partner_tensors = 2;
     static constexpr bool copies_more = biased;
+    static constexpr bool copies_late = false, prepares = false;
+    static constexpr bool fetches = flat && !sums_bias; /* rows of OUT, for delta */
     __device__ static natten_role row_role(int n)
     {
         return n == 0   ? NATTEN_QUERY
@@ -118,6 +168,11 @@ class HaloGradQuery {
         tile.copy_rows(0, NATTEN_QUERY, turn);
         tile.copy_rows(1, NATTEN_GRAD_OUT, turn);
         int further = tile.lane % 16 - tile.lane / 4;
+        if (fetches && tile.job.halo.writes_delta && tile.lane >= 16) {
+            /* fetch() comes late: shorten its way. */
+            bring_nearer(tile.row_at(1, tile.base_of(1, turn) + to_out(), further));
+            return;
+        }
         const char *lse_at = tile.row_at(2, tile.base_of(2, turn), further);
         const char *delta_at = tile.row_at(3, tile.base_of(3, turn), further);
         copy4(tile.own_rows(2) + (uint32_t)tile.lane * 4,
@@ -127,6 +182,21 @@ class HaloGradQuery {
                               int warps) const
     {
         tile.copy_bias(stage, step, thread, warps);
+    }
+
+    /* Begin to load the rows of OUT, if delta is worked out here: they are compact, and
+     * lie as those of GRAD_OUT do. */
+    __device__ void fetch(int turn)
+    {
+        const natten_cuda_job &job = fresh(tile.job);
+        if (!job.halo.writes_delta)
+            return;
+        int64_t base = tile.base_of(1, turn) + to_out();
+#pragma unroll
+        for (int i = 0; i < 2; i++) {
+            const char *row = tile.row_at(1, base, 8 * i) + tile.lane % 4 * 16;
+            out[i] = __ldg(reinterpret_cast<const uint4 *>(row));
+        }
     }
 
     __device__ void begin()
@@ -141,40 +211,46 @@ class HaloGradQuery {
             lse[i] = stats[tile.lane / 4 + 8 * i];
             blind[i] = lse[i] == -INFINITY;
             lse[i] = lse_of(lse[i]);
-            delta[i] = stats[tile.lane / 4 + 8 * i + 16];
         }
+        if (fetches && tile.job.halo.writes_delta)
+            work_delta_out();
+        else
+            for (int i = 0; i < 2; i++)
+                delta[i] = stats[tile.lane / 4 + 8 * i + 16];
     }
 
     __device__ void take(int stage, int n, const HaloStep &step, int32_t first,
                          int32_t count, uint32_t also)
     {
-        Biases<biased> bias(tile, n, step);
+        Bias bias(tile, n, step);
         if constexpr (sums_bias) {
             int32_t last = first + count;
+            Places at(tile, stage, first);
 #pragma unroll
             for (int p = 0; p < NATTEN_CUDA_HALO_SUMS; p++)
                 if (p >= first && p < last)
-                    add<false>(stage, bias, p, also,
+                    add<false>(at, bias, p, also,
                                HaloPair(tile.table()[p * NATTEN_CUDA_WARP]));
         } else {
+            Places at(tile, stage, first);
 #pragma unroll 2
             for (int32_t p = first; p < first + count; p++)
-                add<false>(stage, bias, p, also,
-                           HaloPair(tile.table()[p * NATTEN_CUDA_WARP]));
+                add<false>(at, bias, p, also, at.next());
         }
     }
     __device__ void take_flat(int stage, int number, const HaloStep &step)
     {
-        Biases<biased> bias(tile, number, step);
-        add<true>(stage, bias, 0, 0, pairs[0]);
+        Bias bias(tile, number, step);
+        Places at(tile, stage);
+        add<true>(at, bias, 0, 0, pairs[0]);
 #pragma unroll
         for (int p = 1; p < 4; p++)
-            add<false>(stage, bias, p, 0, pairs[p]);
+            add<false>(at, bias, p, 0, pairs[p]);
         if (pairs.count <= 4)
             return;
 #pragma unroll
         for (int p = 4; p < NATTEN_CUDA_FLAT_QUERIES; p++)
-            add<false>(stage, bias, p, 0, pairs[p]);
+            add<false>(at, bias, p, 0, pairs[p]);
     }
 
     __device__ void end()
@@ -211,10 +287,10 @@ class HaloGradQuery {
             }
             __syncthreads();
         }
-        int32_t replica = (int32_t)(blockIdx.x / (uint32_t)h.positions);
-        int32_t position = (int32_t)(blockIdx.x % (uint32_t)h.positions);
-        int32_t head = replica / h.chunks;
-        int64_t chunk = (int64_t)position * h.chunks + replica % h.chunks;
+        int32_t replicas;
+        HaloBlock block = tile.place_of_block(replicas);
+        int32_t head = block.replica / h.chunks;
+        int64_t chunk = (int64_t)block.position * h.chunks + block.replica % h.chunks;
         float *to = static_cast<float *>(job.partial) +
                     (chunk * job.task.heads + head) * job.entries;
         int32_t width = 2 * job.task.axis[2].window - 1;
@@ -232,29 +308,65 @@ class HaloGradQuery {
     }
 
   private:
+    using Places = StepPlaces<HaloTile<T, dims, Side::queries, engine>>;
+    using Bias = Biases<biased>;
     float scale;
     bool negative;
     Rows<dims> query, grad;
     bool blind[2]; /* the row sees nothing but logits of -inf */
     float lse[2], delta[2], sum[dims / 8][4];
+    uint4 out[2]; /* strip lane % 4 of both rows */
     float bias_sum[sums_bias ? 2 * NATTEN_CUDA_HALO_SUMS : 1][4];
+
+    /* From rows of GRAD_OUT to those of OUT. */
+    __device__ int64_t to_out() const
+    {
+        const natten_task &task = fresh(tile.job).task;
+        return static_cast<char *>(task.view[NATTEN_OUT].data) -
+               static_cast<char *>(task.view[NATTEN_GRAD_OUT].data);
+    }
+    /* The same sums in the same order as compact_delta()'s, in the lanes of a row. */
+    __device__ void work_delta_out()
+    {
+        const natten_cuda_job &job = fresh(tile.job);
+        const float *grad_lse =
+            static_cast<const float *>(job.task.view[NATTEN_GRAD_LSE].data);
+        int64_t base = tile.base_of(3, tile.turn);
+#pragma unroll
+        for (int i = 0; i < 2; i++) {
+            uint32_t at =
+                tile.own_rows(1) + tile.permute(tile.lane / 4 + 8 * i, tile.lane % 4);
+            delta[i] = strip_sum<T>(out[i], load_words(at));
+            delta[i] += __shfl_xor_sync(all_lanes, delta[i], 2);
+            delta[i] += __shfl_xor_sync(all_lanes, delta[i], 1);
+            char *to = tile.row_at(3, base, 8 * i);
+            int64_t further = to - static_cast<char *>(job.delta);
+            if (grad_lse != nullptr)
+                delta[i] -= __ldg(reinterpret_cast<const float *>(
+                    reinterpret_cast<const char *>(grad_lse) + further));
+            if (tile.lane % 4 != 0 || !tile.exists[i])
+                continue;
+            store_float(to, delta[i]);
+            if (job.stats != nullptr)
+                store_words(reinterpret_cast<char *>(job.stats) + 2 * further,
+                            __float_as_uint(lse[i]), __float_as_uint(-delta[i]));
+        }
+    }
 
     /* The pair of that number; the `first` of a unit, if its sums are not cleared. */
     template <bool first, class Pair>
-    __device__ void add(int stage, Biases<biased> &bias, int32_t number, uint32_t also,
+    __device__ void add(const Places &at, Bias &bias, int32_t number, uint32_t also,
                         const Pair &pair)
     {
         const float minus_delta[4] = {-delta[0], -delta[0], -delta[1], -delta[1]};
-        uint32_t keys = tile.stage(stage);
-        uint32_t values = keys + (uint32_t)tile.job.halo.box_bytes;
         float ds[2][4];
         bias.open(number);
 #pragma unroll
         for (int g = 0; g < 2; g++) {
             float s[4];
             hide(s, pair, also, g, tile.unit_matrix);
-            dot<T, dims>(s, query, pair.row(keys, g), s);
-            dot<T, dims>(ds[g], grad, pair.row(values, g), minus_delta);
+            dot<T, dims>(s, query, pair.row(at.left, g), s);
+            dot<T, dims>(ds[g], grad, pair.row(at.right, g), minus_delta);
 #pragma unroll
             for (int e = 0; e < 4; e++) {
                 float b = biased ? bias.at(g, e) : 0;
@@ -265,7 +377,7 @@ class HaloGradQuery {
         }
         uint32_t packed[4] = {pack<T>(ds[0][0], ds[0][1]), pack<T>(ds[0][2], ds[0][3]),
                               pack<T>(ds[1][0], ds[1][1]), pack<T>(ds[1][2], ds[1][3])};
-        accumulate<T, dims, first>(sum, packed, pair.both(keys));
+        accumulate<T, dims, first>(sum, packed, at.both(pair, at.left));
     }
 
     /* dS of all pairs of tokens that are `y` and `x` apart, as entries count. What no
@@ -312,14 +424,17 @@ class HaloGradTokens {
         clear_sums(value_sum);
     }
 
-    static constexpr int row_tensors = 4, partner_tensors = 3;
-    static constexpr bool copies_more = true;
+    /* In a flat halo the warp's statistics come with its rows. */
+    static constexpr int row_tensors = flat ? 5 : 4, partner_tensors = flat ? 2 : 3;
+    static constexpr bool copies_more = biased || !flat, copies_late = flat;
+    static constexpr bool prepares = engine && !flat, fetches = false;
     __device__ static natten_role row_role(int n)
     {
         return n == 0   ? NATTEN_KEY
                : n == 1 ? NATTEN_VALUE
                : n == 2 ? NATTEN_GRAD_KEY
-                        : NATTEN_GRAD_VALUE;
+               : n == 3 ? NATTEN_GRAD_VALUE
+                        : stats_role;
     }
     __device__ static natten_role partner_role(int n)
     {
@@ -335,9 +450,54 @@ class HaloGradTokens {
     __device__ void copy_more(int stage, const HaloStep &step, int thread,
                               int warps) const
     {
-        tile.copy_stats(stage, step, thread, warps);
+        if constexpr (!engine)
+            tile.copy_stats(stage, step, walk_of(thread, warps));
+        else if constexpr (!flat)
+            tile.copy_stats(stage, step, walk);
         if (biased)
             tile.copy_bias(stage, step, thread, warps);
+    }
+
+    /* Work out what does not change: which statistics a thread copies. */
+    __device__ void prepare(int thread, int warps)
+    {
+        walk = walk_of(thread, warps);
+    }
+
+    /* Statistics of the box's partners in the order of groups, for a unit whose rows
+     * come too: lane 8 i + k has tokens of columns k, of pairs i and i + 4. */
+    __device__ void copy_late(int turn) const
+    {
+        const natten_cuda_job &job = fresh(tile.job);
+        const natten_axis *axis = job.task.axis;
+        int32_t column = (int32_t)job.task.heads * 8 * axis[2].dilation;
+        int32_t row =
+            (int32_t)job.task.heads * 8 * axis[2].query_count * axis[1].dilation;
+        row -= job.halo.pitch * column;
+        const char *base =
+            reinterpret_cast<const char *>(tile.base_of(row_tensors - 1, turn));
+        uint32_t inverse = tile.halo()->pitch_inverse;
+        int i = tile.lane / 8;
+        uint32_t to = stats_at() + (uint32_t)(tile.lane % 8 * 8 + i * 128 + i % 2 * 64);
+#pragma unroll
+        for (int k = 0; k < 2; k++) {
+            if (k > 0 && pairs.count <= 4)
+                break;
+            const uint32_t *four = pairs.rows + 4 * k;
+            uint32_t low = i % 2 == 0 ? four[0] : four[1];
+            uint32_t high = i % 2 == 0 ? four[2] : four[3];
+            uint32_t rows = i < 2 ? low : high;
+            rows = __funnelshift_l(rows, rows, i % 2 * 16);
+#pragma unroll
+            for (int g = 0; g < 2;
+                 g++) { /* lanes 8 i + k of odd i begin with group 1 */
+                int32_t token = (int32_t)((rows & 0xffffu) / (dims * 2));
+                int32_t y = (int32_t)((uint32_t)token * inverse >> 20);
+                copy8((to ^ (uint32_t)(g * 64)) + (uint32_t)(k * 512),
+                      base + (y * row + token * column));
+                rows = __funnelshift_l(rows, rows, 16);
+            }
+        }
     }
 
     __device__ void begin()
@@ -352,26 +512,28 @@ class HaloGradTokens {
     __device__ void take(int stage, int n, const HaloStep &step, int32_t first,
                          int32_t count, uint32_t also)
     {
-        Biases<biased> bias(tile, n, step);
+        Bias bias(tile, n, step);
+        Places at(tile, stage, first);
+        at.stats = kept(tile.more(n) + (uint32_t)tile.job.halo.stats_at);
 #pragma unroll 2
         for (int32_t p = first; p < first + count; p++)
-            add<false>(stage, n, bias, p, also,
-                       HaloPair(tile.table()[p * NATTEN_CUDA_WARP]));
+            add<false>(at, bias, p, also, at.next());
     }
     __device__ void take_flat(int stage, int n, const HaloStep &step)
     {
-        Biases<biased> bias(tile, n, step);
-        add<true>(stage, n, bias, 0, 0, pairs[0]);
+        Bias bias(tile, n, step);
+        Places at(tile, stage);
+        add<true>(at, bias, 0, 0, pairs[0]);
 #pragma unroll
         for (int p = 1; p < 4; p++)
-            add<false>(stage, n, bias, p, 0, pairs[p]);
+            add<false>(at, bias, p, 0, pairs[p]);
         if (pairs.count <= 4)
             return;
 #pragma unroll
         for (int p = 4; p < 7; p++)
-            add<false>(stage, n, bias, p, 0, pairs[p]);
+            add<false>(at, bias, p, 0, pairs[p]);
         if (pairs.count > 7)
-            add<false>(stage, n, bias, 7, 0, pairs[7]);
+            add<false>(at, bias, 7, 0, pairs[7]);
     }
 
     __device__ void end()
@@ -406,23 +568,33 @@ class HaloGradTokens {
     }
 
   private:
+    using Places = StepPlaces<HaloTile<T, dims, Side::keys, engine>>;
+    using Bias = Biases<biased>;
     float scale;
     bool negative;
-    /* Of columns 2t and 2t + 1 of both groups, in the slice. */
-    __device__ void tokens(uint32_t (&token)[4], int32_t number, const HaloPair &) const
+    HaloWalk<NATTEN_CUDA_WARP> walk;
+
+    __device__ HaloWalk<NATTEN_CUDA_WARP> walk_of(int thread, int warps) const
     {
-        ushort4 four = tile.columns(tile.of_tokens)[number * 4];
-        token[0] = four.x, token[1] = four.y, token[2] = four.z, token[3] = four.w;
+        return {tile.halo()->place.count[2], thread, warps};
     }
-    __device__ void tokens(uint32_t (&token)[4], int32_t, const FlatPair &pair) const
+    __device__ uint32_t stats_at() const
     {
-#pragma unroll
-        for (int e = 0; e < 2; e++) { /* lane k has an address in the row of column k */
-            uint32_t rows =
-                __shfl_sync(all_lanes, pair.rows, tile.lane % 4 * 2 + e) / (dims * 2);
-            token[e] = rows & 0xffffu / (dims * 2);
-            token[2 + e] = rows >> 16;
-        }
+        return tile.own_rows(2);
+    }
+    /* lse and minus delta of columns 2t and 2t + 1 of a group. */
+    __device__ float4 stats_of(const Places &at, int32_t, int g, const HaloPair &) const
+    {
+        uint32_t two = g == 0 ? at.tokens.x : at.tokens.y;
+        float2 left = load_floats(at.stats + 8 * (two & 0xffffu));
+        float2 right = load_floats(at.stats + 8 * (two >> 16));
+        return {left.x, left.y, right.x, right.y};
+    }
+    __device__ float4 stats_of(const Places &, int32_t number, int g,
+                               const FlatPair &) const
+    {
+        return load_four_floats(stats_at() + (uint32_t)(number * 128 + g * 64) +
+                                (uint32_t)(tile.lane % 4 * 16));
     }
 
     Rows<dims> key, value;
@@ -430,26 +602,21 @@ class HaloGradTokens {
 
     /* The pair of that number; the `first` of a unit, if its sums are not cleared. */
     template <bool first, class Pair>
-    __device__ void add(int stage, int n, Biases<biased> &bias, int32_t number,
-                        uint32_t also, const Pair &pair)
+    __device__ void add(const Places &at, Bias &bias, int32_t number, uint32_t also,
+                        const Pair &pair)
     {
-        uint32_t queries = tile.stage(stage);
-        uint32_t grads = queries + (uint32_t)tile.job.halo.box_bytes;
-        uint32_t stats = tile.more(n) + (uint32_t)tile.job.halo.stats_at;
-        uint32_t p[4], ds[4], token[4];
+        uint32_t p[4], ds[4];
         bias.open(number);
-        tokens(token, number, pair);
 #pragma unroll
         for (int g = 0; g < 2; g++) {
-            float2 left = load_floats(stats + 8 * token[2 * g]);
-            float2 right = load_floats(stats + 8 * token[2 * g + 1]);
-            const float lse[2] = {left.x, right.x};
-            const float minus_delta[4] = {left.y, right.y, left.y, right.y};
+            float4 stats = stats_of(at, number, g, pair);
+            const float lse[2] = {stats.x, stats.z};
+            const float minus_delta[4] = {stats.y, stats.w, stats.y, stats.w};
             float s[4], dp[4];
             hide(s, pair, also, g, tile.unit_matrix);
-            dot<T, dims>(s, key, pair.row(queries, g), s);
+            dot<T, dims>(s, key, pair.row(at.left, g), s);
             if (of_keys)
-                dot<T, dims>(dp, value, pair.row(grads, g), minus_delta);
+                dot<T, dims>(dp, value, pair.row(at.right, g), minus_delta);
 #pragma unroll
             for (int e = 0; e < 4; e++) {
                 float b = biased ? bias.at(g, e) : 0;
@@ -465,9 +632,9 @@ class HaloGradTokens {
             ds[2 * g + 1] = pack<T>(dp[2], dp[3]);
         }
         if (of_values)
-            accumulate<T, dims, first>(value_sum, p, pair.both(grads));
+            accumulate<T, dims, first>(value_sum, p, at.both(pair, at.right));
         if (of_keys)
-            accumulate<T, dims, first>(key_sum, ds, pair.both(queries));
+            accumulate<T, dims, first>(key_sum, ds, at.both(pair, at.left));
     }
 };
 

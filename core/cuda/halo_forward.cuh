@@ -39,6 +39,7 @@ template <class T, int dims, bool biased, bool engine> class HaloForward {
 
     static constexpr int row_tensors = 3, partner_tensors = 2;
     static constexpr bool copies_more = biased;
+    static constexpr bool copies_late = false, fetches = false, prepares = false;
     __device__ static natten_role row_role(int n)
     {
         return n == 0 ? NATTEN_QUERY : n == 1 ? NATTEN_OUT : NATTEN_LSE;

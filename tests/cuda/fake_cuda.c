@@ -696,24 +696,27 @@ static bool maps_of(bool machine_code)
     static const struct {
         const char *text;
         int maps, launches;
+        bool spares; /* one more where there is no engine: delta's */
     } calls[] = {
-        {"fwd bf16 b1 h2 d64 20x20 w6x7 e3x1", 4, 1},
-        {"fwd fp16 b2 h2:1 d64 21x20x9 w3x3x3 e2x3x1", 8, 1},
-        {"fwd fp16 b1 h1 d64 21x20x9 w3x3x3 e2x3x2", 0, 1}, /* too many */
-        {"fwd bf16 b1 h2 d32 20x20 w7x7", 2, 1},
-        {"fwd bf16 b1 h2 d32 20x20 w13x13", 0, 1},
-        {"fwd bf16 b1 h2 d32 6x20x20 w3x3x3", 0, 1},
-        {"fwd bf16 b1 h2 d40 20x20 w7x7", 0, 1},
-        {"bwd bf16 b1 h2 d64 20x20 w7x6 e1x3", 8, 3},
+        {"fwd bf16 b1 h2 d64 20x20 w6x7 e3x1", 4, 1, false},
+        {"fwd fp16 b2 h2:1 d64 21x20x9 w3x3x3 e2x3x1", 8, 1, false},
+        {"fwd fp16 b1 h1 d64 21x20x9 w3x3x3 e2x3x2", 0, 1, false}, /* too many */
+        {"fwd bf16 b1 h2 d32 20x20 w7x7", 2, 1, false},
+        {"fwd bf16 b1 h2 d32 20x20 w13x13", 0, 1, false},
+        {"fwd bf16 b1 h2 d32 6x20x20 w3x3x3", 0, 1, false},
+        {"fwd bf16 b1 h2 d40 20x20 w7x7", 0, 1, false},
+        {"bwd bf16 b1 h2 d64 20x20 w7x6 e1x3", 8, 3, false},
+        {"bwd bf16 b1 h2 d32 20x20 w7x7", 4, 2, true},
     };
     static trial t;
     int stream;
     fake_state *s = state();
     for (size_t i = 0; i < sizeof calls / sizeof calls[0]; i++) {
         int maps = machine_code ? calls[i].maps : 0;
+        int launches = calls[i].launches + (calls[i].spares && maps == 0);
         make(&t, calls[i].text, NATTEN_CUDA);
         EXPECT(trial_call(&t, NULL, 0, &stream) == NATTEN_OK);
-        EXPECT(s->maps == maps && s->launches == calls[i].launches);
+        EXPECT(s->maps == maps && s->launches == launches);
         const fake_launch *last = &s->launch[s->launches - 1];
         EXPECT((last->job.halo.by_maps != 0) == (maps > 0));
         EXPECT((strstr(last->kernel, "_engine_") != NULL) == (maps > 0));
@@ -729,8 +732,12 @@ static bool maps_taken_back(void)
     static trial t;
     int stream;
     fake_state *s = state();
-    make(&t, "bwd bf16 b1 h2 d32 20x20 w7x7 bias", NATTEN_CUDA);
-    for (int apart = 0; apart < 2; apart++) {
+    for (int n = 0; n < 4; n++) {
+        int apart = n % 2, biased = n / 2;
+        make(&t,
+             biased ? "bwd bf16 b1 h2 d32 20x20 w7x7 bias"
+                    : "bwd bf16 b1 h2 d32 20x20 w7x7",
+             NATTEN_CUDA);
         int64_t strides[] = {20 * 20 * 80, 20 * 80, 80, 40, 1};
         t.array[NATTEN_KEY].tensor.strides = apart ? strides : NULL;
         t.array[NATTEN_KEY].tensor.data = memory(20 * 20 * 80 * 2 + 64);
@@ -738,7 +745,8 @@ static bool maps_taken_back(void)
             t.array[NATTEN_KEY].tensor.data =
                 (char *)t.array[NATTEN_KEY].tensor.data + 2;
         EXPECT(trial_call(&t, NULL, 0, &stream) == NATTEN_OK);
-        int sums = 0; /* a pass of level a, which knows nothing of this */
+        int sums = 0;   /* a pass of level a, which knows nothing of this */
+        int deltas = 0; /* the engine's kernel works it out, but not with a bias */
         for (int i = 0; i < s->launches; i++) {
             const natten_cuda_halo *h = &s->launch[i].job.halo;
             const char *name = s->launch[i].kernel;
@@ -746,15 +754,18 @@ static bool maps_taken_back(void)
             EXPECT((h->by_maps != 0) == (small && apart == 0));
             EXPECT(!small || apart == 0 || h->tables_at > h->rows_at);
             sums += strcmp(name, "natten_simt_sum_bias") == 0;
+            deltas += strcmp(name, "natten_halo_delta") == 0;
+            EXPECT(!h->writes_delta || i == 0);
         }
-        EXPECT(sums == 1);
+        EXPECT(sums == biased && deltas == (biased || apart));
         forget_log();
     }
     return true;
 }
 
-/* What the gradients of keys and values want to know of queries comes with delta, or
- * after it where tensors are not compact; it has a place of its own. */
+/* What the gradients of keys and values want to know of queries comes with delta, and
+ * both with the gradient of queries; or after delta where tensors are not compact.  It
+ * has a place of its own. */
 static bool statistics(void)
 {
     static trial t;
@@ -766,10 +777,11 @@ static bool statistics(void)
         int64_t strides[] = {20 * 20 * 80, 20 * 80, 80, 40, 1};
         t.array[NATTEN_OUT].tensor.strides = apart ? strides : NULL;
         EXPECT(trial_call(&t, NULL, 0, &stream) == NATTEN_OK);
-        EXPECT(s->launches == 3 + apart);
+        EXPECT(s->launches == (apart ? 4 : 2));
         const char *last_before = s->launch[apart].kernel;
-        EXPECT(strcmp(last_before, apart ? "natten_halo_stats" : "natten_halo_delta") ==
-               0);
+        EXPECT(strcmp(last_before, apart ? "natten_halo_stats"
+                                         : "natten_halo_engine_grad_query_32") == 0);
+        EXPECT(s->launch[apart].job.halo.writes_delta == !apart);
         for (int i = 0; i < s->launches; i++) {
             const natten_cuda_job *job = &s->launch[i].job;
             EXPECT((char *)job->stats == (char *)job->delta + 20 * 20 * 2 * 4);

@@ -16,6 +16,7 @@ namespace natten {
 template <int tokens> struct HaloWalk {
     int32_t x, y, step_x, step_y, width;
 
+    HaloWalk() = default;
     __device__ HaloWalk(int32_t width_, int thread, int warps) : width(width_)
     {
         int32_t token = thread % NATTEN_CUDA_WARP / (NATTEN_CUDA_WARP / tokens);
@@ -114,9 +115,8 @@ __device__ inline void HaloTile<T, dims, side, engine>::copy_slice(
 }
 
 template <class T, int dims, Side side, bool engine>
-__device__ inline void
-HaloTile<T, dims, side, engine>::copy_stats(int n, const HaloStep &s, int thread,
-                                            int warps) const
+__device__ inline void HaloTile<T, dims, side, engine>::copy_stats(
+    int n, const HaloStep &s, const HaloWalk<NATTEN_CUDA_WARP> &walk) const
 {
     constexpr int size = sizeof(float2);
     const natten_cuda_job &now = fresh(job);
@@ -126,7 +126,7 @@ HaloTile<T, dims, side, engine>::copy_stats(int n, const HaloStep &s, int thread
     int32_t column = (int32_t)task.heads * size * columns_,
             row = (int32_t)task.heads * size * task.axis[2].query_count * rows;
     int32_t height = slice_rows(s.slice);
-    HaloWalk<NATTEN_CUDA_WARP> walk(halo()->place.count[2], thread, warps);
+#pragma unroll 1
     for (int i = 0; i < h.units; i++) {
         uint32_t to = more_of(n, i) + (uint32_t)h.stats_at;
         const char *base = halo()->partner_base[n][i][2];

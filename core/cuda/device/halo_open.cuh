@@ -14,8 +14,9 @@ template <class Pass>
 __device__ inline bool HaloTile<T, dims, side, engine>::open()
 {
     const natten_cuda_halo &h = job.halo;
-    int32_t position = (int32_t)(blockIdx.x % (uint32_t)h.positions);
-    int32_t residue[3], tile[3];
+    int32_t replicas;
+    const HaloBlock block = place_of_block(replicas);
+    int32_t position = block.position, residue[3], tile[3];
     for (int i = 2; i >= 0; i--) {
         tile[i] = position % h.tiles[i], position /= h.tiles[i];
         int32_t d = job.task.axis[i].dilation;
@@ -41,7 +42,9 @@ __device__ inline bool HaloTile<T, dims, side, engine>::open()
     if (threadIdx.x == 0) {
         halo()->place = box;
         halo()->begin = share_out(halo()->end);
+        halo()->unit_stride = block.position < h.full ? h.stride : replicas * h.units;
         halo()->busy = 0;
+        halo()->pitch_inverse = ((1u << 20) - 1) / (uint32_t)h.pitch + 1;
         if constexpr (engine)
             take_aim<Pass>();
     }
@@ -49,7 +52,7 @@ __device__ inline bool HaloTile<T, dims, side, engine>::open()
     if (exists)
         open_warp<Pass>(axis);
     row_matrix = kept(own_rows(0) + permute(lane % 16, lane / 16));
-    row_info = kept(shared_address(&info()->row[lane / 4]));
+    row_info = kept(shared_address(&info()->offset[0][lane / 4]));
     row_bases = kept(shared_address(&halo()->row_base[0][warp][0]));
     return exists;
 }
@@ -83,7 +86,7 @@ template <class T, int dims, Side side, bool engine>
 __device__ inline int32_t HaloTile<T, dims, side, engine>::share_out(int32_t &end) const
 {
     const natten_cuda_halo &h = job.halo;
-    int32_t replica = (int32_t)(blockIdx.x / (uint32_t)h.positions);
+    int32_t replicas, replica = place_of_block(replicas).replica;
     end = (int32_t)(job.task.batch *
                     (side == Side::queries ? job.task.heads : job.task.heads_kv));
     if (!h.is_by_head)
@@ -146,7 +149,8 @@ HaloTile<T, dims, side, engine>::open_warp(const HaloAxis<side> (&axis)[3])
         own_seen.end[i - 1] = (int16_t)(seen[i].end - box[i].begin);
     }
     for (int n = 0; n < Pass::row_tensors; n++)
-        own.offset[n] = offset_of(job, Pass::row_role(n), 0, 0, own.at);
+        if (unit() == 0 && lane < subtile)
+            w->offset[n][lane] = offset_of(job, Pass::row_role(n), 0, 0, own.at);
     own.plane_begin = seen[0].begin - axis[0].begin;
     own.plane_end = seen[0].end - axis[0].begin;
     uint32_t all = __ballot_sync(all_lanes, exists) & 0xffff;
@@ -180,6 +184,8 @@ template <class T, int dims, Side side, bool engine>
 __device__ inline void HaloTile<T, dims, side, engine>::clear_pads() const
 {
     const natten_cuda_halo &h = job.halo;
+    if (engine && h.more_bytes == 0)
+        return;
     for (int i = 0; i < (engine ? 3 : 2) * h.units; i++) {
         float *first = static_cast<float *>(
             __cvta_shared_to_generic(more_of(0, i) + (uint32_t)h.bias_at));
@@ -196,7 +202,7 @@ HaloTile<T, dims, side, engine>::order_partners(int32_t first, int32_t height,
     constexpr int columns = 8;
     const int32_t pitch = job.halo.order_pitch, i = lane % columns;
     const int32_t groups = (natten_max(height * width, 0) + 15) / 16 * 2;
-    uint8_t *order = info()->order;
+    uint8_t *order = orders();
     __syncwarp();
     int32_t of_lane = 0, last = 0; /* partners of column i, and one of them */
     for (int32_t y = 0; y < height; y++)
@@ -241,18 +247,22 @@ __device__ inline void HaloTile<T, dims, side, engine>::make_table(
 {
     const natten_cuda_halo &h = job.halo;
     int r = lane / 4;
-    natten_span rows[2], cols[2]; /* that rows r and r + 8 see */
+    /* What rows r and r + 8 see, counted from the box's first row and column. */
+    int32_t row_begin[2], row_count[2], column_begin[2], column_count[2];
     for (int i = 0; i < 2; i++) {
         int from = r + 8 * i;
-        rows[i].begin = __shfl_sync(all_lanes, row_seen.begin, from);
-        rows[i].end = __shfl_sync(all_lanes, row_seen.end, from);
-        cols[i].begin = __shfl_sync(all_lanes, column_seen.begin, from);
-        cols[i].end = __shfl_sync(all_lanes, column_seen.end, from);
+        row_begin[i] = __shfl_sync(all_lanes, row_seen.begin, from);
+        row_count[i] = __shfl_sync(all_lanes, row_seen.end, from) - row_begin[i];
+        column_begin[i] = __shfl_sync(all_lanes, column_seen.begin, from);
+        column_count[i] =
+            __shfl_sync(all_lanes, column_seen.end, from) - column_begin[i];
+        row_begin[i] -= box[1].begin, column_begin[i] -= box[2].begin;
     }
     if (unit() != 0)
         return;
     int32_t width = natten_max(box[2].end - box[2].begin, 1);
     int32_t entries = 2 * job.task.axis[2].window - 1;
+    int32_t left = box[2].begin - axis[2].begin; /* the box's, in slices */
     Divider by(width);
     int32_t pair = 0;
     for (int32_t slice = 0; slice < halo()->place.slices; slice++) {
@@ -260,44 +270,50 @@ __device__ inline void HaloTile<T, dims, side, engine>::make_table(
         int32_t begin = natten_max(box[1].begin, top);
         int32_t end = natten_min(box[1].end, top + h.rows);
         int32_t total = end > begin ? (end - begin) * (box[2].end - box[2].begin) : 0;
+        int32_t above = begin - box[1].begin,
+                first_token = (begin - top) * h.pitch + left;
         if (h.order_pitch > 0 && total > 0)
-            order_partners((begin - top) * h.order_pitch + box[2].begin - axis[2].begin,
-                           end - begin, width);
+            order_partners((begin - top) * h.order_pitch + left, end - begin, width);
         if (lane == 0)
             info()->first_pair[slice] = pair;
+#pragma unroll 1
         for (int32_t first = 0; first < total; first += 16, pair++) {
-            uint32_t word = 0;
-            uint16_t entry[4], token[4];
+            uint32_t word = 0, column[4]; /* entries and tokens, 16 bits each */
 #pragma unroll
             for (int g = 0; g < 2; g++) {
                 bool there;
-                int32_t k = partner_in(first + 8 * g + lane % 8, total, there);
-                int32_t y = by(k);
-                int32_t x = k - y * width + box[2].begin - axis[2].begin;
-                y += begin;
-                word |= permute((y - top) * h.pitch + x, lane / 8) << (16 * g);
+                int32_t k = partner_in(first + 8 * g + lane % 8, total, there), x;
+                int32_t y = by(k, x), token = first_token + y * h.pitch + x;
+                word |= permute(token, lane / 8) << (16 * g);
+                y += above;
+                uint32_t of_lane =
+                    (uint32_t)(y * entries + x) << 18 | (uint32_t)token; /* times 4 */
+                y = there ? y : INT32_MIN; /* where nobody looks */
 #pragma unroll
                 for (int e = 0; e < 2; e++) {
-                    k = partner_in(first + 8 * g + lane % 4 * 2 + e, total, there);
-                    y = by(k), x = k - y * width + box[2].begin, y += begin;
+                    int from = lane % 4 * 2 + e;
+                    int32_t v = __shfl_sync(all_lanes, y, from),
+                            u = __shfl_sync(all_lanes, x, from);
+                    column[2 * g + e] = __shfl_sync(all_lanes, of_lane, from);
+#pragma unroll
                     for (int i = 0; i < 2; i++)
-                        if (!there || y < rows[i].begin || y >= rows[i].end ||
-                            x < cols[i].begin || x >= cols[i].end)
+                        if ((uint32_t)v - (uint32_t)row_begin[i] >=
+                                (uint32_t)row_count[i] ||
+                            (uint32_t)u - (uint32_t)column_begin[i] >=
+                                (uint32_t)column_count[i])
                             word |= 1u << (2 * g + i + 16 * e);
-                    entry[2 * g + e] = (uint16_t)(4 * ((y - box[1].begin) * entries +
-                                                       x - box[2].begin));
-                    token[2 * g + e] =
-                        (uint16_t)((y - top) * h.pitch + x - axis[2].begin);
                 }
             }
             table()[pair * NATTEN_CUDA_WARP] = word;
             if (lane < 4) {
                 if (h.bias_pad > 0)
-                    columns(of_entries)[pair * 4] = {entry[0], entry[1], entry[2],
-                                                     entry[3]};
+                    columns(of_entries)[pair * 4] = {
+                        (uint16_t)(column[0] >> 16), (uint16_t)(column[1] >> 16),
+                        (uint16_t)(column[2] >> 16), (uint16_t)(column[3] >> 16)};
                 if (side == Side::keys)
-                    columns(of_tokens)[pair * 4] = {token[0], token[1], token[2],
-                                                    token[3]};
+                    columns(of_tokens)[pair * 4] = {
+                        (uint16_t)column[0], (uint16_t)column[1], (uint16_t)column[2],
+                        (uint16_t)column[3]};
             }
         }
     }

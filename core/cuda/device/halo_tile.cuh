@@ -236,6 +236,13 @@ __device__ inline void hide(float (&c)[4], const HaloPair &pair, uint32_t also, 
     multiply_half(c, upper, lower, unit[0], {0, 0, 0, 0});
 }
 
+/* A block's tile, and which of those that share out its units it is. */
+struct HaloBlock {
+    int32_t position, replica;
+};
+
+template <int tokens> struct HaloWalk; /* device/halo_copies.cuh */
+
 /* Step of a block: a slice of a plane of the halo, of `units` units. */
 struct HaloStep {
     int32_t first_unit; /* batch item times heads, plus head */
@@ -260,7 +267,7 @@ template <class T, int dims, Side side, bool engine> class HaloTile {
      * x rows have, as A of 8 columns. */
     uint32_t unit_matrix[2];
     uint32_t row_matrix; /* address of the lane's row of ldmatrix, in the warp's rows */
-    uint32_t row_info;   /* address of what is known of row lane / 4 */
+    uint32_t row_info;   /* address of where row lane / 4 begins in a unit */
     uint32_t row_bases;  /* address of where the warp's rows begin */
     bool exists[2];      /* rows lane / 4 and lane / 4 + 8 */
 
@@ -361,6 +368,19 @@ template <class T, int dims, Side side, bool engine> class HaloTile {
         return side == Side::queries ? 1 : job.halo.group;
     }
 
+    /* `replicas` are those of its tile. */
+    __device__ HaloBlock place_of_block(int32_t &replicas) const
+    {
+        const natten_cuda_halo &h = job.halo;
+        int32_t block = (int32_t)blockIdx.x, common = h.few * h.positions;
+        int32_t each = block < common ? h.positions : h.full;
+        int32_t first = block < common ? 0 : common;
+        HaloBlock b = {(block - first) % each, (block - first) / each};
+        b.replica += block < common ? 0 : h.few;
+        replicas = b.position < h.full ? h.replicas : h.few;
+        return b;
+    }
+
     /* Batch item of a unit of rows, and its head. */
     __device__ int32_t batch_of(int32_t unit_, int32_t &head) const
     {
@@ -395,7 +415,8 @@ template <class T, int dims, Side side, bool engine> class HaloTile {
     {
         const int32_t none[3] = {0, 0, 0};
         const natten_cuda_halo &h = job.halo;
-        int32_t rest, times = Divider(h.inner, h.inner_inverse)(h.stride, rest);
+        int32_t rest;
+        int32_t times = Divider(h.inner, h.inner_inverse)(halo()->unit_stride, rest);
         natten_role role = Pass::row_role((int)threadIdx.x);
         int64_t batch = offset_of(job, role, 1, 0, none),
                 head = offset_of(job, role, 0, 1, none);
@@ -410,14 +431,16 @@ template <class T, int dims, Side side, bool engine> class HaloTile {
     /* Where the warp's rows of its first unit begin; the warp may read it at once. */
     template <class Pass> __device__ void find_rows()
     {
-        const int32_t none[3] = {0, 0, 0};
         natten_role role = Pass::row_role(lane);
         int32_t head, batch = batch_of(halo()->begin + unit(), head);
         if (lane == 0)
             halo()->inner[warp] = job.halo.is_by_head ? batch : head;
+        int32_t at[3]; /* statistics are the partners' */
+        for (int a = 0; a < 3; a++)
+            at[a] = role == stats_role ? halo()->place.partner[a] : 0;
         if (lane < Pass::row_tensors)
             halo()->row_base[0][warp][lane] =
-                begin_of(job, role) + offset_of(job, role, batch, head, none);
+                begin_of(job, role) + offset_of(job, role, batch, head, at);
         __syncwarp();
     }
     /* The same of the next unit. */
@@ -454,7 +477,7 @@ template <class T, int dims, Side side, bool engine> class HaloTile {
     }
     __device__ int32_t next_units(const HaloStep &s) const
     {
-        return s.first_unit + job.halo.stride;
+        return s.first_unit + halo()->unit_stride;
     }
     __device__ void advance(HaloStep &s) const
     {
@@ -498,9 +521,9 @@ template <class T, int dims, Side side, bool engine> class HaloTile {
     /* Where row lane / 4 + `further` does. */
     __device__ char *row_at(int n, int64_t base, int further) const
     {
-        constexpr int each = sizeof(natten_cuda_halo_row);
+        constexpr int each = sizeof info()->offset[0];
         return reinterpret_cast<char *>(
-            base + load_word(row_info + (uint32_t)(further * each), n * 8));
+            base + load_word(row_info + (uint32_t)(further * 8), n * each));
     }
 
     /* Begin to copy the next unit's rows of the n-th tensor of rows to place `n`. */
@@ -567,7 +590,8 @@ template <class T, int dims, Side side, bool engine> class HaloTile {
 
     /* By so many warps, thread by thread: */
     /* For partners that are queries: their part of job.stats. */
-    __device__ void copy_stats(int n, const HaloStep &s, int thread, int warps) const;
+    __device__ void copy_stats(int n, const HaloStep &s,
+                               const HaloWalk<NATTEN_CUDA_WARP> &walk) const;
     /* All entries of bias of the slice's head. */
     __device__ void copy_bias(int n, const HaloStep &s, int thread, int warps) const;
 
@@ -614,6 +638,13 @@ template <class T, int dims, Side side, bool engine> class HaloTile {
      * token. */
     __device__ void order_partners(int32_t first, int32_t height, int32_t width) const;
     static constexpr uint32_t not_there = 0x80;
+    /* A slice's partners by columns of groups, while the table is made; slices come
+     * here later. */
+    __device__ uint8_t *orders() const
+    {
+        return reinterpret_cast<uint8_t *>(halo_shared + job.halo.slices_at) +
+               place() * NATTEN_CUDA_ORDERED;
+    }
     /* The partner in a column of groups, counted from the slice's first; `there`: is
      * there one?  If not, any. */
     __device__ int32_t partner_in(int32_t column, int32_t total, bool &there) const
@@ -621,7 +652,7 @@ template <class T, int dims, Side side, bool engine> class HaloTile {
         there = column < total;
         if (job.halo.order_pitch == 0 || total == 0)
             return natten_min(column, natten_max(total, 1) - 1);
-        uint32_t k = info()->order[column];
+        uint32_t k = orders()[column];
         there = k < not_there;
         return (int32_t)(k & (not_there - 1));
     }

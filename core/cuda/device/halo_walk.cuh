@@ -88,15 +88,19 @@ template <class Pass> __device__ inline void walk_by_threads(Pass &pass)
     }
 }
 
+/* The thread's number among those of warps with rows. */
+template <class Tile> __device__ inline int shared_thread(const Tile &tile)
+{
+    return tile.halo()->rank[tile.warp] * NATTEN_CUDA_WARP + tile.lane;
+}
+
 /* Copy a share of a step's statistics and biases. */
 template <class Pass>
 __device__ inline void copy_share(const Pass &pass, int stage, int number,
                                   const HaloStep &step)
 {
     const auto &tile = pass.tile;
-    pass.copy_more(number, step,
-                   tile.halo()->rank[tile.warp] * NATTEN_CUDA_WARP + tile.lane,
-                   (int)tile.halo()->busy);
+    pass.copy_more(number, step, shared_thread(tile), (int)tile.halo()->busy);
     barrier_follow_copies(tile.ready(stage));
 }
 
@@ -120,19 +124,39 @@ template <class Pass> __device__ inline void walk_by_engine(Pass &pass)
     }
     if (tile.info()->exists == 0)
         return;
+    if constexpr (Pass::prepares)
+        pass.prepare(shared_thread(tile), (int)tile.halo()->busy);
     if constexpr (shares)
         copy_share(pass, 0, 0, step);
     tile.template copy_first_rows<Pass>(pass);
+    if constexpr (Pass::copies_late) {
+        end_group_of_copies();
+        if (tile.halo()->begin + tile.unit() < all)
+            pass.copy_late(0);
+        end_group_of_copies();
+    }
+    if constexpr (Pass::fetches)
+        if (tile.halo()->begin + tile.unit() < all)
+            pass.fetch(0);
     uint32_t parity = 0;
     for (int stage = 0, number = 0; step.first_unit < all; stage ^= 1) {
         bool exists = step.first_unit + tile.unit() < all;
         if constexpr (Pass::flat)
             tile.turn = stage;
         if (tile.is_first_of_unit(step)) {
-            wait_for_copies();
+            if constexpr (Pass::copies_late)
+                wait_for_all_but_one_group();
+            else
+                wait_for_copies();
             __syncwarp();
-            pass.begin();
+            if (exists)
+                pass.begin();
             tile.template copy_next_rows<Pass>(pass, step);
+            if constexpr (Pass::copies_late) {
+                end_group_of_copies();
+                wait_for_all_but_one_group();
+                __syncwarp();
+            }
         }
         barrier_wait(tile.ready(stage), parity);
         parity ^= (uint32_t)stage;
@@ -152,7 +176,15 @@ template <class Pass> __device__ inline void walk_by_engine(Pass &pass)
             if (next.first_unit < all)
                 tile.fetch_slices(pass, stage, then == 2 ? 0 : then + 1, next);
         }
+        if constexpr (Pass::copies_late) { /* the warp has read the unit's own */
+            if (tile.next_units(step) + tile.unit() < all)
+                pass.copy_late(tile.turn ^ 1);
+            end_group_of_copies();
+        }
         if (tile.is_last_of_unit(step)) {
+            if constexpr (Pass::fetches)
+                if (tile.next_units(step) + tile.unit() < all)
+                    pass.fetch(tile.turn ^ 1);
             if (exists)
                 pass.end();
             if constexpr (!Pass::flat)

@@ -146,6 +146,23 @@ __device__ inline void wait_for_copies()
     asm volatile("cp.async.wait_all;" ::: "memory");
 }
 
+/* To the second-level cache. */
+__device__ inline void bring_nearer(const void *from)
+{
+    asm volatile("prefetch.global.L2 [%0];" ::"l"(from) : "memory");
+}
+
+/* The copies that this thread has begun since the last such call are a group. */
+__device__ inline void end_group_of_copies()
+{
+    asm volatile("cp.async.commit_group;" ::: "memory");
+}
+/* Wait for all groups but the last. */
+__device__ inline void wait_for_all_but_one_group()
+{
+    asm volatile("cp.async.wait_group 1;" ::: "memory");
+}
+
 /* 8 bytes at `from` + `further`, loaded where it says so. */
 __device__ inline int64_t load_word(uint32_t from, int further)
 {
@@ -175,11 +192,35 @@ __device__ inline float load_float(uint32_t from)
     return x;
 }
 
+__device__ inline uint32_t load_uint(uint32_t from)
+{
+    uint32_t x;
+    asm volatile("ld.shared.b32 %0, [%1];" : "=r"(x) : "r"(from));
+    return x;
+}
+
+__device__ inline uint2 load_uints(uint32_t from)
+{
+    uint2 x;
+    asm volatile("ld.shared.v2.b32 {%0, %1}, [%2];" : "=r"(x.x), "=r"(x.y) : "r"(from));
+    return x;
+}
+
 __device__ inline float2 load_floats(uint32_t from)
 {
     float2 x;
     asm volatile("ld.shared.v2.f32 {%0, %1}, [%2];"
                  : "=f"(x.x), "=f"(x.y)
+                 : "r"(from)
+                 : "memory");
+    return x;
+}
+
+__device__ inline float4 load_four_floats(uint32_t from)
+{
+    float4 x;
+    asm volatile("ld.shared.v4.f32 {%0, %1, %2, %3}, [%4];"
+                 : "=f"(x.x), "=f"(x.y), "=f"(x.z), "=f"(x.w)
                  : "r"(from)
                  : "memory");
     return x;
