@@ -2,7 +2,7 @@
 #
 # The CUDA backend.  Its host side is C and in every build.  nvcc makes two fat binaries
 # for each element type out of one page, simt.cu, one for each 16-bit type out of
-# halo.cu, and of mma.cu one for each of them, fp32 and tf32; cuda_image.c carries them along.
+# halo.cu, and of mma.cu one for each type and tf32; cuda_image.c carries them along.
 
 core_libnatten_core_la_SOURCES += \
 	%D%/cuda.c \
@@ -65,7 +65,7 @@ cuda_images = %D%/simt_fp64.fatbin %D%/simt_fp32.fatbin %D%/simt_bf16.fatbin \
 	%D%/simt_fp16.fatbin %D%/simt_fp64_easy.fatbin %D%/simt_fp32_easy.fatbin \
 	%D%/simt_bf16_easy.fatbin %D%/simt_fp16_easy.fatbin \
 	%D%/halo_bf16.fatbin %D%/halo_fp16.fatbin %D%/mma_bf16.fatbin %D%/mma_fp16.fatbin \
-	%D%/mma_fp32.fatbin %D%/mma_tf32.fatbin
+	%D%/mma_fp64.fatbin %D%/mma_fp32.fatbin %D%/mma_tf32.fatbin
 CLEANFILES += $(cuda_images)
 %D%/cuda_image.lo: $(cuda_images)
 

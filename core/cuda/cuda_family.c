@@ -49,11 +49,15 @@ static int64_t nominal_batch(const natten_task *task)
 static double simt_clocks(const natten_task *task, natten_cuda_halo_pass pass)
 {
     enum { PROCESSORS = 132 };
-    static const struct {
+    static const struct cost {
         double of_row, of_pair;
-    } cost[] = {[NATTEN_CUDA_HALO_FORWARD] = {2.8, 0.19},
-                [NATTEN_CUDA_HALO_GRAD_QUERY] = {2.5, 0.24},
-                [NATTEN_CUDA_HALO_GRAD_TOKENS] = {3.5, 0.32}};
+    } costs[2][3] = {{[NATTEN_CUDA_HALO_FORWARD] = {2.8, 0.19},
+                      [NATTEN_CUDA_HALO_GRAD_QUERY] = {2.5, 0.24},
+                      [NATTEN_CUDA_HALO_GRAD_TOKENS] = {3.5, 0.32}},
+                     {[NATTEN_CUDA_HALO_FORWARD] = {2.8, 0.5}, /* fp64 */
+                      [NATTEN_CUDA_HALO_GRAD_QUERY] = {3.2, 0.6},
+                      [NATTEN_CUDA_HALO_GRAD_TOKENS] = {4.5, 0.8}}};
+    const struct cost *cost = &costs[task->dtype == NATTEN_FP64][pass];
     int64_t widest = task->dim > task->dim_v ? task->dim : task->dim_v, width = 32;
     double rows = (double)task->batch * (double)task->heads, pairs = rows;
     while (width < widest)
@@ -61,8 +65,7 @@ static double simt_clocks(const natten_task *task, natten_cuda_halo_pass pass)
     for (int a = 0; a < 3; a++)
         rows *= task->axis[a].query_count;
     pairs *= (double)natten_task_pairs(task);
-    return (double)width * (rows * cost[pass].of_row + pairs * cost[pass].of_pair) /
-           PROCESSORS;
+    return (double)width * (rows * cost->of_row + pairs * cost->of_pair) / PROCESSORS;
 }
 
 static void find(const natten_task *task, const natten_gpu *gpu,
@@ -73,7 +76,7 @@ static void find(const natten_task *task, const natten_gpu *gpu,
     memset(fit, 0, sizeof *fit);
     bool mma = has_mma(pass, &same) && natten_cuda_mma_plan(task, gpu, same, &fit->mma);
     /* Of 16-bit types level a is never faster. */
-    if (mma && task->dtype == NATTEN_FP32)
+    if (mma && natten_dtype_bytes(task->dtype) > 2)
         mma = fit->mma.clocks < simt_clocks(task, pass);
     bool halo = natten_cuda_halo_plan(&halo_task, gpu, pass, &fit->halo);
     fit->set = NATTEN_CUDA_SET_SIMT;

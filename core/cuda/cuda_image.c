@@ -33,6 +33,7 @@ EMBED(halo_bf16);
 EMBED(halo_fp16);
 EMBED(mma_bf16);
 EMBED(mma_fp16);
+EMBED(mma_fp64);
 EMBED(mma_fp32);
 EMBED(mma_tf32);
 
@@ -40,7 +41,7 @@ const void *natten_cuda_image(natten_dtype dtype, natten_cuda_set set)
 {
     static const char *const images[NATTEN_DTYPES][NATTEN_CUDA_SETS] = {
         [NATTEN_FP64] = {natten_image_simt_fp64, natten_image_simt_fp64_easy, NULL,
-                         NULL, NULL},
+                         natten_image_mma_fp64, NULL},
         [NATTEN_FP32] = {natten_image_simt_fp32, natten_image_simt_fp32_easy, NULL,
                          natten_image_mma_fp32, natten_image_mma_tf32},
         [NATTEN_BF16] = {natten_image_simt_bf16, natten_image_simt_bf16_easy,

@@ -4,7 +4,7 @@
  * partners cost is a product over the axes: of the boxes that tiles take, that warps do
  * not leave out, and that they need no masks for.  So these are counted on each axis
  * alone, and all shapes are tried: all boxes as full as can be, and for the best tile
- * those that are nearly so. */
+ * those that are nearly so.  Length: the counts and what they cost belong together. */
 #include "cuda/cuda_mma.h"
 
 #include "cuda/cuda_halo.h"
@@ -44,7 +44,7 @@ typedef struct cost {
     double products, product_clocks, masked_clocks, step_clocks, open_clocks;
 } cost;
 
-typedef enum kind { OF_HALF, OF_FP32, OF_TF32, KINDS } kind;
+typedef enum kind { OF_HALF, OF_FP32, OF_TF32, OF_FP64, KINDS } kind;
 
 static const cost cost_of[KINDS][NATTEN_CUDA_MMA_PASSES] = {
     [OF_HALF] = {[NATTEN_CUDA_MMA_FORWARD] = {2, 2.0, 0.5, 500, 10000},
@@ -56,6 +56,9 @@ static const cost cost_of[KINDS][NATTEN_CUDA_MMA_PASSES] = {
     [OF_TF32] = {[NATTEN_CUDA_MMA_FORWARD] = {2, 11.0, 1.0, 600, 20000},
                  [NATTEN_CUDA_MMA_GRAD_QUERY] = {3, 13.0, 3.0, 600, 28000},
                  [NATTEN_CUDA_MMA_GRAD_TOKENS] = {4, 13.0, 3.0, 600, 28000}},
+    [OF_FP64] = {[NATTEN_CUDA_MMA_FORWARD] = {2, 22.0, 5.0, 600, 12000},
+                 [NATTEN_CUDA_MMA_GRAD_QUERY] = {3, 22.0, 5.0, 600, 16000},
+                 [NATTEN_CUDA_MMA_GRAD_TOKENS] = {4, 22.0, 5.0, 600, 16000}},
 };
 
 bool natten_cuda_mma_allows_tf32(const natten_task *task)
@@ -65,7 +68,8 @@ bool natten_cuda_mma_allows_tf32(const natten_task *task)
 
 static kind kind_of(const natten_task *task)
 {
-    return task->dtype != NATTEN_FP32          ? OF_HALF
+    return task->dtype == NATTEN_FP64          ? OF_FP64
+           : task->dtype != NATTEN_FP32        ? OF_HALF
            : natten_cuda_mma_allows_tf32(task) ? OF_TF32
                                                : OF_FP32;
 }
@@ -356,6 +360,13 @@ static void try_all(search *s, int power, bool any)
 
 /* ---- the task ---- */
 
+/* Others multiply doubles at a 64th of the rate of fp32, on tensor cores too: there
+ * hidden pairs cost more than all else. */
+static bool has_fast_doubles(int32_t arch)
+{
+    return arch == 80 || arch == 90 || arch == 100;
+}
+
 /* Features that other kernels have. */
 static bool is_simple(const natten_task *task, const natten_gpu *gpu)
 {
@@ -369,8 +380,8 @@ static bool is_simple(const natten_task *task, const natten_gpu *gpu)
                 reaches(task, boxed[i], (int32_t[]){1, 1, NATTEN_CUDA_MMA_COLUMNS});
     for (int a = 0; a < 3; a++)
         reach = reach && task->axis[a].length <= NATTEN_CUDA_MOST_TOKENS;
-    return gpu->arch >= 80 && !task->by_rows && reach && task->dtype != NATTEN_FP64 &&
-           find_shape(task, NATTEN_CUDA_MMA_FORWARD) != NULL &&
+    return gpu->arch >= 80 && !task->by_rows &&
+           (task->dtype != NATTEN_FP64 || has_fast_doubles(gpu->arch)) && reach &&
            fabs(task->scale) > 0x1p-30 && fabs(task->scale) < 0x1p30 &&
            task->extras <= NATTEN_CUDA_MOST_TOKENS && task->batch > 0 &&
            !wants(task, NATTEN_BIAS) &&
@@ -474,7 +485,8 @@ static bool find_fit(const natten_task *task, natten_cuda_mma_pass pass,
 bool natten_cuda_mma_plan(const natten_task *task, const natten_gpu *gpu,
                           natten_cuda_mma_pass pass, natten_cuda_mma_fit *fit)
 {
-    if (!is_simple(task, gpu) || !find_fit(task, pass, fit))
+    if (!is_simple(task, gpu) || find_shape(task, pass) == NULL ||
+        !find_fit(task, pass, fit))
         return false;
     lay_out(fit, task, pass, gpu->arch);
     return true;

@@ -14,9 +14,9 @@ typedef struct natten_cuda_mma_shape {
     int32_t width, tensors, blocks, columns, held;
 } natten_cuda_mma_shape;
 
-/* By size of the numbers: of 16 bits, of 32; then by pass and width.  Where there is no
- * kernel, all is 0. */
-enum { NATTEN_CUDA_MMA_SIZES = 2 };
+/* By size of the numbers: of 16 bits, 32, 64; then by pass and width.  Where there is
+ * no kernel, all is 0. */
+enum { NATTEN_CUDA_MMA_SIZES = 3 };
 extern const natten_cuda_mma_shape natten_cuda_mma_shapes[NATTEN_CUDA_MMA_SIZES]
                                                          [NATTEN_CUDA_MMA_PASSES]
                                                          [NATTEN_CUDA_MMA_WIDTHS];

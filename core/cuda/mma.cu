@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
  * The kernels for large windows (tensor cores from sm_80 on), for one type: make
- * compiles this page with NATTEN_ELEMENT defined as __nv_bfloat16, __half, float and
- * natten::Tf32, and NATTEN_ELEMENT_BYTES as its size.  cuda_launch.c lists them; they
- * exist for each width of rows, 4-byte types for 32, 64 and 128 alone. */
+ * compiles this page with NATTEN_ELEMENT defined as __nv_bfloat16, __half, float,
+ * natten::Tf32 and double, and NATTEN_ELEMENT_BYTES as its size.  cuda_launch.c lists
+ * them; they exist for each width of rows, 4-byte types for 32, 64 and 128 alone,
+ * double for 32 and 64. */
 #define NATTEN_EASY_ROWS 0
 #include "cuda/mma_backward.cuh"
 #include "cuda/mma_forward.cuh"
@@ -23,13 +24,16 @@ using T = NATTEN_ELEMENT;
 
 KERNEL(forward, FORWARD, 32, MmaForward<T, 32>)
 KERNEL(forward, FORWARD, 64, MmaForward<T, 64>)
-KERNEL(forward, FORWARD, 128, MmaForward<T, 128>)
 KERNEL(grad_query, GRAD_QUERY, 32, MmaGradQuery<T, 32>)
 KERNEL(grad_query, GRAD_QUERY, 64, MmaGradQuery<T, 64>)
-KERNEL(grad_query, GRAD_QUERY, 128, MmaGradQuery<T, 128>)
 KERNEL(grad_tokens, GRAD_TOKENS, 32, MmaGradTokens<T, 32, true, true>)
 KERNEL(grad_tokens, GRAD_TOKENS, 64, MmaGradTokens<T, 64, true, true>)
+
+#if NATTEN_ELEMENT_BYTES < 8
+KERNEL(forward, FORWARD, 128, MmaForward<T, 128>)
+KERNEL(grad_query, GRAD_QUERY, 128, MmaGradQuery<T, 128>)
 KERNEL(grad_tokens, GRAD_TOKENS, 128, MmaGradTokens<T, 128, true, true>)
+#endif
 
 #if NATTEN_ELEMENT_BYTES == 2
 KERNEL(forward, FORWARD, 96, MmaForward<T, 96>)

@@ -25,15 +25,18 @@ template <class T, int dims> class MmaGradQuery {
     static constexpr int blocks = Shape::blocks, columns = Shape::columns;
     using Tile = MmaTile<T, dims, blocks, columns, Side::queries, Shape::tensors>;
 
-    float factor; /* that makes S exponents */
-    float lse[blocks][2], delta[blocks][2], sum[blocks][dims / 8][4];
+    using Number = Sum<T>;
+
+    Number factor; /* that makes S exponents */
+    Number lse[blocks][2], delta[blocks][2], sum[blocks][dims / 8][4];
     uint32_t blind = 0; /* rows of the lane that saw nothing: its gradient is 0 */
 
   public:
     Tile tile;
 
     __device__ explicit MmaGradQuery(const natten_cuda_job &job)
-        : factor(fabsf((float)job.task.scale) * log2_e * shrinkage<T> * shrinkage<T>),
+        : factor(fabs((Number)job.task.scale) * log2_of_e<Number> * shrinkage<T> *
+                 shrinkage<T>),
           tile(job)
     {
     }
@@ -53,7 +56,7 @@ template <class T, int dims> class MmaGradQuery {
 #pragma unroll
         for (int i = 0; i < 2 * blocks; i++) {
             int r = tile.lane / 4 + 8 * i;
-            float own = tile.stat_at(NATTEN_LSE, r);
+            Number own = tile.stat_at(NATTEN_LSE, r);
             lse[i / 2][i % 2] = lse_of<T>(own);
             delta[i / 2][i % 2] = tile.stat_at(delta_role, r) * growth<T>;
             if (own == -INFINITY)
@@ -65,7 +68,7 @@ template <class T, int dims> class MmaGradQuery {
 
     __device__ void take(const MmaSight &sight, int stage)
     {
-        float s[blocks][columns / 8][4], dp[blocks][columns / 8][4];
+        Number s[blocks][columns / 8][4], dp[blocks][columns / 8][4];
         score<T, dims, blocks, columns, few_parts<T>>(
             s, {tile.own_rows(0), tile.lane}, Tile::partners(0, stage), tile.lane);
         score<T, dims, blocks, columns, many_parts<T>>(
@@ -78,8 +81,8 @@ template <class T, int dims> class MmaGradQuery {
             for (int j = 0; j < columns / 8; j++)
 #pragma unroll
                 for (int e = 0; e < 4; e++) {
-                    float &x = s[m][j][e];
-                    float p = exp2_fast(fmaf(x, factor, -lse[m][e / 2]));
+                    Number &x = s[m][j][e];
+                    Number p = exp2_fast(fma(x, factor, -lse[m][e / 2]));
                     x = p * (dp[m][j][e] * shrinkage<T> - delta[m][e / 2]);
                 }
         gather<T, dims, blocks, columns>(sum, s, Tile::partners(0, stage), tile.lane);
@@ -87,8 +90,8 @@ template <class T, int dims> class MmaGradQuery {
 
     __device__ void end()
     {
-        float own = (float)tile.job.task.scale * shrinkage<T> * shrinkage<T>;
-        const float factors[2] = {own, own};
+        Number own = (Number)tile.job.task.scale * shrinkage<T> * shrinkage<T>;
+        const Number factors[2] = {own, own};
         uint32_t trouble = 0;
 #pragma unroll
         for (int m = 0; m < blocks; m++) {
@@ -117,15 +120,18 @@ template <class T, int dims, bool of_keys, bool of_values> class MmaGradTokens {
     static constexpr int blocks = Shape::blocks, columns = Shape::columns;
     using Tile = MmaTile<T, dims, blocks, columns, Side::keys, Shape::tensors>;
 
-    float factor; /* that makes S exponents */
-    float key_sum[blocks][of_keys ? dims / 8 : 1][4],
+    using Number = Sum<T>;
+
+    Number factor; /* that makes S exponents */
+    Number key_sum[blocks][of_keys ? dims / 8 : 1][4],
         value_sum[blocks][of_values ? dims / 8 : 1][4];
 
   public:
     Tile tile;
 
     __device__ explicit MmaGradTokens(const natten_cuda_job &job)
-        : factor(fabsf((float)job.task.scale) * log2_e * shrinkage<T> * shrinkage<T>),
+        : factor(fabs((Number)job.task.scale) * log2_of_e<Number> * shrinkage<T> *
+                 shrinkage<T>),
           tile(job)
     {
     }
@@ -153,7 +159,7 @@ template <class T, int dims, bool of_keys, bool of_values> class MmaGradTokens {
 
     __device__ void take(const MmaSight &sight, int stage)
     {
-        float s[blocks][columns / 8][4], dp[blocks][columns / 8][4];
+        Number s[blocks][columns / 8][4], dp[blocks][columns / 8][4];
         score<T, dims, blocks, columns, few_parts<T>>(
             s, {tile.own_rows(0), tile.lane}, Tile::partners(0, stage), tile.lane);
         if (!sight.all)
@@ -161,19 +167,19 @@ template <class T, int dims, bool of_keys, bool of_values> class MmaGradTokens {
         if (of_keys)
             score<T, dims, blocks, columns, many_parts<T>>(
                 dp, {tile.own_rows(1), tile.lane}, Tile::partners(1, stage), tile.lane);
-        const float4 *stats = reinterpret_cast<const float4 *>(tile.stats(stage));
 #pragma unroll
         for (int j = 0; j < columns / 8; j++) {
-            /* lse and delta of the lane's two columns. */
-            float4 both = stats[4 * j + tile.lane % 4];
-            float lse[2] = {lse_of<T>(both.x), lse_of<T>(both.z)},
-                  delta[2] = {both.y * growth<T>, both.w * growth<T>};
+            Number lse[2], delta[2]; /* of the lane's two columns */
+            tile.read_stats(lse, delta, stage, 4 * j + tile.lane % 4);
+#pragma unroll
+            for (int e = 0; e < 2; e++)
+                lse[e] = lse_of<T>(lse[e]), delta[e] *= growth<T>;
 #pragma unroll
             for (int m = 0; m < blocks; m++)
 #pragma unroll
                 for (int e = 0; e < 4; e++) {
-                    float &p = s[m][j][e];
-                    p = exp2_fast(fmaf(p, factor, -lse[e % 2]));
+                    Number &p = s[m][j][e];
+                    p = exp2_fast(fma(p, factor, -lse[e % 2]));
                     if (of_keys)
                         dp[m][j][e] = p * (dp[m][j][e] * shrinkage<T> - delta[e % 2]);
                 }
@@ -189,8 +195,8 @@ template <class T, int dims, bool of_keys, bool of_values> class MmaGradTokens {
     __device__ void end()
     {
         const natten_view *view = tile.job.task.view;
-        float own = (float)tile.job.task.scale * shrinkage<T> * shrinkage<T>;
-        const float of_key[2] = {own, own}, of_value[2] = {shrinkage<T>, shrinkage<T>};
+        Number own = (Number)tile.job.task.scale * shrinkage<T> * shrinkage<T>;
+        const Number of_key[2] = {own, own}, of_value[2] = {shrinkage<T>, shrinkage<T>};
         uint32_t trouble = 0;
 #pragma unroll
         for (int m = 0; m < blocks; m++) {

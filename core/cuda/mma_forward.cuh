@@ -24,14 +24,17 @@ template <class T, int dims> class MmaForward {
     static constexpr int blocks = Shape::blocks, columns = Shape::columns;
     using Tile = MmaTile<T, dims, blocks, columns, Side::queries, Shape::tensors>;
 
-    float factor; /* that makes S exponents */
-    float reference[blocks][2], weights[blocks][2], sum[blocks][dims / 8][4];
+    using Number = Sum<T>;
+
+    Number factor; /* that makes S exponents */
+    Number reference[blocks][2], weights[blocks][2], sum[blocks][dims / 8][4];
 
   public:
     Tile tile;
 
     __device__ explicit MmaForward(const natten_cuda_job &job)
-        : factor(fabsf((float)job.task.scale) * log2_e * shrinkage<T> * shrinkage<T>),
+        : factor(fabs((Number)job.task.scale) * log2_of_e<Number> * shrinkage<T> *
+                 shrinkage<T>),
           tile(job)
     {
     }
@@ -58,7 +61,7 @@ template <class T, int dims> class MmaForward {
 
     __device__ void take(const MmaSight &sight, int stage)
     {
-        float s[blocks][columns / 8][4];
+        Number s[blocks][columns / 8][4];
         score<T, dims, blocks, columns, few_parts<T>>(
             s, {tile.own_rows(0), tile.lane}, Tile::partners(0, stage), tile.lane);
         if (!sight.all)
@@ -72,24 +75,24 @@ template <class T, int dims> class MmaForward {
         uint32_t trouble = 0;
 #pragma unroll
         for (int m = 0; m < blocks; m++) {
-            float inverse[2];
+            Number inverse[2];
             for (int r = 0; r < 2; r++) {
                 weights[m][r] = quad_sum(weights[m][r]);
                 /* Less than a weight of the reference's own size: nothing was seen, or
                  * nothing above `unseen`. */
-                inverse[r] = weights[m][r] > 0x1p-16f
+                inverse[r] = weights[m][r] > Number(0x1p-16)
                                  ? inverse_of(weights[m][r]) * shrinkage<T>
-                                 : NAN;
+                                 : Number(NAN);
             }
             trouble |= store_block<T, dims>(tile, NATTEN_OUT, m, sum[m], inverse);
             /* The first two lanes of a quad write a row each. */
             int t = tile.lane % 4, r = 16 * m + tile.lane / 4 + 8 * t;
-            float weight = t == 0 ? weights[m][0] : weights[m][1];
-            float at = t == 0 ? reference[m][0] : reference[m][1];
+            Number weight = t == 0 ? weights[m][0] : weights[m][1];
+            Number at = t == 0 ? reference[m][0] : reference[m][1];
             if (tile.job.task.view[NATTEN_LSE].data != nullptr && t < 2 &&
                 tile.exists(r))
-                *reinterpret_cast<float *>(tile.row_at(NATTEN_LSE, r)) =
-                    (at + log2f(weight)) * log_2;
+                *reinterpret_cast<Number *>(tile.row_at(NATTEN_LSE, r)) =
+                    (at + log2(weight)) * log_of_2<Number>;
         }
         __syncwarp();
         if (trouble != 0)
@@ -101,21 +104,21 @@ template <class T, int dims> class MmaForward {
     }
 
   private:
-    static constexpr float unseen = -0x1p60f, rise = 8;
+    static constexpr Number unseen = -0x1p60, rise = 8;
 
     /* Logits become weights. */
-    __device__ void weigh(float (&s)[blocks][columns / 8][4])
+    __device__ void weigh(Number (&s)[blocks][columns / 8][4])
     {
-        float top[blocks][2];
+        Number top[blocks][2];
         bool rises = false;
 #pragma unroll
         for (int m = 0; m < blocks; m++)
 #pragma unroll
             for (int r = 0; r < 2; r++) {
-                float most = -INFINITY;
+                Number most = -INFINITY;
 #pragma unroll
                 for (int j = 0; j < columns / 8; j++)
-                    most = fmaxf(most, fmaxf(s[m][j][2 * r], s[m][j][2 * r + 1]));
+                    most = fmax(most, fmax(s[m][j][2 * r], s[m][j][2 * r + 1]));
                 top[m][r] = most * factor;
                 rises = rises || top[m][r] > reference[m][r] + rise;
             }
@@ -127,21 +130,21 @@ template <class T, int dims> class MmaForward {
             for (int j = 0; j < columns / 8; j++)
 #pragma unroll
                 for (int r = 0; r < 2; r++) {
-                    float &x = s[m][j][2 * r], &y = s[m][j][2 * r + 1];
-                    x = exp2_fast(fmaf(x, factor, -reference[m][r]));
-                    y = exp2_fast(fmaf(y, factor, -reference[m][r]));
+                    Number &x = s[m][j][2 * r], &y = s[m][j][2 * r + 1];
+                    x = exp2_fast(fma(x, factor, -reference[m][r]));
+                    y = exp2_fast(fma(y, factor, -reference[m][r]));
                     weights[m][r] += x + y;
                 }
     }
 
-    __device__ void raise_references(const float (&top)[blocks][2])
+    __device__ void raise_references(const Number (&top)[blocks][2])
     {
 #pragma unroll
         for (int m = 0; m < blocks; m++)
 #pragma unroll
             for (int r = 0; r < 2; r++) {
-                float higher = fmaxf(reference[m][r], quad_max(top[m][r]));
-                float shrink = exp2_fast(reference[m][r] - higher);
+                Number higher = fmax(reference[m][r], quad_max(top[m][r]));
+                Number shrink = exp2_fast(reference[m][r] - higher);
                 reference[m][r] = higher;
                 weights[m][r] *= shrink;
 #pragma unroll

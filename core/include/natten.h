@@ -242,9 +242,8 @@ NATTEN_API natten_status natten_backward(
  * them in slabs that overlap, and returns when the results are there. A slab is some
  * items of the batch or some heads of one item, of about 32 MiB, so the GPU's memory
  * bounds neither; one head of one item has to fit. Takes 16 MiB of pinned host memory
- * for the length of the call. The bits don't depend on the slabs; those of fp64 are the
- * bits of tensors on that GPU, while other types are computed row by row here and may
- * differ from tiles on tensor cores within the bounds.
+ * for the length of the call. The bits don't depend on the slabs; all is computed row
+ * by row here and may differ from tiles on tensor cores within the bounds.
  *
  * @param device_id  which GPU, from 0
  */

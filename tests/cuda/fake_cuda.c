@@ -636,7 +636,7 @@ static bool halo(void)
         "fwd bf16 b64 h4 d32 56x56 w7x7", "fwd fp16 b2 h4:2 d40 17x19 w13x12 s3x2 e1x1",
         "fwd bf16 b1 h1 d128:5 3x9x11 w3x5x7 causal100 bias", "fwd bf16 b1 h1 d8 5 w5"};
     static const char *const left[] = {
-        "fwd fp64 b64 h4 d32 56x56 w7x7", "fwd bf16 b1 h1 d32 99x99 w99x99 bias",
+        "fwd fp64 b64 h4 d65 56x56 w7x7", "fwd bf16 b1 h1 d32 99x99 w99x99 bias",
         "fwd bf16 b1 h1 d32 9x9 w3x3 scale0", "fwd bf16 b1 h1 d32 9x9 w3x3 scale1e-12"};
     natten_plan plan;
     natten_cuda_pass pass[NATTEN_CUDA_PASSES];

@@ -243,17 +243,17 @@ static bool stages_cost_no_blocks(void)
         int32_t arch, kilobytes, most; /* shared memory; of a block */
     } gpus[] = {{80, 164, 163}, {86, 100, 99},   {89, 100, 99},
                 {90, 228, 163}, {100, 228, 163}, {120, 100, 99}};
-    static const char *const types[] = {"bf16", "fp32", "fp32"};
+    static const char *const types[] = {"bf16", "fp32", "fp32", "fp64"};
     int of_stages[3] = {0}, kernels = 0;
-    for (int i = 0; i < 3 * 2 * NATTEN_CUDA_MMA_WIDTHS; i++)
+    for (int i = 0; i < 4 * 2 * NATTEN_CUDA_MMA_WIDTHS; i++)
         for (int g = 0; g < 6; g++) {
             char text[64];
             natten_plan plan;
             natten_cuda_pass pass[NATTEN_CUDA_PASSES];
-            int type = i % 3, width = i / 6,
-                dim = natten_cuda_mma_shapes[type > 0][0][width].width;
-            bool of_forward = i / 3 % 2 == 0;
-            if (dim == 0)
+            int type = i % 4, width = i / 8,
+                dim = natten_cuda_mma_shapes[(type + 1) / 2][0][width].width;
+            bool of_forward = i / 4 % 2 == 0;
+            if (dim == 0 || (type == 3 && gpus[g].most < 100)) /* slow doubles */
                 continue;
             snprintf(text, sizeof text, "%s %s b1 h2 d%d 1000 w999 m3%s",
                      of_forward ? "fwd" : "bwd", types[type], dim,
@@ -271,7 +271,7 @@ static bool stages_cost_no_blocks(void)
         }
     /* Forward, gradients of queries, of tokens; apart where rows are wide. */
     EXPECT(of_stages[1] + of_stages[2] == kernels);
-    EXPECT(kernels == 6 * (3 * NATTEN_CUDA_MMA_WIDTHS + 2 + 2 * 3 * 3));
+    EXPECT(kernels == 6 * (3 * NATTEN_CUDA_MMA_WIDTHS + 2 + 2 * 3 * 3) + 3 * 3 * 2);
     EXPECT(of_stages[1] > 20 && of_stages[2] > 20);
     return true;
 }
@@ -370,7 +370,7 @@ bool fake_mma(void)
                                         "bwd fp32 b1 h16 d100 16384 w2049 tf32"};
     for (size_t i = 0; i < sizeof taken / sizeof taken[0]; i++)
         EXPECT(is_taken(taken[i]));
-    static const char *const left[] = {"fwd fp64 b1 h1 d64 1000 w999",
+    static const char *const left[] = {"fwd fp64 b1 h1 d65 1000 w999",
                                        "fwd fp32 b1 h1 d129 1000 w999",
                                        "fwd fp32 b4 h8 d64 8192 w3",
                                        "fwd bf16 b1 h1 d257 1000 w999",
@@ -379,6 +379,11 @@ bool fake_mma(void)
                                        "fwd bf16 b1 h1 d64 999 w999 scale1e-12"};
     for (size_t i = 0; i < sizeof left / sizeof left[0]; i++)
         EXPECT(is_by(left[i], 90, "simt"));
+    /* Doubles where they are fast. */
+    static const char *const doubles = "bwd fp64 b1 h8 d64 128x128 w33x33";
+    EXPECT(is_by(doubles, 80, "mma") && is_by(doubles, 90, "mma"));
+    EXPECT(is_by(doubles, 86, "simt") && is_by(doubles, 89, "simt"));
+    EXPECT(is_by(doubles, 100, "mma") && is_by(doubles, 120, "simt"));
     /* Rows wider than 128 have their gradients of keys and values apart. */
     natten_plan plan;
     natten_cuda_pass pass[NATTEN_CUDA_PASSES];

@@ -151,7 +151,7 @@ static bool run_trial(const trial_wish *wish, uint64_t seed)
 enum { LONG_KEYS = 2 * NATTEN_CUDA_MMA_COLUMNS + 1, FEW_PROBLEMS = 40 };
 
 /* A seed whose problem goes to the kernels for large windows, or as good as any: where
- * rows are of fp32 the planner leaves most small problems to level a. */
+ * rows are of fp32 or fp64 the planner leaves most small problems to level a. */
 static uint64_t seed_for_mma(const trial_wish *wish, uint64_t seed)
 {
     enum { TRIES = 60, NEXT = 10000000 };
@@ -191,8 +191,12 @@ static void judge(int dtype, int first, int count, aim at)
             wish.wide = 1;
             wish.pairs = 12000;
         }
-        if (at == AIM_MMA && dtype == NATTEN_FP32 && n % 4 < 2) /* rows up to 128 */
-            wish.dim = (n / 4 % 3 + 1) * (n % 4 == 0 ? 32 : 37);
+        bool is_wide = dtype == NATTEN_FP32 || dtype == NATTEN_FP64; /* numbers */
+        if (at == AIM_MMA && is_wide && n % 4 < 2) /* rows up to 128, or 64 */
+            wish.dim = (n / 4 % (dtype == NATTEN_FP32 ? 3 : 2) + 1) *
+                       (n % 4 == 0             ? 32
+                        : dtype == NATTEN_FP32 ? 37
+                                               : 29);
         if (at == AIM_MMA && n / 2 % 2 == 0) { /* more than two boxes of the grid */
             wish.extras = 0;
             wish.keys = LONG_KEYS;
@@ -201,7 +205,7 @@ static void judge(int dtype, int first, int count, aim at)
         if (n % 12 == 11 || (at == AIM_HALO && (n % 24 == 4 || n % 24 == 18)))
             wish.pairs = 60000;
         uint64_t seed = (uint64_t)(dtype * 1000000 + n);
-        if (at == AIM_MMA && dtype == NATTEN_FP32) {
+        if (at == AIM_MMA && is_wide) {
             wish.pairs = n % 8 == 0 ? 120000 : 60000;
             seed = seed_for_mma(&wish, seed);
         }

@@ -72,7 +72,8 @@ static uint32_t rounded_by(natten_cuda_kernel kernel, natten_dtype dtype)
 {
     if (kernel >= NATTEN_CUDA_KERNEL_TF32)
         kernel = kernel - NATTEN_CUDA_KERNEL_TF32 + NATTEN_CUDA_KERNELS_HALO;
-    else if (kernel < NATTEN_CUDA_KERNEL_HALO_FORWARD || dtype == NATTEN_FP32)
+    else if (kernel < NATTEN_CUDA_KERNEL_HALO_FORWARD || dtype == NATTEN_FP32 ||
+             dtype == NATTEN_FP64)
         return 0;
     if (kernel < NATTEN_CUDA_KERNEL_HALO_GRAD_QUERY)
         return UINT32_C(1) << NATTEN_OUT;

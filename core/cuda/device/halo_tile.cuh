@@ -98,12 +98,12 @@ __device__ inline int64_t offset_of(const natten_cuda_job &job, natten_role role
 {
     if (role == delta_role || role == stats_role)
         return query_number(job.task, batch, head, at) *
-               (int64_t)(role == delta_role ? sizeof(float) : sizeof(float2));
+               (role == delta_role && bytes < 8 ? 4 : 8);
     const natten_view &view = job.task.view[role];
     int64_t offset = batch * view.batch + head * view.head;
     for (int a = 0; a < 3; a++)
         offset += at[a] * view.axis[a];
-    return offset * (role == NATTEN_LSE ? 4 : bytes);
+    return offset * (role != NATTEN_LSE ? bytes : bytes == 8 ? 8 : 4);
 }
 
 __device__ inline char *begin_of(const natten_cuda_job &job, natten_role role)

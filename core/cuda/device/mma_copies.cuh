@@ -122,9 +122,9 @@ MMA_TILE void MMA_TILE_OF::copy_stats(const Run &r, int stage) const
     if (((limit - info()->slot[n].at) & 0x808080u) != 0x808080u)
         stats(stage)[threadIdx.x] = 0;
     else
-        copy4(shared_address(stats(stage) + threadIdx.x),
-              (t == 0 ? r.stats[0] : r.stats[1]) + at * info()->stats_step[t][2] +
-                  stats_offset);
+        copy_number<Sum<T>>(shared_address(stats(stage) + threadIdx.x),
+                            (t == 0 ? r.stats[0] : r.stats[1]) +
+                                at * info()->stats_step[t][2] + stats_offset);
 }
 
 } // namespace natten

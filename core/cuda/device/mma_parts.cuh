@@ -3,7 +3,7 @@
  * How numbers of each type take part in products of matrices (device/tensor_core.cuh
  * has the instructions).
  *
- *     16 bits   as they are
+ *     16 bits   as they are; double, too
  *     float     as two parts of tf32, the second what the first leaves: of its
  *               24 bits at most the last is lost.  Three of the four products of
  *               parts are summed; the fourth is below 2^-22 of the whole
@@ -22,6 +22,7 @@
 #ifndef NATTEN_CUDA_DEVICE_MMA_PARTS_CUH
 #define NATTEN_CUDA_DEVICE_MMA_PARTS_CUH
 
+#include "cuda/device/element.cuh"
 #include "cuda/device/tensor_core.cuh"
 
 namespace natten {
@@ -38,10 +39,10 @@ template <class T> using Stored = typename MmaStored<T>::Type;
 /* Parts of both sides of logits, and of weights; of all else. */
 template <class T> constexpr int few_parts = 1;
 template <> inline constexpr int few_parts<float> = 2;
-template <class T> constexpr int many_parts = sizeof(T) == 2 ? 1 : 2;
+template <class T> constexpr int many_parts = sizeof(T) == 4 ? 2 : 1;
 
 /* What numbers in memory are multiplied by when they are read; its inverse. */
-template <class T> constexpr float growth = sizeof(T) == 2 ? 1 : 0x1p16f;
+template <class T> constexpr float growth = sizeof(T) == 4 ? 0x1p16f : 1;
 template <class T> constexpr float shrinkage = 1 / growth<T>;
 
 /* The parts of fp32 numbers. */
@@ -82,13 +83,16 @@ __device__ inline void divide(uint32_t (&part)[parts][count],
     }
 }
 
-/* lse to base 2, as in tensor_core.cuh.  Logits that are still lower could overflow
- * when they have grown. */
-template <class T> __device__ inline float lse_of(float lse)
+/* lse to base 2, as in tensor_core.cuh.  Logits that are lower than where references
+ * begin are level a's. */
+template <class T> __device__ inline Sum<T> lse_of(Sum<T> lse)
 {
-    if (sizeof(T) == 4 && lse < -0x1p60f && lse != -INFINITY)
+    if (sizeof(T) > 2 && lse < Sum<T>(-0x1p60) && lse != -INFINITY)
         lse = NAN;
-    return lse_of(lse);
+    if constexpr (sizeof(T) == 8)
+        return (lse == -INFINITY ? -0x1p60 : lse) * log2_of_e<double>;
+    else
+        return lse_of(lse);
 }
 
 /* Products of parts, the smallest first: which of them is number `n`. */

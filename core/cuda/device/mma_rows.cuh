@@ -28,12 +28,16 @@ __device__ inline void redo_rows(const Tile &tile, uint32_t wanted, const Again 
     }
 }
 
-/* What a lane has of 32 columns of a row, columns 8t .. 8t + 7, given sums of gather(),
- * in words of memory. */
+/* Columns of a row that a lane has side by side, one lane of a quad after the other,
+ * of sums that gather() makes. */
+template <class T> constexpr int side_by_side = sizeof(T) == 8 ? 4 : 8;
+
+/* Those of a lane, from column 4 k side_by_side on, each times a factor, as words of
+ * memory; `zero` becomes NaN if one of them is not finite. */
 template <class T, int dims>
-__device__ inline void words_of(uint32_t (&word)[2 * sizeof(T)],
-                                const float (&sum)[dims / 8][4], int k, int i,
-                                float factor, float &zero)
+__device__ inline void words_of(uint32_t (&word)[side_by_side<T> * sizeof(T) / 4],
+                                const Sum<T> (&sum)[dims / 8][4], int k, int i,
+                                Sum<T> factor, Sum<T> &zero)
 {
     if constexpr (sizeof(T) == 2) {
 #pragma unroll
@@ -45,23 +49,24 @@ __device__ inline void words_of(uint32_t (&word)[2 * sizeof(T)],
         }
         quad_transpose(word);
     } else {
+        constexpr int groups = side_by_side<T> / 2;
 #pragma unroll
-        for (int j = 0; j < 8; j++) {
-            float x = sum[4 * k + j % 4][2 * i + j / 4] * factor;
-            zero = fmaf(x, 0, zero);
-            word[j] = __float_as_uint(x);
+        for (int j = 0; j < 2 * groups; j++) {
+            Sum<T> x = sum[groups * k + j % groups][2 * i + j / groups] * factor;
+            zero = fma(x, Sum<T>(0), zero);
+            memcpy(word + j * sizeof(T) / 4, &x, sizeof x);
         }
     }
 }
 
-/* Write the 16 rows of block `block`, each times a factor.  Lane t of a quad gets
- * columns 8t.. 8t + 7 of every 32.  Bit r is set for a row, of all of the warp, of
- * which not everything is finite. */
+/* Write the 16 rows of block `block`, each times a factor.  Bit r is set for a row, of
+ * all of the warp, of which not everything is finite. */
 template <class T, int dims, class Tile>
 __device__ inline uint32_t store_block(const Tile &tile, natten_role role, int block,
-                                       const float (&sum)[dims / 8][4],
-                                       const float (&factor)[2])
+                                       const Sum<T> (&sum)[dims / 8][4],
+                                       const Sum<T> (&factor)[2])
 {
+    constexpr int held = side_by_side<T>, words = held * (int)sizeof(T) / 4;
     const natten_cuda_job &now = fresh(tile.job);
     int64_t item = now.task.view[role].item;
     int32_t count =
@@ -70,29 +75,32 @@ __device__ inline uint32_t store_block(const Tile &tile, natten_role role, int b
     uint32_t trouble = 0;
 #pragma unroll
     for (int i = 0; i < 2; i++) {
-        float zero = 0; /* what is not finite, times 0, is NaN */
+        Sum<T> zero = 0; /* what is not finite, times 0, is NaN */
         int r = 16 * block + 8 * i + tile.lane / 4;
         bool exists = tile.exists(r);
         Stored<T> *row = reinterpret_cast<Stored<T> *>(tile.row_at(role, r));
 #pragma unroll
-        for (int k = 0; k < dims / 32; k++) {
-            uint32_t word[2 * sizeof(T)];
+        for (int k = 0; k < dims / (4 * held); k++) {
+            uint32_t word[words];
             words_of<T, dims>(word, sum, k, i, factor[i], zero);
-            int32_t from = 32 * k + tile.lane % 4 * 8;
+            int32_t from = (4 * k + tile.lane % 4) * held;
             if (!exists || from >= count)
                 continue;
             if (vector) {
 #pragma unroll
-                for (int j = 0; j < 2 * (int)sizeof(T); j += 4)
+                for (int j = 0; j < words; j += 4)
                     reinterpret_cast<uint4 *>(row + from)[j / 4] = {
                         word[j], word[j + 1], word[j + 2], word[j + 3]};
                 continue;
             }
-            const Stored<T> *element = reinterpret_cast<const Stored<T> *>(word);
 #pragma unroll
-            for (int e = 0; e < 8; e++)
+            for (int e = 0; e < held; e++) {
+                Stored<T> x;
+                memcpy(&x, reinterpret_cast<const char *>(word) + e * sizeof x,
+                       sizeof x);
                 if (from + e < count)
-                    row[(from + e) * item] = element[e];
+                    row[(from + e) * item] = x;
+            }
         }
         uint32_t found = __ballot_sync(all_lanes, exists && !(zero == 0));
         for (int q = 0; q < 8; q++)
@@ -107,9 +115,10 @@ __device__ inline uint32_t store_block(const Tile &tile, natten_role role, int b
 /* Rows as left sides of products, read where they are needed or kept. */
 template <class T, int dims, int blocks> struct MmaLeft {
     using Lay = MmaRows<T, dims>;
-    uint32_t address;
+    uint32_t rows, address;
 
-    __device__ MmaLeft(uint32_t rows, int lane) : address(Lay::left(rows, lane))
+    __device__ MmaLeft(uint32_t rows_, int lane)
+        : rows(rows_), address(Lay::left(rows, lane))
     {
     }
     __device__ void load(uint32_t (&a)[blocks][4], int k) const
@@ -122,8 +131,8 @@ template <class T, int dims, int blocks> struct MmaLeft {
 };
 
 /* Scores of what a row does not see become -inf. */
-template <class Tile, int blocks, int groups>
-__device__ inline void hide_unseen(const Tile &tile, float (&s)[blocks][groups][4],
+template <class Tile, class S, int blocks, int groups>
+__device__ inline void hide_unseen(const Tile &tile, S (&s)[blocks][groups][4],
                                    const MmaSight &sight)
 {
 #pragma unroll
@@ -167,9 +176,9 @@ multiply_parts(float (&c)[blocks][groups][4], const uint32_t (&a)[blocks][lefts]
 /* s = rows times the transposed partners, each read a product ahead of its own: else a
  * warp waits for shared memory with most of them. */
 template <class T, int dims, int blocks, int columns, int parts>
-__device__ inline void score(float (&s)[blocks][columns / 8][4],
-                             const MmaLeft<T, dims, blocks> &rows, uint32_t partners,
-                             int lane)
+__device__ inline void score_parts(float (&s)[blocks][columns / 8][4],
+                                   const MmaLeft<T, dims, blocks> &rows,
+                                   uint32_t partners, int lane)
 {
     using Lay = MmaRows<T, dims>;
     constexpr int each = columns / 16, all = Lay::steps * each;
@@ -291,12 +300,88 @@ __device__ inline void gather_words(float (&sum)[blocks][dims / 8][4],
     }
 }
 
+/* ---- of doubles ---- */
+
+/* A lane reads two numbers at a time: those that it has of a product are its numbers t
+ * and t + 4. */
 template <class T, int dims, int blocks, int columns>
-__device__ inline void gather(float (&sum)[blocks][dims / 8][4],
-                              const float (&weights)[blocks][columns / 8][4],
+__device__ inline void score_doubles(double (&s)[blocks][columns / 8][4],
+                                     const MmaLeft<T, dims, blocks> &rows,
+                                     uint32_t partners, int lane)
+{
+    using Lay = MmaRows<T, dims>;
+    constexpr uint32_t eight = 8 * Lay::bytes;
+    uint32_t place = Lay::place(lane / 4, lane % 4), right = partners + place;
+    uint32_t left = rows.rows + place;
+#pragma unroll
+    for (int k = 0; k < dims / 8; k++) {
+        double a[blocks][4];
+#pragma unroll
+        for (int m = 0; m < 2 * blocks; m++) {
+            double2 own = load_doubles(Lay::step(left, 2 * k) + (uint32_t)m * eight);
+            a[m / 2][m % 2] = own.x, a[m / 2][m % 2 + 2] = own.y;
+        }
+#pragma unroll
+        for (int j = 0; j < columns / 8; j++) {
+            double2 b = load_doubles(Lay::step(right, 2 * k) + (uint32_t)j * eight);
+#pragma unroll
+            for (int m = 0; m < blocks; m++)
+                if (k == 0)
+                    multiply(s[m][j], a[m], b.x, b.y, {0, 0, 0, 0});
+                else
+                    multiply(s[m][j], a[m], b.x, b.y, s[m][j]);
+        }
+    }
+}
+
+/* As gather_words(): of 16 numbers a lane reads 2r and 2r + 1 and gets sums of columns
+ * 4t .. 4t + 3. */
+template <class T, int dims, int blocks, int columns>
+__device__ inline void gather_doubles(double (&sum)[blocks][dims / 8][4],
+                                      const double (&weights)[blocks][columns / 8][4],
+                                      uint32_t partners, int lane)
+{
+    using Lay = MmaRows<T, dims>;
+    uint32_t from[2] = {partners + Lay::place(lane % 4 * 2, lane / 4),
+                        partners + Lay::place(lane % 4 * 2 + 1, lane / 4)};
+#pragma unroll
+    for (int k = 0; k < columns / 8; k++)
+#pragma unroll
+        for (int j = 0; j < dims / 16; j++) {
+            uint32_t row = (uint32_t)(k * 8 * Lay::bytes + j * 128);
+            double2 left = load_doubles(from[0] + row),
+                    right = load_doubles(from[1] + row);
+#pragma unroll
+            for (int m = 0; m < blocks; m++) {
+                const double(&w)[4] = weights[m][k];
+                const double a[4] = {w[0], w[2], w[1], w[3]};
+                multiply(sum[m][2 * j], a, left.x, right.x, sum[m][2 * j]);
+                multiply(sum[m][2 * j + 1], a, left.y, right.y, sum[m][2 * j + 1]);
+            }
+        }
+}
+
+/* ---- of any ---- */
+
+template <class T, int dims, int blocks, int columns, int parts>
+__device__ inline void score(Sum<T> (&s)[blocks][columns / 8][4],
+                             const MmaLeft<T, dims, blocks> &rows, uint32_t partners,
+                             int lane)
+{
+    if constexpr (sizeof(T) == 8)
+        score_doubles<T, dims, blocks, columns>(s, rows, partners, lane);
+    else
+        score_parts<T, dims, blocks, columns, parts>(s, rows, partners, lane);
+}
+
+template <class T, int dims, int blocks, int columns>
+__device__ inline void gather(Sum<T> (&sum)[blocks][dims / 8][4],
+                              const Sum<T> (&weights)[blocks][columns / 8][4],
                               uint32_t partners, int lane)
 {
-    if constexpr (sizeof(T) == 2)
+    if constexpr (sizeof(T) == 8)
+        gather_doubles<T, dims, blocks, columns>(sum, weights, partners, lane);
+    else if constexpr (sizeof(T) == 2)
         gather_pairs<T, dims, blocks, columns>(sum, weights, partners, lane);
     else
         gather_words<T, dims, blocks, columns>(sum, weights, partners, lane);

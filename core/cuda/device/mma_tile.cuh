@@ -63,6 +63,9 @@ template <class T, int dims> struct MmaRows {
     __device__ static uint32_t place(int row, int chunk)
     {
         int low = run == 8 ? row & 7 : row >> 1 & 3;
+        /* Of doubles four chunks of two rows are read at a time, or two of four. */
+        if (sizeof(T) == 8)
+            low = (row & 6) ^ (row & 1) << 2;
         return (uint32_t)(row * bytes + ((chunk ^ low) << 4));
     }
     /* The same row 2 k chunks on. */
@@ -142,9 +145,20 @@ class MmaTile {
                (uint32_t)((tensors * rows + n * columns) * Lay::bytes +
                           stage * stage_bytes);
     }
-    __device__ float *stats(int stage) const
+    __device__ Sum<T> *stats(int stage) const
     {
-        return info()->stats[stage];
+        return reinterpret_cast<Sum<T> *>(info()->stats[stage]);
+    }
+    /* Those of slots 2 n and 2 n + 1. */
+    __device__ void read_stats(Sum<T> (&lse)[2], Sum<T> (&delta)[2], int stage,
+                               int n) const
+    {
+        __align__(16) Sum<T> both[4];
+#pragma unroll
+        for (int i = 0; i < (int)(sizeof both / sizeof(float4)); i++)
+            reinterpret_cast<float4 *>(both)[i] = reinterpret_cast<const float4 *>(
+                stats(stage))[n * (int)(sizeof both / sizeof(float4)) + i];
+        lse[0] = both[0], delta[0] = both[1], lse[1] = both[2], delta[1] = both[3];
     }
 
     /* Find the block's place; false if no row of its tile exists. */
@@ -199,7 +213,9 @@ class MmaTile {
         wait_for_copies();
         __syncwarp();
         for (int i = lane; i < warp_rows * Lay::bytes / 4; i += NATTEN_CUDA_WARP)
-            word[i] ^= sizeof(T) == 2 ? 0x80008000u : 0x80000000u;
+            word[i] ^= sizeof(T) == 2                 ? 0x80008000u
+                       : sizeof(T) == 4 || i % 2 == 1 ? 0x80000000u
+                                                      : 0;
     }
 
     __device__ char *row_at(natten_role role, int r) const
@@ -208,9 +224,9 @@ class MmaTile {
         return begin_of(now, role) +
                offset_of<sizeof(T)>(now, role, info()->batch, info()->head, row(r).at);
     }
-    __device__ float stat_at(natten_role role, int r) const
+    __device__ Sum<T> stat_at(natten_role role, int r) const
     {
-        return exists(r) ? *reinterpret_cast<const float *>(row_at(role, r)) : 0;
+        return exists(r) ? *reinterpret_cast<const Sum<T> *>(row_at(role, r)) : 0;
     }
 
   private:

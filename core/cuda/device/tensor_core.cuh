@@ -53,6 +53,14 @@ __device__ inline void copy4(uint32_t to, const void *from)
                  : "memory");
 }
 
+template <class S> __device__ inline void copy_number(uint32_t to, const void *from)
+{
+    if constexpr (sizeof(S) == 8)
+        copy8(to, from);
+    else
+        copy4(to, from);
+}
+
 /* ---- the copy engine, from sm_90 on; elsewhere nobody calls these ---- */
 
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
@@ -243,6 +251,12 @@ __device__ inline void load_transposed(uint32_t *r, uint32_t row)
 }
 
 /* 16 bytes of shared memory. */
+__device__ inline double2 load_doubles(uint32_t from)
+{
+    double2 x;
+    asm volatile("ld.shared.v2.f64 {%0, %1}, [%2];" : "=d"(x.x), "=d"(x.y) : "r"(from));
+    return x;
+}
 __device__ inline uint4 load_words(uint32_t from)
 {
     uint4 w;
@@ -321,6 +335,31 @@ __device__ inline void multiply<float>(float (&d)[4], const uint32_t (&a)[4],
     multiply<Tf32>(d, a, b0, b1, c);
 }
 
+/* The same of doubles.  Before sm_90 a product has 8 rows and 4 columns of A. */
+__device__ inline void multiply(double (&d)[4], const double (&a)[4], double b0,
+                                double b1, const double (&c)[4])
+{
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+    asm("mma.sync.aligned.m16n8k8.row.col.f64.f64.f64.f64 "
+        "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%10, %11, %12, %13};"
+        : "=d"(d[0]), "=d"(d[1]), "=d"(d[2]), "=d"(d[3])
+        : "d"(a[0]), "d"(a[1]), "d"(a[2]), "d"(a[3]), "d"(b0), "d"(b1), "d"(c[0]),
+          "d"(c[1]), "d"(c[2]), "d"(c[3]));
+#else
+#pragma unroll
+    for (int r = 0; r < 2; r++) {
+        double sum[2] = {c[2 * r], c[2 * r + 1]};
+#pragma unroll
+        for (int k = 0; k < 2; k++)
+            asm("mma.sync.aligned.m8n8k4.row.col.f64.f64.f64.f64 "
+                "{%0, %1}, {%2}, {%3}, {%0, %1};"
+                : "+d"(sum[0]), "+d"(sum[1])
+                : "d"(a[r + 2 * k]), "d"(k == 0 ? b0 : b1));
+        d[2 * r] = sum[0], d[2 * r + 1] = sum[1];
+    }
+#endif
+}
+
 /* d = a b + c of bfloat16, with 8 columns of A: a[0] of row r, a[1] of row r + 8, both
  * of columns 2t and 2t + 1; b of rows 2t and 2t + 1 of column r. */
 __device__ inline void multiply_half(float (&d)[4], uint32_t a0, uint32_t a1,
@@ -359,6 +398,9 @@ template <> __device__ inline float2 unpack<__half>(uint32_t pair)
 }
 
 constexpr float log2_e = 1.4426950408889634f, log_2 = 0.6931471805599453f;
+/* The same of doubles. */
+template <class S> constexpr S log2_of_e = S(1.442695040888963407);
+template <class S> constexpr S log_of_2 = S(0.693147180559945309);
 
 /* d = a b + c of both numbers of pairs. */
 template <class T>
@@ -387,12 +429,22 @@ __device__ inline float exp2_fast(float x)
     return y;
 }
 
+__device__ inline double exp2_fast(double x)
+{
+    return exp2(x);
+}
+
 /* 1 / x within 1 unit in the last place. */
 __device__ inline float inverse_of(float x)
 {
     float y;
     asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
     return y;
+}
+
+__device__ inline double inverse_of(double x)
+{
+    return 1 / x;
 }
 
 /* The larger; NaN if either is. */
@@ -410,7 +462,7 @@ __device__ inline float lse_of(float lse)
 }
 
 /* Sums of products begin at 0. */
-template <int count> __device__ inline void clear_sums(float (&sum)[count][4])
+template <class S, int count> __device__ inline void clear_sums(S (&sum)[count][4])
 {
 #pragma unroll
     for (int j = 0; j < count; j++)
@@ -420,15 +472,15 @@ template <int count> __device__ inline void clear_sums(float (&sum)[count][4])
 }
 
 /* Over the four lanes that hold one row of C. */
-__device__ inline float quad_sum(float x)
+template <class S> __device__ inline S quad_sum(S x)
 {
     x += __shfl_xor_sync(0xffffffffu, x, 1);
     return x + __shfl_xor_sync(0xffffffffu, x, 2);
 }
-__device__ inline float quad_max(float x)
+template <class S> __device__ inline S quad_max(S x)
 {
-    x = fmaxf(x, __shfl_xor_sync(0xffffffffu, x, 1));
-    return fmaxf(x, __shfl_xor_sync(0xffffffffu, x, 2));
+    x = fmax(x, __shfl_xor_sync(0xffffffffu, x, 1));
+    return fmax(x, __shfl_xor_sync(0xffffffffu, x, 2));
 }
 
 /* 4 x 4 words of a quad transposed: lane t gets word t of lanes 0..3. */
