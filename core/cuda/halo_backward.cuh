@@ -477,6 +477,7 @@ class HaloGradTokens {
         const char *base =
             reinterpret_cast<const char *>(tile.base_of(row_tensors - 1, turn));
         uint32_t inverse = tile.halo()->pitch_inverse;
+        bool is_met = pairs.count > 0; /* else `base` may be behind all statistics */
         int i = tile.lane / 8;
         uint32_t to = stats_at() + (uint32_t)(tile.lane % 8 * 8 + i * 128 + i % 2 * 64);
 #pragma unroll
@@ -494,7 +495,7 @@ class HaloGradTokens {
                 int32_t token = (int32_t)((rows & 0xffffu) / (dims * 2));
                 int32_t y = (int32_t)((uint32_t)token * inverse >> 20);
                 copy8((to ^ (uint32_t)(g * 64)) + (uint32_t)(k * 512),
-                      base + (y * row + token * column));
+                      base + (y * row + token * column), is_met);
                 rows = __funnelshift_l(rows, rows, 16);
             }
         }

@@ -47,6 +47,13 @@ __device__ inline void copy8(uint32_t to, const void *from)
                  : "memory");
 }
 
+__device__ inline void copy8(uint32_t to, const void *from, bool there)
+{
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 8, %2;" ::"r"(to), "l"(from),
+                 "r"(there ? 8 : 0)
+                 : "memory");
+}
+
 __device__ inline void copy4(uint32_t to, const void *from)
 {
     asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" ::"r"(to), "l"(from)
