@@ -15,9 +15,10 @@
  *     worker                        ~~~~ too late, nothing to join ~~~~ sleep
  *
  * One job at a time: a run that finds the pool taken, by another thread or because it
- * is itself inside an item, does its items alone, which is always correct.  Everything
- * in `pool` is guarded by its mutex, apart from `taken`.  The mutex is never held while
- * an item or the cancel callback runs. */
+ * is itself inside an item, does its items alone, which is always correct.  What is
+ * in `pool` is guarded by its mutex, apart from `taken`; who lingers reads `posted` or
+ * `active` without it, and looks again with it.  The mutex is never held while an item
+ * or the cancel callback runs. */
 #include "base/parallel.h"
 
 #include "base/floatmode.h"
@@ -140,14 +141,15 @@ static void work(job *j, int thread)
 }
 
 /* Wait awake for a counter to leave `value`, giving way to threads that want the
- * processor. The mutex is held, and let go meanwhile. */
-static void linger(const atomic_ulong *counter, unsigned long value)
+ * processor; did it? The mutex is held, and let go meanwhile. */
+static bool linger(const atomic_ulong *counter, unsigned long value)
 {
     pthread_mutex_unlock(&pool.mutex);
     int64_t end = now() + awake;
     while (atomic_load_explicit(counter, memory_order_relaxed) == value && now() < end)
         sched_yield();
     pthread_mutex_lock(&pool.mutex);
+    return *counter != value;
 }
 
 static void *worker(void *argument)
@@ -278,8 +280,8 @@ static void withdraw(job *j)
 {
     pthread_mutex_lock(&pool.mutex);
     pool.job = NULL;
-    if (pool.active == 1)
-        linger(&pool.active, 1);
+    while (pool.active > 0 && linger(&pool.active, pool.active))
+        ;
     while (pool.active > 0) {
         if (!self.callback || self.stopped) {
             pthread_cond_wait(&pool.done, &pool.mutex);
