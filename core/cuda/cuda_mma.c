@@ -360,9 +360,7 @@ static void try_all(search *s, int power, bool any)
 
 /* ---- the task ---- */
 
-/* Others multiply doubles at a 64th of the rate of fp32, on tensor cores too: there
- * hidden pairs cost more than all else. */
-static bool has_fast_doubles(int32_t arch)
+bool natten_cuda_mma_has_fast_doubles(int32_t arch)
 {
     return arch == 80 || arch == 90 || arch == 100;
 }
@@ -381,8 +379,9 @@ static bool is_simple(const natten_task *task, const natten_gpu *gpu)
     for (int a = 0; a < 3; a++)
         reach = reach && task->axis[a].length <= NATTEN_CUDA_MOST_TOKENS;
     return gpu->arch >= 80 && !task->by_rows &&
-           (task->dtype != NATTEN_FP64 || has_fast_doubles(gpu->arch)) && reach &&
-           fabs(task->scale) > 0x1p-30 && fabs(task->scale) < 0x1p30 &&
+           (task->dtype != NATTEN_FP64 ||
+            natten_cuda_mma_has_fast_doubles(gpu->arch)) &&
+           reach && fabs(task->scale) > 0x1p-30 && fabs(task->scale) < 0x1p30 &&
            task->extras <= NATTEN_CUDA_MOST_TOKENS && task->batch > 0 &&
            !wants(task, NATTEN_BIAS) &&
            (task->operation == NATTEN_FORWARD || task->operation == NATTEN_BACKWARD);

@@ -2,7 +2,7 @@
  *
  * How the kernels for large windows (device/mma_tile.cuh) do a task: which they take,
  * and the boxes of tokens that cost least, found by counting.  Pure arithmetic, tested
- * without a GPU, and the same for all that have tensor cores. */
+ * without a GPU; tiles and boxes are the same for all GPUs. */
 #ifndef NATTEN_CUDA_CUDA_MMA_H
 #define NATTEN_CUDA_CUDA_MMA_H
 
@@ -44,5 +44,9 @@ bool natten_cuda_mma_plan(const natten_task *task, const natten_gpu *gpu,
  * have so many. */
 bool natten_cuda_mma_spread(const natten_task *task, natten_cuda_mma_pass pass,
                             natten_cuda_mma_fit *fit);
+
+/* Does such a GPU take doubles here? Others multiply them at a 64th of the rate of
+ * fp32, on tensor cores too: there hidden pairs cost more than all else. */
+bool natten_cuda_mma_has_fast_doubles(int32_t arch);
 
 #endif
