@@ -10,6 +10,7 @@
 #include "cuda/mma_forward.cuh"
 
 using T = NATTEN_ELEMENT;
+static_assert(sizeof(natten::Stored<T>) == NATTEN_ELEMENT_BYTES);
 
 /* The blocks that a multiprocessor should hold at once bound the registers. */
 #define KERNEL(name, pass_name, width, ...)                                      \

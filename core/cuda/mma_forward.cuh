@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * Forward for windows of any size: a tile of queries against boxes of keys
- * (device/mma_tile.cuh), in products of matrices with sums in fp32
- * (device/mma_parts.cuh).
+ * (device/mma_tile.cuh), in products of matrices with sums in fp32,
+ * of doubles in fp64 (device/mma_parts.cuh).
  *
  *     registers   of each row a reference near the largest logit so far, the sum of
  *                 weights and of weighted values, a row of 4 lanes

@@ -11,14 +11,14 @@
  *               are rounded to it; all else has two parts (docs/definition.md,
  *               section 12, allows no more)
  *
- * Tensor cores round sums of fp32 towards zero, which adds up.  So products of 4-byte
- * types are summed apart, few at a time, and added to what is there by rounding to
- * nearest.
+ * Tensor cores round sums of fp32 towards zero, which adds up.  So products of weights
+ * of 4-byte types are summed apart, few at a time, and added to what is there by
+ * rounding to nearest; those of a logit are few enough for its bound.
  *
  * Second parts of numbers below 2^-113 would be cut off where subnormals end.  So all
  * numbers in memory are taken times 2^16, and results are divided by it.  What is not
- * finite, or overflows by that, makes NaN: a second part is NaN then, and a part alone
- * is made so.  Rows with NaN are done again (simt_again.cuh). */
+ * finite, or overflows by that, makes NaN: the sum of two parts is NaN then, and a part
+ * alone is made so.  Rows with NaN are done again (simt_again.cuh). */
 #ifndef NATTEN_CUDA_DEVICE_MMA_PARTS_CUH
 #define NATTEN_CUDA_DEVICE_MMA_PARTS_CUH
 

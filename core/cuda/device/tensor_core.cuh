@@ -264,6 +264,8 @@ __device__ inline double2 load_doubles(uint32_t from)
     asm volatile("ld.shared.v2.f64 {%0, %1}, [%2];" : "=d"(x.x), "=d"(x.y) : "r"(from));
     return x;
 }
+
+/* The same. */
 __device__ inline uint4 load_words(uint32_t from)
 {
     uint4 w;
