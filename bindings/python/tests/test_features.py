@@ -181,9 +181,10 @@ MODULES = {
 # Exercised by tests of their own; none computes with arrays.
 ELSEWHERE = {
     "HAS_LIBNATTEN", "__version__", "are_deterministic_algorithms_enabled",
-    "build_info", "cpu_variants", "get_num_threads", "has_bfloat", "has_cuda",
-    "has_fna", "has_gemm", "has_half", "plan", "set_cpu_variant", "set_num_threads",
-    "use_deterministic_algorithms", "Gradients", "QKGradients", "AVGradients",
+    "build_info", "cpu_variants", "disable_tf32", "enable_tf32", "get_num_threads",
+    "has_bfloat", "has_cuda", "has_fna", "has_gemm", "has_half", "plan",
+    "set_cpu_variant", "set_num_threads", "use_deterministic_algorithms",
+    "use_tf32_in_gemm_na", "Gradients", "QKGradients", "AVGradients",
 }
 
 
