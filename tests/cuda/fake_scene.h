@@ -26,8 +26,6 @@ fake_state *state(void);
 void make(trial *t, const char *text, int32_t device_type);
 /* Plan such a call for a GPU of 100 processors; false if it is refused. */
 bool fake_plan_of(const char *text, int32_t arch, natten_plan *plan);
-/* Memory of the fake driver's GPU. */
-void *memory(size_t bytes);
 /* Does the last sentence hold these words? */
 bool says(const char *words);
 

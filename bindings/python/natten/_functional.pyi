@@ -45,8 +45,6 @@ __all__ = [
     "plan",
 ]
 
-deterministic: bool
-
 class Params(NamedTuple):
     rank: int
     kernel_size: Any
