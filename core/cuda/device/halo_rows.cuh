@@ -214,67 +214,6 @@ template <bool biased> struct Biases {
     }
 };
 
-/* The same as forward wants them: as they are; or over the scale, because sums of
- * products begin with them. */
-template <bool biased, bool flat, bool over_scale>
-struct ForwardBiases : Biases<biased> {
-    using Biases<biased>::Biases;
-};
-
-template <bool biased> struct ForwardBiases<biased, false, true> : Biases<biased> {
-    float inverse;
-
-    template <class Tile>
-    __device__ ForwardBiases(const Tile &tile, int n, const HaloStep &step)
-        : Biases<biased>(tile, n, step),
-          inverse(biased ? Tile::over_scale(tile.job) : 0)
-    {
-    }
-    __device__ float at(int g, int e) const
-    {
-        return Biases<biased>::at(g, e) * inverse;
-    }
-};
-
-/* Of a flat halo, where they are kept so. */
-template <bool biased, bool over_scale> struct ForwardBiases<biased, true, over_scale> {
-    uint32_t row,
-        step; /* row r: entry of the box's first partner; r + 8 less than it */
-    const ushort4 *columns;
-    uint32_t column[4];
-
-    template <class Tile>
-    __device__ ForwardBiases(const Tile &tile, int n, const HaloStep &step_)
-    {
-        if (!biased)
-            return;
-        const natten_cuda_halo &h = tile.job.halo;
-        uint32_t first = tile.more(n);
-        if (h.keeps_bias) {
-            int32_t head;
-            tile.batch_of(step_.first_unit + tile.unit(), head);
-            first = shared_address(halo_shared) +
-                    (uint32_t)(h.more_at + 4 * head * (int32_t)tile.job.entries);
-        }
-        int32_t of_row = tile.info()->row[tile.lane / 4].bias + h.bias_pad;
-        row = first + (uint32_t)(4 * of_row);
-        step = (uint32_t)(8 * (2 * tile.job.task.axis[2].window - 1));
-        columns = tile.columns(Tile::of_entries);
-    }
-    __device__ void open(int32_t pair)
-    {
-        if (!biased)
-            return;
-        ushort4 c = columns[pair * 4];
-        column[0] = row + c.x, column[1] = row + c.y;
-        column[2] = row + c.z, column[3] = row + c.w;
-    }
-    __device__ float at(int g, int e) const
-    {
-        return load_float(column[2 * g + e % 2] - (e < 2 ? 0 : step));
-    }
-};
-
 } // namespace natten
 
 #endif
