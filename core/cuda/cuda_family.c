@@ -48,7 +48,6 @@ static int64_t nominal_batch(const natten_task *task)
  * H200 (bench/results/2026-11-29-h200-mma.md). */
 static double simt_clocks(const natten_task *task, natten_cuda_halo_pass pass)
 {
-    enum { PROCESSORS = 132 };
     static const struct cost {
         double of_row, of_pair;
     } costs[2][3] = {{[NATTEN_CUDA_HALO_FORWARD] = {2.8, 0.19},
@@ -65,7 +64,8 @@ static double simt_clocks(const natten_task *task, natten_cuda_halo_pass pass)
     for (int a = 0; a < 3; a++)
         rows *= task->axis[a].query_count;
     pairs *= (double)natten_task_pairs(task);
-    return (double)width * (rows * cost->of_row + pairs * cost->of_pair) / PROCESSORS;
+    return (double)width * (rows * cost->of_row + pairs * cost->of_pair) /
+           NATTEN_CUDA_NOMINAL_PROCESSORS;
 }
 
 static void find(const natten_task *task, const natten_gpu *gpu,

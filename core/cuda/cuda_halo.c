@@ -18,9 +18,7 @@ enum { SLICE_BYTES = 1 << 16 };
 /* Tokens that the copy engine fetches at once along an axis; its swizzle repeats. */
 enum { MAX_BOX = 256, ENGINE_ROWS = 8 };
 enum { MAX_PAIRS = 64, MAX_ENTRIES = 4096, MAX_UNITS = 1 << 30 };
-/* Tiles are chosen for a GPU of this size, so that bits do not depend on the number of
- * its processors. */
-enum { PROCESSORS = 132, MAX_FILLS = 12 };
+enum { MAX_FILLS = 12 };
 
 /* Clocks of a multiprocessor, from instructions counted on an H100 at 2.6 a clock: a
  * pair of groups, and for each 32 numbers of a row; a warp's rows of a unit; bytes from
@@ -468,7 +466,7 @@ static void share_out_by_head(natten_cuda_halo_fit *fit, int32_t units, int32_t 
         int64_t blocks = (int64_t)h->positions * heads * chunks;
         if (blocks > INT32_MAX || (chunks > 1 && bytes * chunks > MAX_PARTIAL_BYTES))
             break;
-        int64_t room = (int64_t)PROCESSORS * fit->blocks,
+        int64_t room = (int64_t)NATTEN_CUDA_NOMINAL_PROCESSORS * fit->blocks,
                 waves = (blocks + room - 1) / room;
         int32_t steps = divide_up(divide_up(batch, chunks), h->units);
         double each = steps * fit->tile_clocks + fit->open_clocks + bias_clocks;
@@ -549,7 +547,7 @@ static void try_shape(search *s, const shape *p)
                 !lay_out_plainly(s, p, &fit))
                 continue;
             fits = fits || by_maps == s->by_maps;
-            count_units(&fit, s->units, s->batch, PROCESSORS);
+            count_units(&fit, s->units, s->batch, NATTEN_CUDA_NOMINAL_PROCESSORS);
             if (s->best.clocks == 0 || fit.clocks < s->best.clocks ||
                 (fit.clocks == s->best.clocks && fit.slots < s->best.slots))
                 s->best = fit;

@@ -11,6 +11,10 @@
 
 #include <stddef.h>
 
+/* Kernels and tiles are chosen for a GPU of so many processors, so that bits do not
+ * depend on how many it has. */
+enum { NATTEN_CUDA_NOMINAL_PROCESSORS = 132 };
+
 /* Tokens of an axis, or extra ones, that tensor core kernels take: a tile past the end
  * still has places of 32 bits. */
 enum { NATTEN_CUDA_MOST_TOKENS = 1 << 30 };

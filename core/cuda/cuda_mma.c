@@ -17,8 +17,6 @@ enum { POWERS = 8, PARTS = 3 };
 /* Tiles of a class that are looked at: the first and the last few, and between them,
  * where an axis repeats itself, some at even distances. */
 enum { LOOKS = 32, ENDS = 8 };
-/* Tiles are chosen for a GPU of this size, so that bits do not depend on the GPU. */
-enum { PROCESSORS = 132 };
 
 /* Partners that a box may have along an axis. */
 static const int8_t sides[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 14, 16, 21, 32, 64};
@@ -402,9 +400,8 @@ static void room_of(int32_t arch, int32_t *processor, int32_t *block)
 
 /* Two stages where they leave room for as many blocks as one would. */
 static void lay_out(natten_cuda_mma_fit *fit, const natten_task *task,
-                    natten_cuda_mma_pass pass, int32_t arch)
+                    const natten_cuda_mma_shape *kernel, int32_t arch)
 {
-    const natten_cuda_mma_shape *kernel = find_shape(task, pass);
     int32_t rows = kernel->blocks * 16 * NATTEN_CUDA_MMA_WARPS;
     int32_t row = kernel->width * bytes_of(task), processor, block;
     int32_t stage = 2 * kernel->columns * row;
@@ -434,7 +431,7 @@ static bool count_positions(const search *s, natten_cuda_mma_fit *fit)
         return false;
     fit->mma.positions = (int32_t)positions;
     /* Blocks run side by side, as many as a processor holds: the last may be few. */
-    double room = PROCESSORS * (double)s->kernel->held;
+    double room = NATTEN_CUDA_NOMINAL_PROCESSORS * (double)s->kernel->held;
     double each = fit->clocks / (double)positions * s->kernel->held;
     double blocks = (double)s->task->batch * (double)heads * (double)positions;
     fit->clocks = each * (blocks < room ? 1 : blocks / room);
@@ -452,10 +449,10 @@ static void set_steps(const search *s, natten_cuda_mma *m)
 }
 
 static bool find_fit(const natten_task *task, natten_cuda_mma_pass pass,
-                     natten_cuda_mma_fit *fit)
+                     const natten_cuda_mma_shape *kernel, natten_cuda_mma_fit *fit)
 {
     search s = {.task = task,
-                .kernel = find_shape(task, pass),
+                .kernel = kernel,
                 .cost = &cost_of[kind_of(task)][pass],
                 .of_keys = pass == NATTEN_CUDA_MMA_GRAD_TOKENS};
     int power = s.kernel->blocks == 2 ? 7 : 6;
@@ -484,10 +481,10 @@ static bool find_fit(const natten_task *task, natten_cuda_mma_pass pass,
 bool natten_cuda_mma_plan(const natten_task *task, const natten_gpu *gpu,
                           natten_cuda_mma_pass pass, natten_cuda_mma_fit *fit)
 {
-    if (!is_simple(task, gpu) || find_shape(task, pass) == NULL ||
-        !find_fit(task, pass, fit))
+    const natten_cuda_mma_shape *kernel = find_shape(task, pass);
+    if (kernel == NULL || !is_simple(task, gpu) || !find_fit(task, pass, kernel, fit))
         return false;
-    lay_out(fit, task, pass, gpu->arch);
+    lay_out(fit, task, kernel, gpu->arch);
     return true;
 }
 

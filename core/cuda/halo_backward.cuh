@@ -489,9 +489,9 @@ class HaloGradTokens {
             uint32_t high = i % 2 == 0 ? four[2] : four[3];
             uint32_t rows = i < 2 ? low : high;
             rows = __funnelshift_l(rows, rows, i % 2 * 16);
+            /* Lanes 8 i + k of odd i begin with group 1. */
 #pragma unroll
-            for (int g = 0; g < 2;
-                 g++) { /* lanes 8 i + k of odd i begin with group 1 */
+            for (int g = 0; g < 2; g++) {
                 int32_t token = (int32_t)((rows & 0xffffu) / (dims * 2));
                 int32_t y = (int32_t)((uint32_t)token * inverse >> 20);
                 copy8((to ^ (uint32_t)(g * 64)) + (uint32_t)(k * 512),
