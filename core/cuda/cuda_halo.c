@@ -27,12 +27,13 @@ enum { MAX_FILLS = 12 };
 static const double pair_clocks[4] = {26, 36, 44, 46}; /* by pass */
 static const double wide_clocks[4] = {10, 16, 24, 16};
 static const double unit_clocks[4] = {200, 200, 250, 200};
-static const double bytes_per_clock = 24, step_clocks = 1200, open_clocks = 6000,
-                    table_clocks = 600;
+static const double open_clocks[4] = {10000, 6000, 6000, 6000}; /* by pass */
+static const double bytes_per_clock = 24, step_clocks = 1200, table_clocks = 600;
 static const double clocks_per_byte = 1 / 160.0, engine_clocks = 300, walk_clocks = 150,
                     slice_clocks = 60;
 static const double collision_clocks = 6; /* of a pair */
 static const double bias_clocks = 6000;   /* a block's sums of entries */
+static const double entry_clocks = 1200;  /* a step for which biases are copied */
 /* Sums of bias that are added up at last, in bytes of all. */
 enum { MAX_PARTIAL_BYTES = 1 << 26 };
 
@@ -208,6 +209,16 @@ static bool is_flat(const search *s, const shape *p, int32_t slices)
            p->sub[2] == 2 && !has_steps;
 }
 
+/* Which passes order partners. Forward does where a lane finds them once, and only many
+ * that would collide: blocks take longer to open. */
+static bool orders(const search *s, int32_t partners, bool collides)
+{
+    enum { FEW = 16 * (NATTEN_CUDA_FLAT_QUERIES - 1) };
+    return s->pass == NATTEN_CUDA_HALO_GRAD_QUERY || of_keys(s) ||
+           (s->pass == NATTEN_CUDA_HALO_FORWARD && s->dims == 32 && collides &&
+            partners > FEW);
+}
+
 /* Choose how far apart rows of a slice are, of which a box has `height`, `width` wide,
  * and the halo `columns`; true if some groups will find two partners in one bank.
  * Partners are ordered by banks where they are few and have no biases, which they would
@@ -216,14 +227,32 @@ static bool is_flat(const search *s, const shape *p, int32_t slices)
 static bool choose_pitch(const search *s, int32_t height, int32_t width,
                          int32_t columns, bool tight, natten_cuda_halo *h)
 {
-    bool is_gradient = s->pass == NATTEN_CUDA_HALO_GRAD_QUERY || of_keys(s);
-    bool is_ordered = h->by_maps && is_gradient && s->entries == 0 &&
-                      height * width <= NATTEN_CUDA_ORDERED;
+    bool collides = width % 8 != 0 && (columns - width) % 8 != 0;
+    bool is_ordered = h->by_maps && orders(s, height * width, collides) &&
+                      s->entries == 0 && height * width <= NATTEN_CUDA_ORDERED;
     h->pitch = columns;
     while (!tight && !is_ordered && width % 8 != 0 && (h->pitch - width) % 8 != 0)
         h->pitch++;
     h->order_pitch = is_ordered ? h->pitch : 0;
     return !is_ordered && width % 8 != 0 && (h->pitch - width) % 8 != 0;
+}
+
+/* What comes with slices that the copy engine fetches is beside the stages, in three
+ * places; or biases of all heads are. */
+static void place_beside(const search *s, int32_t grain, bool flat, bool keeps_bias,
+                         natten_cuda_halo *h)
+{
+    h->stats_at = 0;
+    h->bias_at = of_keys(s) && !flat ? h->rows * h->pitch * 8 : 0;
+    int32_t more = h->bias_at + (s->entries + 2 * h->bias_pad) * 4;
+    h->more_bytes = divide_up(more, 16) * 16;
+    h->unit_bytes = divide_up(2 * h->box_bytes, grain) * grain;
+    h->more_at = h->slices_at + 2 * h->units * h->unit_bytes;
+    int64_t each = s->entries + h->bias_pad, /* of a head; zeros come first and last */
+        kept = (each * s->task->heads + h->bias_pad) * 4;
+    h->keeps_bias = keeps_bias && kept <= s->room;
+    h->rows_at = align(h->more_at +
+                       (h->keeps_bias ? (int32_t)kept : 3 * h->units * h->more_bytes));
 }
 
 static bool is_counted(const search *s)
@@ -300,20 +329,24 @@ static void count_clocks(const search *s, const shape *p, natten_cuda_halo_fit *
         copies = copied / bytes_per_clock / 4; /* meanwhile */
         slowest = count_slowest(s, p);
     }
+    if (s->entries > 0 && s->pass == NATTEN_CUDA_HALO_FORWARD && !h->keeps_bias)
+        copies += steps * entry_clocks;
     if (!h->by_maps) /* threads copy */
         copies += copied * clocks_per_byte;
     fit->slots = (double)h->positions * h->places * box[0] * (double)pairs * 16 *
                  NATTEN_CUDA_SUBTILE;
     fit->tile_clocks = work + copies;
     fit->most_clocks = fit->tile_clocks * slowest;
-    fit->open_clocks = open_clocks + (slowest > 1 ? h->pairs * table_clocks : 0);
+    fit->open_clocks =
+        open_clocks[s->pass] + (slowest > 1 ? h->pairs * table_clocks : 0);
 }
 
 /* Lay out shared memory for slices of `rows` rows; false if that is too much.  In a
  * `tight` one some groups find two partners in one bank; `by_maps` it is in the way
- * that the copy engine writes it. */
-static bool lay_out(const search *s, const shape *p, int32_t rows, bool tight,
-                    bool by_maps, natten_cuda_halo_fit *fit)
+ * that the copy engine writes it.  Biases of all heads are there from the beginning, or
+ * those of a step come with its slice. */
+static bool lay_out_slices(const search *s, const shape *p, int32_t rows, bool tight,
+                           bool by_maps, bool keeps_bias, natten_cuda_halo_fit *fit)
 {
     natten_cuda_halo *h = &fit->halo;
     int32_t row_bytes = s->dims * 2, box[3], halo[3];
@@ -323,6 +356,7 @@ static bool lay_out(const search *s, const shape *p, int32_t rows, bool tight,
     }
     h->rows = rows;
     h->by_maps = by_maps;
+    h->keeps_bias = 0;
     bool flat = by_maps && s->dims == 32;
     bool collides = choose_pitch(s, smaller(rows, box[1]), box[2], halo[2], tight, h);
     int32_t slices = divide_up(halo[1], rows), touched = 1;
@@ -336,7 +370,10 @@ static bool lay_out(const search *s, const shape *p, int32_t rows, bool tight,
     if (flat && (pairs > most || !is_flat(s, p, slices)))
         return false;
     int32_t grain = by_maps ? ENGINE_ROWS * row_bytes : 256;
-    bytes = divide_up(bytes, grain) * grain;
+    /* Keys and values of a flat halo are next to each other (device/halo_flat.cuh). */
+    bool halves = flat && s->pass == NATTEN_CUDA_HALO_FORWARD;
+    int32_t box_grain = halves ? grain / 2 : grain;
+    bytes = divide_up(bytes, box_grain) * box_grain;
     /* Offsets in a slice have 32 bits. */
     if (s->steps[0] > INT32_MAX / 2 / rows || s->steps[1] > INT32_MAX / 2 / h->pitch)
         return false;
@@ -364,15 +401,8 @@ static bool lay_out(const search *s, const shape *p, int32_t rows, bool tight,
                    h->places * (int32_t)sizeof(natten_cuda_halo_warp);
     h->slices_at = divide_up(info, grain) * grain; /* the swizzle repeats */
     h->rows_at = h->slices_at + 2 * h->units * h->unit_bytes;
-    if (by_maps) { /* what comes with slices is beside the stages, in three places */
-        h->stats_at = 0;
-        h->bias_at = of_keys(s) && !flat ? rows * h->pitch * 8 : 0;
-        int32_t more = h->bias_at + (s->entries + 2 * h->bias_pad) * 4;
-        h->more_bytes = divide_up(more, 16) * 16;
-        h->unit_bytes = 2 * h->box_bytes;
-        h->more_at = h->slices_at + 2 * h->units * h->unit_bytes;
-        h->rows_at = align(h->more_at + 3 * h->units * h->more_bytes);
-    }
+    if (by_maps)
+        place_beside(s, grain, flat, keeps_bias, h);
     int32_t end = h->rows_at + NATTEN_CUDA_WARPS * h->row_bytes;
     if (sums_bias) { /* at the end dS of all pairs of tokens takes the place of slices
                       */
@@ -380,11 +410,13 @@ static bool lay_out(const search *s, const shape *p, int32_t rows, bool tight,
             NATTEN_CUDA_WARPS * NATTEN_CUDA_SUBTILE * (h->pairs * 16 + 8) * 4;
         end = larger(end, h->slices_at + sums);
     }
+    int32_t tables = h->places * h->pairs * NATTEN_CUDA_WARP * 4;
     h->tables_at = align(end);
-    h->columns_at = h->tables_at + h->places * h->pairs * NATTEN_CUDA_WARP * 4;
-    if (flat) { /* read before there are rows */
-        h->columns_at = h->tables_at;
+    h->columns_at = h->tables_at + tables;
+    if (flat) { /* read before there are rows, and orders, behind them, before that */
+        int32_t orders = h->order_pitch > 0 ? h->places * NATTEN_CUDA_ORDERED : 0;
         h->tables_at = h->rows_at;
+        h->columns_at = align(larger(end, h->tables_at + tables + orders));
     }
     fit->shared_bytes = h->columns_at + ((of_keys(s) && !flat) + (s->entries > 0)) *
                                             h->places * h->pairs * 32;
@@ -396,6 +428,16 @@ static bool lay_out(const search *s, const shape *p, int32_t rows, bool tight,
         return false;
     count_clocks(s, p, fit, box, halo, pairs, collides);
     return true;
+}
+
+/* The same, with all biases if there is room for them. */
+static bool lay_out(const search *s, const shape *p, int32_t rows, bool tight,
+                    bool by_maps, natten_cuda_halo_fit *fit)
+{
+    bool flat_bias = by_maps && s->dims == 32 && s->entries > 0 &&
+                     s->pass == NATTEN_CUDA_HALO_FORWARD;
+    return (flat_bias && lay_out_slices(s, p, rows, tight, by_maps, true, fit)) ||
+           lay_out_slices(s, p, rows, tight, by_maps, false, fit);
 }
 
 /* Which tiles come first: all but those of the last row of tiles, if these come last.

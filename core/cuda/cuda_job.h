@@ -41,8 +41,9 @@ typedef struct natten_cuda_halo {
     int32_t box_bytes;      /* a slice of one tensor */
     int32_t stats_at, bias_at, unit_bytes; /* of one unit of a slice */
     int32_t more_at,
-        more_bytes;   /* beside the copy engine's: statistics, bias of a unit */
-    int32_t bias_pad; /* zeros before and after the entries */
+        more_bytes;     /* beside the copy engine's: statistics, bias of a unit */
+    int32_t bias_pad;   /* zeros before and after the entries */
+    int32_t keeps_bias; /* entries of all heads are there from the beginning */
     int32_t rows_at, row_bytes; /* rows of a warp */
     int32_t slices_at;          /* after what is known of the block and its warps */
     int32_t tables_at, columns_at, seen_at;
@@ -124,10 +125,15 @@ typedef struct natten_cuda_halo_box {
      * because registers are scarce. */
     int32_t inner[NATTEN_CUDA_WARPS], rank[NATTEN_CUDA_WARPS];
     uint32_t trouble[NATTEN_CUDA_WARPS];
-    /* Where slices begin, of two steps; where rows of a warp's unit do, of two units.
-     */
-    char *partner_base[3][NATTEN_CUDA_WARPS][NATTEN_CUDA_PARTNERS];
-    char *row_base[2][NATTEN_CUDA_WARPS][NATTEN_CUDA_ROWS];
+    /* Where slices begin, of two steps; where rows of a warp's unit do, of two units;
+     * or, where a pass looks ahead, where rows of a step's units do, of four steps. */
+    union {
+        struct {
+            char *partner_base[3][NATTEN_CUDA_WARPS][NATTEN_CUDA_PARTNERS];
+            char *row_base[2][NATTEN_CUDA_WARPS][NATTEN_CUDA_ROWS];
+        };
+        char *unit_base[4][NATTEN_CUDA_WARPS][NATTEN_CUDA_ROWS];
+    };
 } natten_cuda_halo_box;
 
 typedef struct natten_cuda_halo_row {

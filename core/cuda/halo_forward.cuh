@@ -31,7 +31,7 @@ template <class T, int dims, bool biased, bool engine> class HaloForward {
     FlatPairs<flat ? NATTEN_CUDA_FLAT_QUERIES : 0, 2> pairs;
 
     __device__ explicit HaloForward(const natten_cuda_job &job)
-        : tile(job), factor(fabsf((float)job.task.scale) * (biased ? 1 : log2_e)),
+        : tile(job), factor(fabsf((float)job.task.scale) * (to_base_e ? 1 : log2_e)),
           negative(__double2hiint(job.task.scale) < 0)
     {
         reset();
@@ -40,6 +40,8 @@ template <class T, int dims, bool biased, bool engine> class HaloForward {
     static constexpr int row_tensors = 3, partner_tensors = 2;
     static constexpr bool copies_more = biased;
     static constexpr bool copies_late = false, fetches = false, prepares = false;
+    static constexpr bool looks_ahead = flat, recalls = flat && biased;
+    static constexpr bool is_gradient = false;
     __device__ static natten_role row_role(int n)
     {
         return n == 0 ? NATTEN_QUERY : n == 1 ? NATTEN_OUT : NATTEN_LSE;
@@ -56,7 +58,10 @@ template <class T, int dims, bool biased, bool engine> class HaloForward {
     __device__ void copy_more(int stage, const HaloStep &step, int thread,
                               int warps) const
     {
-        tile.copy_bias(stage, step, thread, warps);
+        if constexpr (flat)
+            tile.put_bias(stage, step, thread, warps);
+        else
+            tile.copy_bias(stage, step, thread, warps);
     }
 
     __device__ void begin()
@@ -70,7 +75,7 @@ template <class T, int dims, bool biased, bool engine> class HaloForward {
     __device__ void take(int stage, int number, const HaloStep &step, int32_t first,
                          int32_t pairs, uint32_t also)
     {
-        Biases<biased> bias(tile, number, step);
+        Bias bias(tile, number, step);
         for (; pairs >= at_once; pairs -= at_once, first += at_once)
             round<at_once>(stage, bias, first, also);
         if (at_once > 3 && pairs == 3)
@@ -83,16 +88,18 @@ template <class T, int dims, bool biased, bool engine> class HaloForward {
 
     __device__ void take_flat(int stage, int number, const HaloStep &step)
     {
-        Biases<biased> bias(tile, number, step);
+        Bias bias(tile, number, step);
         uint32_t from = tile.stage(stage);
         round<true, FlatPair>(from, bias, 0, 0,
                               {pairs[0], pairs[1], pairs[2], pairs[3]});
-        if (pairs.count > 4)
+        if ((recalls ? tile.info()->first_pair[1] : pairs.count) > 4)
             round<false, FlatPair>(from, bias, 4, 0, {pairs[4], pairs[5], pairs[6]});
     }
 
     __device__ void end()
     {
+        if constexpr (recalls)
+            tile.recall_rows();
         bool has_lse = fresh(tile.job).task.view[NATTEN_LSE].data != nullptr;
         float inverse[2];
         for (int i = 0; i < 2; i++) {
@@ -109,7 +116,7 @@ template <class T, int dims, bool biased, bool engine> class HaloForward {
         float at = t == 0 ? reference[0] : reference[1];
         if (has_lse && t < 2 && (t == 0 ? tile.exists[0] : tile.exists[1]))
             store_float(tile.row_at(2, tile.base_of(2, tile.turn), 8 * t),
-                        (at + log2f(weight)) * log_2);
+                        (at + log2_fast(weight)) * log_2);
         if constexpr (!flat)
             reset();
     }
@@ -127,6 +134,10 @@ template <class T, int dims, bool biased, bool engine> class HaloForward {
     }
 
   private:
+    /* Biases are added to sums of products, which they would swallow some of if sums
+     * began with them.  Those of rows of 32 are to base 2, as they are kept. */
+    static constexpr bool to_base_e = biased && dims != 32;
+    using Bias = ForwardBiases<biased, flat, !to_base_e>;
     static constexpr int at_once = dims == 32 ? 4 : 2;
     static constexpr float unseen = -0x1p60f;
     /* Where weights have a sum in fp32, lse = reference + log(sum) is as exact as the
@@ -136,7 +147,7 @@ template <class T, int dims, bool biased, bool engine> class HaloForward {
      * 2^16. */
     static constexpr float most_weight = 0x1p10f, least_weight = 0x1p-16f;
 
-    float factor; /* that makes S logits; with a bias, those to base e */
+    float factor; /* that makes S logits, to base 2 or e */
     bool negative;
     bool begun, settled; /* some rows have a reference; all do */
     Rows<dims> rows;
@@ -154,11 +165,11 @@ template <class T, int dims, bool biased, bool engine> class HaloForward {
 
     __device__ float exponent() const
     {
-        return biased ? log2_e : factor;
+        return to_base_e ? log2_e : biased ? 1 : factor;
     }
 
     template <int n>
-    __device__ void round(int stage, Biases<biased> &bias, int32_t first, uint32_t also)
+    __device__ void round(int stage, Bias &bias, int32_t first, uint32_t also)
     {
         HaloPair pair[n];
 #pragma unroll
@@ -170,8 +181,8 @@ template <class T, int dims, bool biased, bool engine> class HaloForward {
     /* Some pairs, the first of which has a number, in slices that begin at `keys`; the
      * first of a unit, if it `opens`. */
     template <bool opens, class Pair, int n>
-    __device__ void round(uint32_t keys, Biases<biased> &bias, int32_t first,
-                          uint32_t also, const Pair (&pair)[n])
+    __device__ void round(uint32_t keys, Bias &bias, int32_t first, uint32_t also,
+                          const Pair (&pair)[n])
     {
         float s[n][2][4], more[2];
         bool raises = opens || !settled;
@@ -194,8 +205,7 @@ template <class T, int dims, bool biased, bool engine> class HaloForward {
                             exp2_fast(fmaf(s[i][g][e], exponent(), -reference[e / 2]));
                         more[e / 2] += s[i][g][e];
                     }
-            /* NaN is not more, and shows later. */
-            if (raises || !__any_sync(all_lanes, fmaxf(more[0], more[1]) > most_weight))
+            if (raises || !any_exceeds(more))
                 break;
             raises = true;
         }
@@ -216,11 +226,14 @@ template <class T, int dims, bool biased, bool engine> class HaloForward {
 
     template <class Pair>
     __device__ void score(float (&s)[2][4], const Pair &pair, uint32_t keys,
-                          const Biases<biased> &bias, uint32_t also)
+                          const Bias &bias, uint32_t also)
     {
 #pragma unroll
         for (int g = 0; g < 2; g++) {
-            hide(s[g], pair, also, g, tile.unit_matrix);
+#pragma unroll
+            for (int e = 0; e < 4; e++)
+                s[g][e] = 0;
+            hide_in(s[g], pair, also, g, tile.unit_matrix);
             dot<T, dims>(s[g], rows, pair.row(keys, g), s[g]);
 #pragma unroll
             for (int e = 0; e < 4 && biased; e++)
@@ -253,10 +266,31 @@ template <class T, int dims, bool biased, bool engine> class HaloForward {
                     sum[j][2 * r] *= shrink, sum[j][2 * r + 1] *= shrink;
             }
             reference[r] = higher;
-            open = open || (tile.exists[r] && higher == unseen);
+            open = open || ((recalls || tile.exists[r]) && higher == unseen);
         }
         begun = true;
         settled = !__any_sync(all_lanes, open);
+        if (recalls && !settled) { /* rows that do not exist see nothing */
+            tile.recall_rows();
+            open = (tile.exists[0] && reference[0] == unseen) ||
+                   (tile.exists[1] && reference[1] == unseen);
+            settled = !__any_sync(all_lanes, open);
+        }
+    }
+
+    /* Has a row too large a sum of weights?  Rows that do not exist may have any, where
+     * biases are other rows'.  NaN is not more, and shows later. */
+    __device__ bool any_exceeds(const float (&more)[2])
+    {
+        bool exceeds = __any_sync(all_lanes, fmaxf(more[0], more[1]) > most_weight);
+        if (biased && exceeds) {
+            if constexpr (recalls)
+                tile.recall_rows();
+            bool upper = tile.exists[0] && more[0] > most_weight,
+                 lower = tile.exists[1] && more[1] > most_weight;
+            exceeds = __any_sync(all_lanes, upper || lower);
+        }
+        return exceeds;
     }
 };
 

@@ -629,6 +629,31 @@ static bool scratch(void)
     return too_much_is_told();
 }
 
+/* Biases of all heads are kept in shared memory where a step is a unit and they fit;
+ * never for gradients, or where threads copy. */
+static bool kept_biases(void)
+{
+    static const struct {
+        const char *text;
+        int arch, kept;
+    } plans[] = {{"fwd bf16 b64 h4 d32 56x56 w7x7 bias", 90, 1},
+                 {"fwd bf16 b2 h64 d32 56x56 w7x7 bias", 90, 0},
+                 {"fwd bf16 b64 h4 d32 56x56 w7x7", 90, 0},
+                 {"fwd bf16 b2 h4 d64 56x56 w7x7 bias", 90, 0},
+                 {"fwd bf16 b64 h4 d32 56x56 w7x7 bias", 80, 0},
+                 {"bwd bf16 b64 h4 d32 56x56 w7x7 bias", 90, 0}};
+    natten_plan plan;
+    natten_cuda_pass pass[NATTEN_CUDA_PASSES];
+    for (size_t i = 0; i < sizeof plans / sizeof plans[0]; i++) {
+        EXPECT(fake_plan_of(plans[i].text, plans[i].arch, &plan));
+        int count = natten_cuda_plan_passes(&plan, NULL, pass);
+        EXPECT(count >= 1);
+        for (int p = 0; p < count; p++)
+            EXPECT(pass[p].job.halo.keeps_bias == plans[i].kept);
+    }
+    return true;
+}
+
 /* What the halo kernels get to do, and what they leave to level a. */
 static bool halo(void)
 {
@@ -685,7 +710,7 @@ static bool halo(void)
     EXPECT(pass[2].kernel == NATTEN_CUDA_KERNEL_HALO_GRAD_KEY + 2);
     EXPECT(pass[3].kernel == NATTEN_CUDA_KERNEL_HALO_GRAD_VALUE + 2);
     EXPECT(pass[3].shared_bytes <= NATTEN_CUDA_SHARED_LARGE);
-    return halo_bias();
+    return kept_biases() && halo_bias();
 }
 
 /* The copy engine of Hopper fetches slices by maps, one for each combination of lengths

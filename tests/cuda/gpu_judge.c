@@ -24,6 +24,7 @@
  *     gpu_judge older TYPE FIRST COUNT   the same, planned for a GPU of compute
  *                                        capability 8.6, whose blocks have less room
  *     gpu_judge climb TYPE               logits that climb within a row
+ *     gpu_judge lift TYPE                biases far above the products
  *     gpu_judge merge TYPE COUNT         random merges
  *     gpu_judge median TYPE              16-bit types against a plain computation
  *     gpu_judge repeat COUNT             the same bits COUNT times
@@ -296,6 +297,65 @@ static void climb(int dtype)
     report(wrong == 0 && (on_mma * 2 >= count || !has_mma(dtype)), what);
 }
 
+/* ---- lifted logits ---- */
+
+/* Biases of one size that lift all logits, while each product is below half a unit in
+ * the last place of them: all products of every other key together are above what may
+ * be lost. */
+static bool is_right_lifted(const char *text, double bias)
+{
+    static trial t;
+    judgement j;
+    randoms r = {(uint64_t)bias};
+    memset(&t, 0, sizeof t);
+    if (natten_problem_text_parse(text, &t.spec) != NATTEN_OK)
+        return false;
+    t.params = natten_problem_spec_params(&t.spec, NATTEN_BACKEND_CUDA);
+    trial_allocate(&t, ARRAY_COMPACT, &r);
+    trial_fill(&t, &r);
+    int64_t dim = t.spec.dim;
+    double product = 0.9 * fabs(bias / t.spec.scale) * 0x1p-25;
+    for (int64_t i = 0; i < array_count(&t.array[NATTEN_BIAS]); i++)
+        array_set(&t.array[NATTEN_BIAS], i, bias);
+    for (int64_t i = 0; i < array_count(&t.array[NATTEN_QUERY]); i++)
+        array_set(&t.array[NATTEN_QUERY], i, 1);
+    for (int64_t i = 0; i < array_count(&t.array[NATTEN_KEY]); i++)
+        array_set(&t.array[NATTEN_KEY], i, i / dim % 2 == 0 ? product : 0);
+    judge_for(&t, NATTEN_BACKEND_CUDA, &j);
+    bool right = trial_run(&t, NATTEN_BACKEND_CUDA) == NATTEN_OK && is_right(&t, &j) &&
+                 run_again(&t);
+    judge_free(&j);
+    trial_free(&t);
+    return right;
+}
+
+static void lift(int dtype)
+{
+    static const char *const sizes[] = {"h1 d32 24x24 w5x5", "h3 d32 40x9 w7x7",
+                                        "h9 d32 22x18 w7x7", "h2 d32 31x16 w13x13",
+                                        "h1 d64 40x9 w7x7",  "h1 d17 30x7 w9x3"};
+    static const double scales[] = {1, -0.3, 0.01};
+    int wrong = 0, count = 0, sizes_count = sizeof sizes / sizeof sizes[0];
+    for (int n = 0; n < sizes_count; n++)
+        for (int i = 0; i < 3; i++)
+            for (double bias = 100; fabs(bias) < 2e5; bias *= -10) {
+                char text[96];
+                snprintf(text, sizeof text, "fwd %s b1 %s bias scale%g%s",
+                         natten_dtype_name((natten_dtype)dtype), sizes[n], scales[i],
+                         in_tf32 ? " tf32" : "");
+                wrong += !is_right_lifted(text, bias);
+                count++;
+            }
+    char what[128];
+    snprintf(what, sizeof what, "%s: %d of %d problems with large biases are wrong",
+             type_name(dtype), wrong, count);
+    for (natten_role role = 0; role < NATTEN_ROLES; role++)
+        if (largest[role] > 0)
+            printf("# %s: largest error %.3f of its bound\n", role_name(role),
+                   largest[role]);
+    report(wrong == 0, what);
+}
+
 /* ---- merge ---- */
 
 enum { PARTIALS = 5 };
@@ -539,6 +599,8 @@ int main(int argc, char **argv)
         judge(type_named(argv[2]), atoi(argv[3]), atoi(argv[4]), AIM_MMA);
     } else if (strcmp(mode, "climb") == 0 && argc == 3) {
         climb(type_named(argv[2]));
+    } else if (strcmp(mode, "lift") == 0 && argc == 3) {
+        lift(type_named(argv[2]));
     } else if (strcmp(mode, "merge") == 0 && argc == 4) {
         merge(type_named(argv[2]), atoi(argv[3]));
     } else if (strcmp(mode, "median") == 0 && argc == 3) {
@@ -552,7 +614,7 @@ int main(int argc, char **argv)
     } else {
         fprintf(stderr,
                 "usage: gpu_judge judge|halo|mma|older TYPE FIRST COUNT | climb TYPE | "
-                "merge TYPE COUNT | median TYPE | repeat COUNT\n");
+                "lift TYPE | merge TYPE COUNT | median TYPE | repeat COUNT\n");
         return 2;
     }
     printf("1..%d\n", number);

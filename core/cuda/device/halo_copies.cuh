@@ -45,7 +45,7 @@ HaloTile<T, dims, side, engine>::fetch_slices(const Pass &, int n, int number,
 {
     const natten_cuda_halo &h = job.halo;
     int i = lane / 2, which = lane % 2;
-    if constexpr (Pass::copies_more) {
+    if constexpr (Pass::copies_more && !Pass::looks_ahead) {
         HaloStep then = s;
         advance(then);
         find_slices<Pass>(number == 2 ? 0 : number + 1, then, lane);
@@ -166,6 +166,55 @@ HaloTile<T, dims, side, engine>::copy_bias(int n, const HaloStep &s, int thread,
                          e / width % height * bias.axis[1] + e % width * bias.axis[2];
             copy4(to + (uint32_t)e * 4, first + offset);
         }
+    }
+}
+
+/* Where an entry of bias lies, from the first of its head. */
+__device__ inline int64_t entry_offset(const natten_task &task, int32_t entry)
+{
+    const natten_view &bias = task.view[NATTEN_BIAS];
+    const int32_t height = 2 * task.axis[1].window - 1,
+                  width = 2 * task.axis[2].window - 1;
+    return entry / width / height * bias.axis[0] +
+           entry / width % height * bias.axis[1] + entry % width * bias.axis[2];
+}
+
+template <class T, int dims, Side side, bool engine>
+__device__ inline void
+HaloTile<T, dims, side, engine>::put_bias(int n, const HaloStep &s, int thread,
+                                          int warps) const
+{
+    const natten_cuda_job &now = fresh(job);
+    const natten_view &bias = now.task.view[NATTEN_BIAS];
+    for (int i = 0; i < now.halo.units; i++) {
+        int32_t head;
+        batch_of(natten_min(s.first_unit + i, halo()->end - 1), head);
+        float *to = static_cast<float *>(__cvta_shared_to_generic(more_of(n, i)));
+        const float *first = static_cast<const float *>(bias.data) + head * bias.head;
+#pragma unroll 1
+        for (int32_t e = thread; e < (int32_t)now.entries;
+             e += warps * NATTEN_CUDA_WARP)
+            to[now.halo.bias_pad + e] =
+                __ldg(first + entry_offset(now.task, e)) * log2_e;
+    }
+    __threadfence_block();
+}
+
+template <class T, int dims, Side side, bool engine>
+__device__ inline void HaloTile<T, dims, side, engine>::keep_bias() const
+{
+    const natten_view &bias = job.task.view[NATTEN_BIAS];
+    const int32_t pad = job.halo.bias_pad, each = kept_bytes(job) / 4,
+                  all = (int32_t)job.task.heads * each;
+    float *to = reinterpret_cast<float *>(halo_shared + job.halo.more_at);
+#pragma unroll 1
+    for (int32_t i = threadIdx.x; i < all + pad; i += NATTEN_CUDA_THREADS) {
+        int32_t head = i / each, e = i % each - pad;
+        to[i] = 0;
+        if (e >= 0 && i < all)
+            to[i] = __ldg(static_cast<const float *>(bias.data) + head * bias.head +
+                          entry_offset(job.task, e)) *
+                    log2_e;
     }
 }
 

@@ -41,17 +41,17 @@ struct FlatPair {
     }
 };
 
-/* c = `hidden`, once or twice, where partners of group g are hidden; else 0. `who` says
- * which y and x the lane's rows have. */
-__device__ inline void hide(float (&c)[4], const FlatPair &pair, uint32_t, int g,
-                            const uint32_t (&who)[2])
+/* c += `hidden`, once or twice, where partners of group g are hidden.  `who` says which
+ * y and x the lane's rows have. */
+__device__ inline void hide_in(float (&c)[4], const FlatPair &pair, uint32_t, int g,
+                               const uint32_t (&who)[2])
 {
     constexpr uint32_t minus_large = 0xfe80; /* -2^126 */
     int n = 2 * pair.number + g;
     uint32_t bits =
         pair.late ? masked(pair.bits, 0x00010001u << n) : pair.bits & 0x00010001u << n;
     uint32_t from = bits * (minus_large >> n);
-    multiply_half(c, who[0], who[1], from, {0, 0, 0, 0});
+    multiply_half(c, who[0], who[1], from, c);
 }
 
 /* The pairs of a warp's box, all that there could be; what does not exist is hidden. Of
@@ -60,16 +60,19 @@ template <int most, int early> struct FlatPairs {
     uint32_t rows[most], across[(most + 1) / 2], bits[(most + 3) / 4];
     int32_t count; /* of those that exist */
 
-    /* From the table. */
-    __device__ void load(const uint32_t *table, int32_t pairs)
+    /* From the table.  Addresses of both() are for slices at `others`; where that is
+     * not a multiple of 512, at which the swizzle repeats, chunks lie the other way
+     * round. */
+    __device__ void load(const uint32_t *table, int32_t pairs, int32_t others)
     {
+        uint32_t swap = (uint32_t)others >> 3 & 32;
         count = pairs;
         for (int i = 0; i < (most + 3) / 4; i++)
             bits[i] = 0;
 #pragma unroll
         for (int p = 0; p < most; p++) {
             uint32_t word = table[p * NATTEN_CUDA_WARP];
-            uint32_t both = HaloPair(word).both(0);
+            uint32_t both = HaloPair(word).both(0) ^ swap;
             rows[p] = kept(word & 0xfff0fff0u);
             across[p / 2] = kept(p % 2 == 0 ? both : across[p / 2] | both << 16);
             bits[p / 4] |= (word & 0x00030003u) << p % 4 * 2;

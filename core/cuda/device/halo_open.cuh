@@ -11,7 +11,7 @@ namespace natten {
 
 template <class T, int dims, Side side, bool engine>
 template <class Pass>
-__device__ inline bool HaloTile<T, dims, side, engine>::open()
+__device__ inline bool HaloTile<T, dims, side, engine>::open(const Pass &pass)
 {
     const natten_cuda_halo &h = job.halo;
     int32_t replicas;
@@ -47,13 +47,31 @@ __device__ inline bool HaloTile<T, dims, side, engine>::open()
         halo()->pitch_inverse = ((1u << 20) - 1) / (uint32_t)h.pitch + 1;
         if constexpr (engine)
             take_aim<Pass>();
+        for (int n = 0; n < 2 && fetches_early<Pass>(); n++)
+            barrier_make(ready(n), 1);
     }
     __syncthreads();
+    if constexpr (Pass::looks_ahead)
+        if (exists && warp == 0 && fetches_early<Pass>()) {
+            HaloStep step = first_step();
+            for (int n = 0; n < 2; n++, advance(step))
+                if (step.first_unit < halo()->end)
+                    fetch_slices(pass, n, n, step);
+        }
     if (exists)
         open_warp<Pass>(axis);
-    row_matrix = kept(own_rows(0) + permute(lane % 16, lane / 16));
-    row_info = kept(shared_address(&info()->offset[0][lane / 4]));
-    row_bases = kept(shared_address(&halo()->row_base[0][warp][0]));
+    row_matrix = own_rows(0) + permute(lane % 16, lane / 16);
+    if constexpr (Pass::is_gradient) {
+        row_matrix = kept(own_rows(0) + permute(lane % 16, lane / 16));
+        row_info = kept(shared_address(&info()->offset[0][lane / 4]));
+        row_bases = kept(shared_address(&halo()->row_base[0][warp][0]));
+    } else { /* recalled ones are worked out anew: registers are scarce */
+        row_info = kept(shared_address(&info()->offset[0][lane / 4]));
+        row_bases = shared_address(Pass::looks_ahead ? &halo()->unit_base[0][unit()][0]
+                                                     : &halo()->row_base[0][warp][0]);
+        if constexpr (!Pass::recalls)
+            row_matrix = kept(row_matrix), row_bases = kept(row_bases);
+    }
     return exists;
 }
 
@@ -186,7 +204,7 @@ __device__ inline void HaloTile<T, dims, side, engine>::clear_pads() const
     const natten_cuda_halo &h = job.halo;
     if (engine && h.more_bytes == 0)
         return;
-    for (int i = 0; i < (engine ? 3 : 2) * h.units; i++) {
+    for (int i = 0; i < (engine ? 3 : 2) * h.units && !h.keeps_bias; i++) {
         float *first = static_cast<float *>(
             __cvta_shared_to_generic(more_of(0, i) + (uint32_t)h.bias_at));
         for (int32_t e = threadIdx.x; e < h.bias_pad; e += NATTEN_CUDA_THREADS)

@@ -214,6 +214,60 @@ template <bool biased> struct Biases {
     }
 };
 
+/* The same as forward wants them: as they are, or to base 2. */
+template <bool biased, bool flat, bool to_base_2>
+struct ForwardBiases : Biases<biased> {
+    using Biases<biased>::Biases;
+};
+
+template <bool biased> struct ForwardBiases<biased, false, true> : Biases<biased> {
+    using Biases<biased>::Biases;
+
+    __device__ float at(int g, int e) const
+    {
+        return Biases<biased>::at(g, e) * log2_e;
+    }
+};
+
+/* Of a flat halo, where they are kept so. */
+template <bool biased, bool to_base_2> struct ForwardBiases<biased, true, to_base_2> {
+    uint32_t row,
+        step; /* row r: entry of the box's first partner; r + 8 less than it */
+    const ushort4 *columns;
+    uint32_t column[4];
+
+    template <class Tile>
+    __device__ ForwardBiases(const Tile &tile, int n, const HaloStep &step_)
+    {
+        if (!biased)
+            return;
+        const natten_cuda_halo &h = tile.job.halo;
+        uint32_t first = tile.more(n);
+        if (h.keeps_bias) {
+            int32_t head;
+            tile.batch_of(step_.first_unit + tile.unit(), head);
+            first = shared_address(halo_shared) +
+                    (uint32_t)(h.more_at + head * Tile::kept_bytes(tile.job));
+        }
+        int32_t of_row = tile.info()->row[tile.lane / 4].bias + h.bias_pad;
+        row = first + (uint32_t)(4 * of_row);
+        step = (uint32_t)(8 * (2 * tile.job.task.axis[2].window - 1));
+        columns = tile.columns(Tile::of_entries);
+    }
+    __device__ void open(int32_t pair)
+    {
+        if (!biased)
+            return;
+        ushort4 c = columns[pair * 4];
+        column[0] = row + c.x, column[1] = row + c.y;
+        column[2] = row + c.z, column[3] = row + c.w;
+    }
+    __device__ float at(int g, int e) const
+    {
+        return load_float(column[2 * g + e % 2] - (e < 2 ? 0 : step));
+    }
+};
+
 } // namespace natten
 
 #endif

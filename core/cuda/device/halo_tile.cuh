@@ -20,7 +20,7 @@
  * integers, with the rule of geometry/axis.h, and kept as a table of HaloPair.
  *
  * Chunks of 16 bytes lie permuted within rows, so that 8 partners in a row of a slice
- * are in different banks. */
+ * are in different banks.  Length: one tile and where all that it knows lies. */
 #ifndef NATTEN_CUDA_DEVICE_HALO_TILE_CUH
 #define NATTEN_CUDA_DEVICE_HALO_TILE_CUH
 
@@ -224,16 +224,26 @@ constexpr float hidden = -0x1p126f;
 /* Bits of HaloPair::word that hide everything from row r, or from row r + 8. */
 constexpr uint32_t hides_upper = 0x00050005, hides_lower = 0x000a000a;
 
-/* c = `hidden` where group g's partners are hidden from the lane's rows, by the pair or
- * by the bits `also`; else 0.  `unit[0]` is minus the unit matrix. */
-__device__ inline void hide(float (&c)[4], const HaloPair &pair, uint32_t also, int g,
-                            const uint32_t (&unit)[2])
+/* c += `hidden` where group g's partners are hidden from the lane's rows, by the pair
+ * or by the bits `also`.  `unit[0]` is minus the unit matrix. */
+__device__ inline void hide_in(float (&c)[4], const HaloPair &pair, uint32_t also,
+                               int g, const uint32_t (&unit)[2])
 {
     constexpr uint32_t large = 0x7e80; /* 2^126 */
     uint32_t bits = pair.word | also;
     uint32_t upper = (bits & 0x00010001u << (2 * g)) * (large >> (2 * g));
     uint32_t lower = (bits & 0x00020002u << (2 * g)) * (large >> (2 * g + 1));
-    multiply_half(c, upper, lower, unit[0], {0, 0, 0, 0});
+    multiply_half(c, upper, lower, unit[0], c);
+}
+
+/* c = that. */
+template <class Pair>
+__device__ inline void hide(float (&c)[4], const Pair &pair, uint32_t also, int g,
+                            const uint32_t (&who)[2])
+{
+    for (int e = 0; e < 4; e++)
+        c[e] = 0;
+    hide_in(c, pair, also, g, who);
 }
 
 /* A block's tile, and which of those that share out its units it is. */
@@ -391,7 +401,13 @@ template <class T, int dims, Side side, bool engine> class HaloTile {
     }
 
     /* Find the block's place; false if no row of its tile exists. */
-    template <class Pass> __device__ bool open();
+    template <class Pass> __device__ bool open(const Pass &pass);
+    /* May the first two slices be on their way while the block opens? Then nothing
+     * comes with them. */
+    template <class Pass> __device__ bool fetches_early() const
+    {
+        return Pass::looks_ahead && (!Pass::copies_more || job.halo.keeps_bias);
+    }
 
     __device__ int32_t share_out(int32_t &end) const;
     /* Work out where the slices of a step begin, of all its units and the pass's
@@ -409,6 +425,19 @@ template <class T, int dims, Side side, bool engine> class HaloTile {
         natten_role role = Pass::partner_role(which);
         halo()->partner_base[n][i][which] =
             begin_of(job, role) + offset_of(job, role, batch, head, at);
+    }
+    /* Where rows of a step's units begin, for a pass that looks ahead, by a warp. */
+    template <class Pass> __device__ void find_units(int turn_, const HaloStep &s) const
+    {
+        const int32_t none[3] = {0, 0, 0};
+        int i = lane / 4, n = lane % 4;
+        if (i >= job.halo.units || n >= Pass::row_tensors)
+            return;
+        int32_t head,
+            batch = batch_of(natten_min(s.first_unit + i, halo()->end - 1), head);
+        natten_role role = Pass::row_role(n);
+        halo()->unit_base[turn_][i][n] =
+            begin_of(job, role) + offset_of(job, role, batch, head, none);
     }
     /* How the pass's tensors of rows go on from unit to unit, a thread each. */
     template <class Pass> __device__ void list_rows() const
@@ -531,12 +560,14 @@ template <class T, int dims, Side side, bool engine> class HaloTile {
     {
         constexpr int at_once = NATTEN_CUDA_WARP / chunks;
         int first = lane / chunks, chunk = lane % chunks;
-        uint32_t to = own_rows(n);
+        uint32_t to = own_rows(n), begin = to + permute(first, chunk);
         int64_t base = base_of(n, turn_);
 #pragma unroll
         for (int i = 0; i < subtile / at_once; i++) {
             const char *row = row_at(n, base, first - lane / 4 + i * at_once);
-            uint32_t place = to + permute(first + i * at_once, chunk);
+            uint32_t place = at_once % 8 == 0 /* the swizzle repeats */
+                                 ? begin + (uint32_t)(i * at_once * row_bytes)
+                                 : to + permute(first + i * at_once, chunk);
             if constexpr (engine)
                 copy16(place, row + chunk * 16);
             else
@@ -548,9 +579,13 @@ template <class T, int dims, Side side, bool engine> class HaloTile {
     /* Barriers of stages, by one thread. */
     template <class Pass> __device__ void make_barriers() const
     {
-        uint32_t copiers = Pass::copies_more ? NATTEN_CUDA_WARP : 0;
+        uint32_t copiers =
+            Pass::copies_more && (Pass::is_gradient || !job.halo.keeps_bias)
+                ? NATTEN_CUDA_WARP
+                : 0;
         for (int n = 0; n < 2; n++) {
-            barrier_make(ready(n), 1 + halo()->busy * copiers);
+            if (!fetches_early<Pass>())
+                barrier_make(ready(n), 1 + halo()->busy * copiers);
             barrier_make(ready(n) + (uint32_t)sizeof halo()->ready, halo()->busy);
         }
     }
@@ -560,7 +595,8 @@ template <class T, int dims, Side side, bool engine> class HaloTile {
     {
         if (halo()->begin + unit() >= halo()->end || info()->exists == 0)
             return;
-        find_rows<Pass>();
+        if constexpr (!Pass::looks_ahead)
+            find_rows<Pass>();
         pass.copy_rows(0);
     }
     /* The same of the unit after a step's. */
@@ -569,10 +605,17 @@ template <class T, int dims, Side side, bool engine> class HaloTile {
     {
         if (next_units(s) + unit() >= halo()->end)
             return;
-        find_next_rows<Pass>(turn ^ 1);
-        pass.copy_rows(turn ^ 1);
+        if constexpr (!Pass::looks_ahead)
+            find_next_rows<Pass>(turn ^ 1);
+        pass.copy_rows(Pass::looks_ahead ? (turn + 1) & 3 : turn ^ 1);
     }
 
+    /* `exists` anew, for a pass that has no registers for it. */
+    __device__ void recall_rows()
+    {
+        uint32_t all = info()->exists >> lane / 4;
+        exists[0] = (all & 1) != 0, exists[1] = (all & 1 << 8) != 0;
+    }
     __device__ uint32_t ready(int n) const
     {
         return shared_address(&halo()->ready[n]);
@@ -594,6 +637,15 @@ template <class T, int dims, Side side, bool engine> class HaloTile {
                                const HaloWalk<NATTEN_CUDA_WARP> &walk) const;
     /* All entries of bias of the slice's head. */
     __device__ void copy_bias(int n, const HaloStep &s, int thread, int warps) const;
+    /* The same, as they are added to logits to base 2. */
+    __device__ void put_bias(int n, const HaloStep &s, int thread, int warps) const;
+    /* Those of all heads, by all threads; zeros before each and after the last. */
+    __device__ void keep_bias() const;
+    /* From one head's to the next one's. */
+    __device__ static int32_t kept_bytes(const natten_cuda_job &job_)
+    {
+        return 4 * ((int32_t)job_.entries + job_.halo.bias_pad);
+    }
 
     /* Batch item and head of partners of unit `i` of a step. */
     __device__ void unit_of(const HaloStep &s, int i, int32_t &batch,
@@ -638,11 +690,14 @@ template <class T, int dims, Side side, bool engine> class HaloTile {
      * token. */
     __device__ void order_partners(int32_t first, int32_t height, int32_t width) const;
     static constexpr uint32_t not_there = 0x80;
-    /* A slice's partners by columns of groups, while the table is made; slices come
-     * here later. */
+    /* A slice's partners by columns of groups, while the table is made: where slices
+     * come later, or, as a flat halo's may be on their way, where rows do. */
     __device__ uint8_t *orders() const
     {
-        return reinterpret_cast<uint8_t *>(halo_shared + job.halo.slices_at) +
+        const natten_cuda_halo &h = job.halo;
+        int32_t at = flat ? h.tables_at + h.places * h.pairs * NATTEN_CUDA_WARP * 4
+                          : h.slices_at;
+        return reinterpret_cast<uint8_t *>(halo_shared + at) +
                place() * NATTEN_CUDA_ORDERED;
     }
     /* The partner in a column of groups, counted from the slice's first; `there`: is

@@ -109,7 +109,11 @@ __device__ inline void copy_share(const Pass &pass, int stage, int number,
  *
  * All warps copy statistics and biases of the step after.  They go to three places in
  * turn: who works on a step knows that all are done with the one before the last, but
- * not with the last. */
+ * not with the last.
+ *
+ * Where a step is a unit, a pass may look ahead: who has a stage filled also finds
+ * where the rows of the step after that begin.  Places of four steps are known then: of
+ * the last, whose results some warps still write, of this one and of the next two. */
 template <class Pass> __device__ inline void walk_by_engine(Pass &pass)
 {
     constexpr bool shares = Pass::copies_more;
@@ -117,7 +121,7 @@ template <class Pass> __device__ inline void walk_by_engine(Pass &pass)
     int32_t all; /* not read from where threads might find different ones */
     HaloStep step = {tile.share_out(all), 0, 0, 0}, next = step;
     tile.advance(next);
-    if (tile.warp == 0) {
+    if (tile.warp == 0 && !tile.template fetches_early<Pass>()) {
         tile.fetch_slices(pass, 0, 0, step);
         if (next.first_unit < all)
             tile.fetch_slices(pass, 1, 1, next);
@@ -127,7 +131,8 @@ template <class Pass> __device__ inline void walk_by_engine(Pass &pass)
     if constexpr (Pass::prepares)
         pass.prepare(shared_thread(tile), (int)tile.halo()->busy);
     if constexpr (shares)
-        copy_share(pass, 0, 0, step);
+        if (Pass::is_gradient || !tile.job.halo.keeps_bias)
+            copy_share(pass, 0, 0, step);
     tile.template copy_first_rows<Pass>(pass);
     if constexpr (Pass::copies_late) {
         end_group_of_copies();
@@ -141,7 +146,7 @@ template <class Pass> __device__ inline void walk_by_engine(Pass &pass)
     uint32_t parity = 0;
     for (int stage = 0, number = 0; step.first_unit < all; stage ^= 1) {
         bool exists = step.first_unit + tile.unit() < all;
-        if constexpr (Pass::flat)
+        if constexpr (Pass::flat && !Pass::looks_ahead)
             tile.turn = stage;
         if (tile.is_first_of_unit(step)) {
             if constexpr (Pass::copies_late)
@@ -151,7 +156,8 @@ template <class Pass> __device__ inline void walk_by_engine(Pass &pass)
             __syncwarp();
             if (exists)
                 pass.begin();
-            tile.template copy_next_rows<Pass>(pass, step);
+            if constexpr (!Pass::looks_ahead)
+                tile.template copy_next_rows<Pass>(pass, step);
             if constexpr (Pass::copies_late) {
                 end_group_of_copies();
                 wait_for_all_but_one_group();
@@ -160,11 +166,14 @@ template <class Pass> __device__ inline void walk_by_engine(Pass &pass)
         }
         barrier_wait(tile.ready(stage), parity);
         parity ^= (uint32_t)stage;
+        if constexpr (Pass::looks_ahead)
+            tile.template copy_next_rows<Pass>(pass, step);
         int then = number == 2 ? 0 : number + 1;
         if constexpr (shares) {
             next = step;
             tile.advance(next);
-            if (next.first_unit < all)
+            if (next.first_unit < all &&
+                (Pass::is_gradient || !tile.job.halo.keeps_bias))
                 copy_share(pass, stage ^ 1, then, next);
         }
         if (exists)
@@ -173,6 +182,12 @@ template <class Pass> __device__ inline void walk_by_engine(Pass &pass)
             next = step;
             tile.advance(next);
             tile.advance(next);
+            if constexpr (Pass::looks_ahead) {
+                HaloStep later = next;
+                tile.advance(later);
+                tile.template find_units<Pass>((tile.turn + 3) & 3, later);
+                __syncwarp();
+            }
             if (next.first_unit < all)
                 tile.fetch_slices(pass, stage, then == 2 ? 0 : then + 1, next);
         }
@@ -189,6 +204,8 @@ template <class Pass> __device__ inline void walk_by_engine(Pass &pass)
                 pass.end();
             if constexpr (!Pass::flat)
                 tile.turn ^= 1;
+            if constexpr (Pass::looks_ahead)
+                tile.turn = (tile.turn + 1) & 3;
         }
         number = then;
         tile.advance(step);
@@ -199,20 +216,29 @@ template <class Pass> __device__ inline void walk_halo(Pass &pass)
 {
     if constexpr (Pass::by_engine && !has_copy_engine)
         return;
-    bool exists = pass.tile.template open<Pass>();
+    bool exists = pass.tile.open(pass);
     exists = exists && pass.tile.halo()->begin < pass.tile.halo()->end;
     if (exists) {
         auto &tile = pass.tile;
-        tile.template list_rows<Pass>();
+        if constexpr (!Pass::looks_ahead)
+            tile.template list_rows<Pass>();
         if constexpr (Pass::by_engine) {
             __syncthreads(); /* all tables are made and all warps with rows counted */
             if (threadIdx.x == 0)
                 tile.template make_barriers<Pass>();
         }
         if constexpr (Pass::flat) { /* after that rows take the tables' place */
-            pass.pairs.load(tile.table(), tile.info()->first_pair[1]);
+            pass.pairs.load(tile.table(), tile.info()->first_pair[1],
+                            tile.job.halo.box_bytes);
         }
-        if constexpr (Pass::by_engine)
+        if constexpr (Pass::looks_ahead) {
+            HaloStep step = tile.first_step();
+            for (int i = 0; i < 3; i++, tile.advance(step))
+                if (tile.warp == i)
+                    tile.template find_units<Pass>(i, step);
+            if (Pass::copies_more && tile.job.halo.keeps_bias)
+                tile.keep_bias();
+        } else if constexpr (Pass::by_engine)
             tile.template find_slices<Pass>(0, tile.first_step(), threadIdx.x);
         __syncthreads();
         if constexpr (Pass::by_engine)
