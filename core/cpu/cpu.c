@@ -61,10 +61,8 @@ static natten_status choose(const natten_task *task, const natten_machine *machi
     choice->workspace_bytes = j.delta_bytes + j.sums_bytes + j.shared_bytes +
                               (size_t)choice->threads * j.scratch_bytes;
     if (j.passes > 0) {
-        bool flat = task->axis[0].length == 1; /* walking order: cpu_pass.c */
-        choice->tile[0] = j.pass[0].tile[flat ? 1 : 0];
-        choice->tile[1] = j.pass[0].tile[flat ? 0 : 1];
-        choice->tile[2] = j.pass[0].tile[2];
+        for (int a = 0; a < 3; a++)
+            choice->tile[j.pass[0].order[a]] = j.pass[0].tile[a];
         if (task->sketch)
             choice->work = natten_cpu_work_share(&j.pass[0], j.kernels);
     }
@@ -218,8 +216,7 @@ static void clear_bias(void *context, int64_t head, int thread)
         natten_dtype_store(j->task->accumulator, bias_at(j, i, head), 0, 0);
 }
 
-/* Slices are compact: of two axes of which one has a single entry, the order is no
- * matter. */
+/* Slices are compact, in the order of the task's axes. */
 static void merge_bias(void *context, int64_t head, int thread)
 {
     (void)thread;

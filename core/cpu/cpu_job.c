@@ -114,9 +114,11 @@ static void slice_bias(job *j, natten_cpu_pass *p)
     }
     p->sums = (natten_view){.batch = p->slice_elements};
     p->sums.head = p->slices * p->slice_elements;
-    p->sums.axis[2] = 1;
-    p->sums.axis[1] = 2 * (int64_t)p->axis[2].window - 1;
-    p->sums.axis[0] = p->sums.axis[1] * (2 * (int64_t)p->axis[1].window - 1);
+    int64_t step[3] = {1, 1, 1};
+    for (int a = 1; a >= 0; a--)
+        step[a] = step[a + 1] * (2 * (int64_t)t->axis[a + 1].window - 1);
+    for (int a = 0; a < 3; a++)
+        p->sums.axis[a] = step[p->order[a]];
     need_sums(j, t->heads * p->sums.head);
 }
 

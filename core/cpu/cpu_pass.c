@@ -60,14 +60,61 @@ const natten_cpu_kernels *natten_cpu_pass_kernels(natten_variant variant,
 
 /* ---- passes ---------------------------------------------------------------------- */
 
-/* Walking order of the task's axes. Owners are grouped along the first: a grid of two
- * axes walks its rows there. Decided by the whole grid, so that a part walks alike. */
-static void choose_order(const natten_task *task, int order[3])
+/* Lanes that owners along axis a leave idle, as a factor on the work. Decided by the
+ * whole grid, as all of the order is, so that a part walks alike. */
+static double lanes_per_owner(const natten_axis *x, int lanes)
 {
-    bool flat = task->axis[0].length == 1;
-    order[0] = flat ? 1 : 0;
-    order[1] = flat ? 0 : 1;
-    order[2] = 2;
+    int64_t n = ((int64_t)x->length + x->dilation - 1) / x->dilation;
+    return (double)natten_cpu_padded(n, lanes) / (double)n;
+}
+
+/* Lanes lie along the last axis, unless another of three wastes a tenth less of them:
+ * its tokens are further apart. A causal axis makes lanes wait for the longest window,
+ * a strided one spreads their windows. */
+static int choose_lane_axis(const natten_task *task, int lanes)
+{
+    enum { SHORT = 1 << 20 };
+    int best = 2;
+    double least = lanes_per_owner(&task->axis[2], lanes) / 1.1;
+    for (int a = 1; a >= 0; a--) {
+        const natten_axis *x = &task->axis[a];
+        if (x->causal || x->stride > 1 || x->length > SHORT ||
+            lanes_per_owner(x, lanes) > least)
+            continue;
+        best = a;
+        least = lanes_per_owner(x, lanes) / 1.01;
+    }
+    return best;
+}
+
+/* How many of an axis' owners, side by side, see a partner. */
+static double seen_along(const natten_axis *x)
+{
+    return (double)x->window / x->stride;
+}
+
+/* Walking order of the task's axes. Owners are grouped along the first: a grid of two
+ * axes walks its rows there, one of three the axis whose owners share most partners.
+ * GRAD_EXTRA walks rows of queries as they lie in the tensor. */
+static void choose_order(natten_cpu_pass *p, const natten_task *task, int lanes)
+{
+    int first = 0, second = 1, last = 2;
+    if (task->axis[0].length == 1) {
+        first = 1;
+        second = 0;
+    } else if (p->kind != NATTEN_CPU_GRAD_EXTRA) {
+        last = choose_lane_axis(task, lanes);
+        first = last == 0 ? 1 : 0;
+        second = last == 2 ? 1 : 2;
+        if (seen_along(&task->axis[second]) > seen_along(&task->axis[first])) {
+            int other = first;
+            first = second;
+            second = other;
+        }
+    }
+    p->order[0] = first;
+    p->order[1] = second;
+    p->order[2] = last;
 }
 
 static natten_view walking(const natten_task *task, natten_role role,
@@ -79,14 +126,18 @@ static natten_view walking(const natten_task *task, natten_role role,
     return v;
 }
 
-/* delta lies compactly: [b, z, y, x, h]. */
+/* delta lies compactly, for passes of any order: [b, z, y, x, h]. */
 static natten_view delta_view(const natten_cpu_pass *p)
 {
     natten_view v = {.head = 1};
-    v.axis[2] = p->task->heads;
-    v.axis[1] = v.axis[2] * p->axis[2].query_count;
-    v.axis[0] = v.axis[1] * p->axis[1].query_count;
-    v.batch = v.axis[0] * p->axis[0].query_count;
+    int64_t step = p->task->heads, of_axis[3];
+    for (int a = 2; a >= 0; a--) {
+        of_axis[a] = step;
+        step *= p->task->axis[a].query_count;
+    }
+    for (int a = 0; a < 3; a++)
+        v.axis[a] = of_axis[p->order[a]];
+    v.batch = step;
     return v;
 }
 
@@ -212,9 +263,9 @@ void natten_cpu_pass_make(natten_cpu_pass *p, const natten_task *task,
                           natten_cpu_kind kind, const natten_cpu_kernels *kernels,
                           const natten_machine *machine)
 {
-    int order[3];
-    choose_order(task, order);
     *p = (natten_cpu_pass){.task = task, .kind = kind};
+    choose_order(p, task, kernels->lanes);
+    const int *order = p->order;
     for (int a = 0; a < 3; a++)
         p->axis[a] = task->axis[order[a]];
     p->owner_is_key = kind == NATTEN_CPU_GRAD_KEY || kind == NATTEN_CPU_GRAD_EXTRA;

@@ -83,6 +83,7 @@ typedef struct natten_cpu_chunk {
 typedef struct natten_cpu_pass {
     const natten_task *task;
     natten_cpu_kind kind;
+    int order[3]; /* the task's axes in walking order */
     natten_axis axis[3];
     bool owner_is_key;
     bool wants[2];   /* which of the results */

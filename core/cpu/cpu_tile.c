@@ -4,7 +4,7 @@
  * positions that its owners see, over the tile.  Among the tiles whose strips fit, the
  * cheapest is taken; strips beyond the cache are penalised, and so are too few items
  * for a machine with many cores.  Items are kept short enough to cancel between
- * them. */
+ * them.  Length: one search, whose parts share what it counts with. */
 #include "cpu/cpu_tile.h"
 
 #include "cpu/cpu_share.h"
@@ -218,6 +218,7 @@ static natten_cpu_layout make_layout(const natten_cpu_pass *p,
 /* How much of the partners the strips hold at a time, most first. */
 typedef enum keep {
     KEEP_ALL,   /* all that a group sees: each partner is packed once per tile */
+    KEEP_RING,  /* what a group sees: each is packed once per row of groups */
     KEEP_INNER, /* what it sees away from borders: there some are packed again */
     KEEP_HEAD,  /* the same, of one head */
     KEEP_PLANE, /* rows of a plane that a row of owners sees: each packs its own */
@@ -231,13 +232,13 @@ static natten_cpu_strips make_strips(const natten_cpu_pass *p,
     natten_cpu_strips s = {.width = box(p, 2, p->tile[2])};
     int64_t planes, rows;
     chunk_extent(p, p->owners, &planes, &rows);
-    if (level == KEEP_PLANE) {
-        rows = most(rows, inner_box(p, 1, 1));
-    } else if (level != KEEP_CHUNK) {
+    if (level != KEEP_CHUNK && level != KEEP_PLANE)
         planes = most(planes, inner_box(p, 0, least(p->owners, p->tile[0])));
+    if (level == KEEP_PLANE || level == KEEP_RING)
+        rows = most(rows, inner_box(p, 1, 1));
+    else if (level != KEEP_CHUNK)
         rows = most(rows, level == KEEP_ALL ? box(p, 1, p->tile[1])
                                             : inner_box(p, 1, p->tile[1]));
-    }
     s.depth = (int32_t)most(1, planes);
     s.high = (int32_t)most(1, rows);
     s.fan = level < KEEP_HEAD ? (int32_t)p->fan : 1;
@@ -246,15 +247,16 @@ static natten_cpu_strips make_strips(const natten_cpu_pass *p,
 }
 
 /* Partners packed per owner. Strips that hold all a group sees are packed once per
- * tile, others anew, in the width of the tile, for each group: an owner vector along x.
- */
+ * tile, a ring's once for each row of groups, others anew, in the width of the tile,
+ * for each group: an owner vector along x. */
 static double packs_of(const natten_cpu_pass *p, const natten_cpu_kernels *k,
                        keep level)
 {
     double packs = 1;
     for (int a = 0; a < 3; a++) {
         int64_t group = a == 0 ? p->owners : a == 1 ? 1 : least(p->tile[2], k->lanes);
-        int64_t owners = level < KEEP_HEAD ? p->tile[a] : group;
+        bool once = level < KEEP_HEAD && (level != KEEP_RING || a > 0);
+        int64_t owners = once ? p->tile[a] : least(p->tile[a], group);
         int64_t wide = a == 2 ? p->tile[2] : owners;
         int64_t seen = least(partners_along(p, a), wide + p->axis[a].window - 1);
         packs *= (double)seen / (double)owners;
@@ -303,6 +305,13 @@ static bool is_far(const natten_cpu_pass *p)
     return fill_of(p, queries, keys) > 1;
 }
 
+/* On average: the last group along the first axis may be smaller. */
+static double owners_per_group(const natten_cpu_pass *p)
+{
+    int64_t planes = p->tile[0];
+    return planes == 1 ? p->owners : (double)planes / parts_of(planes, p->owners);
+}
+
 /* What a tile costs, per owner, in products with one partner: to pack a partner costs
  * about as much as four of them, and thirteen more where it comes from memory, as an
  * owner does; fewer owners than registers have room for share their loads with fewer;
@@ -314,7 +323,7 @@ static double cost_of(const natten_cpu_pass *p, const natten_cpu_kernels *k, kee
     double bytes = slots * (double)s->strip.elements * (double)k->real_bytes;
     double room = (double)p->near_bytes;
     double spill = bytes > room ? (bytes / room + 1) / 2 : 1;
-    double loads = 1 + 0.9 / p->owners - 0.9 / k->owners;
+    double loads = 1 + 0.9 / owners_per_group(p) - 0.9 / k->owners;
     double pack = p->kind == NATTEN_CPU_GRAD_ALL ? 6 : 4;
     double packs = packs_of(p, k, level), from_memory = 13 * far_of(p);
     return pack * packs * spill + from_memory * (packs + 1) + volume(p) * loads;
@@ -392,13 +401,24 @@ static int64_t evened(const natten_cpu_pass *p, int64_t tile, int lanes)
                                           : tile;
 }
 
+/* The next shorter tile along the first axis: half, of a ring in whole groups. */
+static int64_t shorter(const natten_cpu_pass *p, int64_t tile, keep level)
+{
+    int64_t half = tile > 1 ? (tile + 1) / 2 : 0;
+    return level == KEEP_RING && half > p->owners && up(half, p->owners) < tile
+               ? up(half, p->owners)
+               : half;
+}
+
 /* All tiles at one level of keeping: halves along the first axes, more and more vectors
  * along the last. */
 static void search(natten_cpu_pass *p, const natten_cpu_kernels *k, keep level,
                    size_t room, best_tile *best)
 {
     int64_t n[3] = {owners_along(p, 0), owners_along(p, 1), owners_along(p, 2)};
-    for (int64_t z = n[0]; z > 0 && is_apart(p, 0, z); z = z > 1 ? (z + 1) / 2 : 0)
+    if (level == KEEP_RING && n[1] == 1)
+        return; /* as KEEP_ALL */
+    for (int64_t z = n[0]; z > 0 && is_apart(p, 0, z); z = shorter(p, z, level))
         for (int64_t y = n[1]; y > 0 && is_apart(p, 1, y); y = y > 1 ? (y + 1) / 2 : 0)
             for (int64_t x = k->lanes; x < n[2] + k->lanes; x = longer(x, k->lanes)) {
                 int64_t even = evened(p, x, k->lanes);
@@ -421,7 +441,7 @@ static void choose_tile(natten_cpu_pass *p, const natten_cpu_kernels *k)
     int levels = p->kind == NATTEN_CPU_GRAD_ALL ? KEEP_CHUNK : KEEPS;
     for (int level = 0; level < levels; level++)
         for (p->owners = k->owners; p->owners > 0; p->owners--)
-            if (!best.found || best.cost > good)
+            if (!best.found || best.cost > good || level == KEEP_RING)
                 search(p, k, (keep)level, room, &best);
     p->fits = p->kind != NATTEN_CPU_GRAD_ALL || best.found;
     if (!best.found) { /* one owner vector and strips of a chunk, come what may */

@@ -4,8 +4,9 @@
  * axis; forward's strips hold all that a chunk lists; the breaks of the softmax are the
  * same in a part of a grid and on every machine; scratch keeps its promise; a part of a
  * grid makes no items for classes that it has no owner of; tiles of one parity share no
- * partner; tiles follow the caches that a machine reports. And no pass computes less
- * than is wanted (core/cpu/cpu_work.c). */
+ * partner; tiles follow the caches that a machine reports; lanes lie along the axis
+ * that wastes fewest. And no pass computes less than is wanted (core/cpu/cpu_work.c).
+ */
 #include "cpu/cpu_tile.h"
 
 #include "cpu/cpu_share.h"
@@ -306,7 +307,7 @@ START_TEST(strips_follow_the_second_cache)
     natten_task t = task_of(side, one, side, 32);
     t.heads = t.heads_kv = 16; /* items enough */
     int64_t before = 0;
-    for (int64_t l2 = 64 << 10; l2 <= 256 << 10; l2 *= 4) {
+    for (int64_t l2 = 32 << 10; l2 <= 512 << 10; l2 *= 16) {
         natten_cpu_pass p = pass_on(&t, (natten_machine){.l2_bytes = l2});
         int64_t bytes = (int64_t)p.layout.extra_strips; /* all before them */
         ck_assert_int_gt(bytes, before);
@@ -339,6 +340,34 @@ START_TEST(tiles_follow_the_last_cache)
 END_TEST
 
 /* The order of backward's sums follows its tiles: the same whatever the caches. */
+/* The order of the axes that a pass walks, as a number of three digits. */
+static int order_of(natten_axis z, natten_axis y, natten_axis x, natten_cpu_kind kind)
+{
+    natten_cpu_kernels k = *natten_cpu_pass_kernels(NATTEN_VARIANT_SCALAR, NATTEN_FP32);
+    natten_task t = task_of(z, y, x, 32);
+    natten_cpu_pass p;
+    k.lanes = 16;
+    natten_cpu_pass_make(&p, &t, kind, &k, &machines[0]);
+    return 100 * p.order[0] + 10 * p.order[1] + p.order[2];
+}
+
+START_TEST(lanes_lie_along_the_axis_that_leaves_fewest_idle)
+{
+    natten_axis one = whole(1, 1, 1, 1, false), z = whole(16, 5, 1, 1, false);
+    natten_axis side = whole(28, 7, 1, 1, false), longer = whole(32, 7, 1, 1, false);
+    natten_axis causal = whole(16, 5, 1, 1, true), part = z;
+    ck_assert_int_eq(order_of(z, side, side, NATTEN_CPU_FORWARD), 120);
+    ck_assert_int_eq(order_of(z, side, side, NATTEN_CPU_GRAD_ALL), 120);
+    ck_assert_int_eq(order_of(z, side, side, NATTEN_CPU_GRAD_EXTRA), 12);
+    ck_assert_int_eq(order_of(side, z, side, NATTEN_CPU_FORWARD), 21);
+    ck_assert_int_eq(order_of(z, longer, longer, NATTEN_CPU_FORWARD), 102);
+    ck_assert_int_eq(order_of(causal, side, side, NATTEN_CPU_FORWARD), 102);
+    ck_assert_int_eq(order_of(one, z, side, NATTEN_CPU_FORWARD), 102);
+    part.query_count = part.key_count = 7;
+    ck_assert_int_eq(order_of(part, side, side, NATTEN_CPU_FORWARD), 120);
+}
+END_TEST
+
 START_TEST(backward_has_the_same_tiles_on_every_machine)
 {
     static const natten_cpu_kind kinds[] = {NATTEN_CPU_GRAD_ALL, NATTEN_CPU_GRAD_QUERY,
@@ -371,6 +400,7 @@ int main(void)
     tcase_add_test(tiles, a_part_visits_no_more_classes_than_it_has_tokens);
     tcase_add_test(tiles, strips_follow_the_second_cache);
     tcase_add_test(tiles, tiles_follow_the_last_cache);
+    tcase_add_test(tiles, lanes_lie_along_the_axis_that_leaves_fewest_idle);
     tcase_add_test(tiles, backward_has_the_same_tiles_on_every_machine);
     Suite *suite = suite_create("cpu tile");
     suite_add_tcase(suite, tiles);
