@@ -121,9 +121,9 @@ static void flush_backward(group *g)
     if (p->kind == NATTEN_CPU_GRAD_QUERY && g->sums && !g->in_extras)
         add_to_bias(g);
     if (p->wants[0])
-        values(g, g->t, 0, g->c[0]);
+        values(g, g->t, 0, g->c[0], NULL);
     if (p->wants[1])
-        values(g, g->s, 1, g->c[1]);
+        values(g, g->s, 1, g->c[1], NULL);
     for (int i = 0; i < 2 && !g->in_extras; i++)
         if (p->shared[i].data)
             scatter(g, i == 0 ? g->t : g->s, i);

@@ -52,6 +52,22 @@ static void softmax(group *g, int q)
             v_store(c + d, v_mul(v_all(factor[i]), v_load(c + d)));
 }
 
+/* What the sums are multiplied with: NaN stays, a sum of 0 becomes 1. */
+static vec factor_of(const group *g, int q)
+{
+    return v_div(v_all(1), v_max(v_all(1), g->sum[q]));
+}
+
+/* May sums go to the result as whole vectors, as many lanes of each owner? */
+static bool is_direct(const group *g)
+{
+    const natten_cpu_pass *p = g->pass;
+    bool direct = format_of(dtype_of(g), p->result[0].item) == DIRECT;
+    for (int q = 1; q < g->nq; q++)
+        direct = direct && g->own_run[q]->n == g->own_run[0]->n;
+    return direct && p->other[1].dim % LANES == 0;
+}
+
 static void flush_forward(group *g)
 {
     bool biased = g->pass->bias.data && !g->in_extras;
@@ -60,7 +76,13 @@ static void flush_forward(group *g)
     logits(g, 0, g->s, biased, -(real)INFINITY);
     for (int q = 0; q < g->nq; q++)
         softmax(g, q);
-    values(g, g->s, 1, g->c[0]);
+    destination result = {.step = g->result[0].step[2]};
+    g->stored = g->last && is_direct(g);
+    for (int q = 0; q < g->nq && g->stored; q++) {
+        result.row[q] = at(&g->result[0], g->z[q], g->y, g->own_run[q]->x);
+        v_store(result.factor[q], factor_of(g, q));
+    }
+    values(g, g->s, 1, g->c[0], g->stored ? &result : NULL);
 }
 
 /* out and lse of owner q. */
@@ -70,22 +92,26 @@ static void finish_forward(group *g, int q)
     const run *r = g->own_run[q];
     natten_dtype dtype = dtype_of(g);
     int64_t dim = p->other[1].dim, padded = natten_cpu_padded(dim, LANES);
+    char *to = at(&g->result[0], g->z[q], g->y, r->x);
     real sum[LANES], lse[LANES], factor[LANES], *c = g->c[0][q];
-    vec one = v_all(1), l = v_max(one, g->sum[q]); /* NaN stays, 0 becomes 1 */
     v_store(sum, g->sum[q]);
-    v_store(lse, v_add(g->top[q], v_log(l)));
-    v_store(factor, v_div(one, l));
+    v_store(lse, v_add(g->top[q], v_log(v_max(v_all(1), g->sum[q]))));
+    v_store(factor, factor_of(g, q));
     for (int i = 0; i < r->n; i++)
         if (sum[i] == 0) { /* every logit was -inf: even infinite values give 0 */
             lse[i] = -(real)INFINITY;
-            memset(c + i * padded, 0, (size_t)padded * sizeof(real));
+            if (g->stored)
+                memset(to + i * g->result[0].step[2], 0, (size_t)dim * sizeof(real));
+            else
+                memset(c + i * padded, 0, (size_t)padded * sizeof(real));
         }
     tokens t = {.step = g->result[0].step[2],
                 .item = p->result[0].item,
                 .dim = dim,
                 .dtype = dtype,
                 .n = r->n};
-    unpack(&t, at(&g->result[0], g->z[q], g->y, r->x), c, factor);
+    if (!g->stored)
+        unpack(&t, to, c, factor);
     if (g->lse.data)
         for (int i = 0; i < r->n; i++)
             *(real *)(void *)at(&g->lse, g->z[q], g->y, r->x + i) = lse[i];

@@ -60,6 +60,8 @@ typedef struct group {
     bool in_extras;                   /* the partners listed are extra tokens */
     bool extras_packed;               /* all of them, for this item */
     bool first;                       /* the sums hold nothing yet */
+    bool last;                        /* no partner comes after those listed */
+    bool stored;                      /* values() has stored the results */
     bool stopped; /* by the cancel callback: the item is left undone */
     bool hollow;  /* some query has lse = -inf: no gradient comes from it */
     real *a[2][OWNERS], *s[OWNERS], *t[OWNERS], *c[2][OWNERS];
@@ -453,10 +455,20 @@ static int stretch_end(const group *g, int k, int64_t block_bytes)
     return k;
 }
 
-/* Weights times rows `which`, added to the sums `to`. Where the head dim is no multiple
- * of LANES, the last vector of a row reaches into what lies behind it, the last row of
- * all into other scratch: its lanes there are sums that nobody looks at. */
-static void values(group *g, real *const *weights, int which, real *const *to)
+/* Rows of a result, `step` bytes apart, and the factors of their lanes. */
+typedef struct destination {
+    char *row[OWNERS];
+    int64_t step;
+    real factor[OWNERS][LANES];
+} destination;
+
+/* Weights times rows `which`, added to the sums `to`, and these, if they are complete,
+ * stored where they belong: while the processor multiplies, to write costs less. Where
+ * the head dim is no multiple of LANES, the last vector of a row reaches into what lies
+ * behind it, the last row of all into other scratch: its lanes there are sums that
+ * nobody looks at. */
+static void values(group *g, real *const *weights, int which, real *const *to,
+                   const destination *result)
 {
     int64_t dim = g->pass->other[which].dim, padded = natten_cpu_padded(dim, LANES);
     int64_t vectors = padded / LANES;
@@ -475,6 +487,11 @@ static void values(group *g, real *const *weights, int which, real *const *to)
             o.b = g->rows[which] + d * LANES;
             for (int q = 0; q < g->nq; q++)
                 o.c[q] = to[q] + d * LANES;
+            for (int q = 0; result && end == g->ns && q < g->nq; q++) {
+                o.result[q] = result->row[q] + d * LANES * (int64_t)sizeof(real);
+                o.factor[q] = result->factor[q];
+                o.step = result->step;
+            }
             values_table[g->nq - 1][(vectors - d < step ? vectors - d : step) - 1](&o);
         }
     }

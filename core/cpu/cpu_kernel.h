@@ -134,6 +134,11 @@ typedef struct values_block {
     ptrdiff_t c_pitch; /* from one lane to the next */
     int lanes;
     const run *run;
+    /* Where sums are complete: rows of the result, `step` bytes apart, and what the sum
+     * of each lane is multiplied with. NULL: they go to c. */
+    char *result[OWNERS];
+    int64_t step;
+    const real *factor[OWNERS];
 } values_block;
 
 typedef void values_kernel(const values_block *o);
@@ -178,6 +183,22 @@ INLINE void one_segment(const shape k, const int many, value_sums acc,
     }
 }
 
+/* Complete sums become rows of the result, as unpack() makes them. */
+INLINE void store_results(const shape k, const int many, value_sums acc,
+                          const values_block *o, int lane)
+{
+    UNROLL
+    for (int l = 0; l < many; l++)
+        UNROLL
+    for (int q = 0; q < k.hi; q++) {
+        real *to = (real *)(void *)(o->result[q] + (lane + l) * o->step);
+        vec factor = v_all(o->factor[q][lane + l]);
+        UNROLL
+        for (int i = 0; i < k.columns; i++)
+            v_store(to + i * LANES, v_add(v_mul(factor, acc[l][q][i]), v_zero()));
+    }
+}
+
 /* All that is listed, for `many` lanes. */
 INLINE void some_lanes(const shape k, const int many, const values_block *o, int lane)
 {
@@ -205,6 +226,10 @@ INLINE void some_lanes(const shape k, const int many, const values_block *o, int
             OWNER_RANGES(CASE)
         }
 #undef CASE
+    }
+    if (o->result[0]) {
+        store_results(k, many, acc, o, lane);
+        return;
     }
     UNROLL
     for (int l = 0; l < many; l++)

@@ -211,6 +211,7 @@ static void pack_owner(group *g, int q)
 static void begin_group(group *g)
 {
     g->first = true;
+    g->last = g->stored = false;
     g->in_extras = false;
     g->ns = 0;
     use_strips(g, g->strips, &g->pass->strips.strip);
@@ -271,6 +272,7 @@ static void sweep_windows(group *g)
             sweep_row(g, z, y, lo, hi);
         }
     }
+    g->last = g->pass->extra_chunk == 0;
     flush(g);
 }
 
