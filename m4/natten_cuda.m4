@@ -3,7 +3,7 @@
 # The CUDA kernels.  They take minutes to compile, so they are built only when asked for;
 # the host side of the CUDA backend is plain C and part of every build.
 
-# NATTEN_ARG_CUDA: HAVE_CUDA for make, NVCC, NVCC_GENCODE, NVCC_GENCODE_HALO; NATTEN_HAVE_CUDA,
+# NATTEN_ARG_CUDA: HAVE_CUDA for make, NVCC, NVCC_GENCODE, NVCC_GENCODE_HALO, NVCC_GENCODE_SWEEP; NATTEN_HAVE_CUDA,
 # NATTEN_CUDA_ARCHS, NATTEN_CUDA_PTX for C; natten_cuda for the summary.
 AC_DEFUN([NATTEN_ARG_CUDA],[
 AC_ARG_VAR([NVCC],[CUDA compiler])
@@ -58,6 +58,13 @@ for natten_arch in $natten_cuda_archs; do
     [NVCC_GENCODE_HALO="$NVCC_GENCODE_HALO -gencode arch=compute_$natten_arch,code=sm_$natten_arch"])
 done
 AC_SUBST([NVCC_GENCODE_HALO])
+# Gradients in one pass are for 90 alone, which may have to make do with PTX.
+NVCC_GENCODE_SWEEP="-gencode arch=compute_90,code=compute_90"
+for natten_arch in $natten_cuda_archs; do
+  AS_CASE([$natten_arch],
+    [90*],[NVCC_GENCODE_SWEEP="$NVCC_GENCODE_SWEEP -gencode arch=compute_$natten_arch,code=sm_$natten_arch"])
+done
+AC_SUBST([NVCC_GENCODE_SWEEP])
 AC_MSG_CHECKING([whether $NVCC makes code for $natten_cuda_archs])
 echo 'extern "C" __global__ void f(int *x) { *x = 1; }' > conftest.cu
 AS_IF([$NVCC -std=c++20 $NVCC_GENCODE -fatbin -o conftest.fatbin conftest.cu \

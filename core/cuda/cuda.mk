@@ -2,7 +2,7 @@
 #
 # The CUDA backend.  Its host side is C and in every build.  nvcc makes two fat binaries
 # for each element type out of one page, simt.cu, one for each 16-bit type out of
-# halo.cu, and of mma.cu one for each type and tf32; cuda_image.c carries them along.
+# halo.cu and of sweep.cu, and of mma.cu one for each type and tf32; cuda_image.c carries them along.
 
 core_libnatten_core_la_SOURCES += \
 	%D%/cuda.c \
@@ -23,7 +23,9 @@ core_libnatten_core_la_SOURCES += \
 	%D%/cuda_plan.c \
 	%D%/cuda_plan.h \
 	%D%/cuda_slab.c \
-	%D%/cuda_slab.h
+	%D%/cuda_slab.h \
+	%D%/cuda_sweep.c \
+	%D%/cuda_sweep.h
 
 cuda_kernels = \
 	%D%/device/element.cuh \
@@ -41,6 +43,7 @@ cuda_kernels = \
 	%D%/device/mma_runs.cuh \
 	%D%/device/mma_tile.cuh \
 	%D%/device/mma_walk.cuh \
+	%D%/device/sweep_tile.cuh \
 	%D%/device/tensor_core.cuh \
 	%D%/device/walk.cuh \
 	%D%/halo.cu \
@@ -56,7 +59,9 @@ cuda_kernels = \
 	%D%/simt_forward.cuh \
 	%D%/simt_merge.cuh \
 	%D%/simt_slots.cuh \
-	%D%/simt_sums.cuh
+	%D%/simt_sums.cuh \
+	%D%/sweep.cu \
+	%D%/sweep_backward.cuh
 EXTRA_DIST += $(cuda_kernels)
 
 if HAVE_CUDA
@@ -65,7 +70,8 @@ cuda_images = %D%/simt_fp64.fatbin %D%/simt_fp32.fatbin %D%/simt_bf16.fatbin \
 	%D%/simt_fp16.fatbin %D%/simt_fp64_easy.fatbin %D%/simt_fp32_easy.fatbin \
 	%D%/simt_bf16_easy.fatbin %D%/simt_fp16_easy.fatbin \
 	%D%/halo_bf16.fatbin %D%/halo_fp16.fatbin %D%/mma_bf16.fatbin %D%/mma_fp16.fatbin \
-	%D%/mma_fp64.fatbin %D%/mma_fp32.fatbin %D%/mma_tf32.fatbin
+	%D%/mma_fp64.fatbin %D%/mma_fp32.fatbin %D%/mma_tf32.fatbin \
+	%D%/sweep_bf16.fatbin %D%/sweep_fp16.fatbin
 CLEANFILES += $(cuda_images)
 %D%/cuda_image.lo: $(cuda_images)
 
@@ -83,6 +89,7 @@ $(cuda_images): $(cuda_kernels) %D%/cuda_job.h core/problem/task.h core/geometry
 	case $@ in \
 	*halo*) page=halo code='$(NVCC_GENCODE_HALO)' ;; \
 	*mma*) page=mma code='$(NVCC_GENCODE_HALO)' ;; \
+	*sweep*) page=sweep code='$(NVCC_GENCODE_SWEEP)' ;; \
 	*) page=simt code='$(NVCC_GENCODE)' ;; \
 	esac && \
 	$(NVCC) -std=c++20 -O3 $$code -I$(srcdir)/core -I$(srcdir)/core/include \

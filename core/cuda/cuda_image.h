@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * The kernels as data: two fat binaries for each element type (simt.cu), one for each
- * 16-bit type (halo.cu) and one for each and for tf32 (mma.cu), with machine code for
- * each architecture of the build and PTX that the driver compiles for newer ones. */
+ * The kernels as data: two fat binaries for each element type (simt.cu), two for each
+ * 16-bit type (halo.cu, sweep.cu) and one for each and for tf32 (mma.cu), with machine
+ * code for each architecture of the build and PTX that the driver compiles for newer
+ * ones. */
 #ifndef NATTEN_CUDA_CUDA_IMAGE_H
 #define NATTEN_CUDA_CUDA_IMAGE_H
 
@@ -17,6 +18,7 @@ typedef enum natten_cuda_set {
     NATTEN_CUDA_SET_HALO,      /* small windows; 16-bit types only */
     NATTEN_CUDA_SET_MMA,       /* large windows */
     NATTEN_CUDA_SET_MMA_TF32,  /* the same of fp32, with products in tf32 */
+    NATTEN_CUDA_SET_SWEEP,     /* gradients of small windows in one pass */
     NATTEN_CUDA_SETS
 } natten_cuda_set;
 

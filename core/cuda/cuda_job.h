@@ -242,6 +242,48 @@ typedef struct natten_cuda_mma_info {
     natten_cuda_mma_row row[]; /* of the tile */
 } natten_cuda_mma_info;
 
+/* Tensors of sweep.cu that are not copied to shared memory: gradients, OUT, lse and
+ * delta. */
+enum { NATTEN_CUDA_SWEEP_TENSORS = 6 };
+
+/* How the pass that has all gradients of a small window cuts a task (sweep_backward.cuh
+ * has the words).  A block takes items blockIdx, blockIdx + gridDim, ... */
+typedef struct natten_cuda_sweep {
+    int32_t columns, rows;  /* subtiles across and down a class */
+    int32_t length[2];      /* its rows and columns, of tokens */
+    int32_t units, warps;   /* batch items and heads of a block, and their columns */
+    int32_t each, segments; /* rows of an item, and items down a class */
+    int32_t items;
+    int32_t writes_delta; /* delta is worked out, too */
+    /* From one row or column of a class to the next, in bytes, of the tensors that are
+     * not copied to shared memory. */
+    int32_t step[NATTEN_CUDA_SWEEP_TENSORS][2];
+} natten_cuda_sweep;
+
+/* Warps of a block, at most: as many as shared memory has room for; bytes of each. */
+enum { NATTEN_CUDA_SWEEP_WARPS = 14, NATTEN_CUDA_SWEEP_BYTES = 16 * 1024 };
+
+/* Rows of a class of one batch item and head. */
+typedef struct natten_cuda_sweep_item {
+    int32_t batch, head, row, column;      /* and residues */
+    int32_t own_from, own_to;              /* rows of subtiles that are its own */
+    char *base[NATTEN_CUDA_SWEEP_TENSORS]; /* where the class's first row begins */
+} natten_cuda_sweep_item;
+
+/* What is known of a warp: barriers, and two items in turn. */
+typedef struct natten_cuda_sweep_warp {
+    uint64_t full[2];  /* rows have arrived */
+    uint64_t ready[3]; /* a stage is done */
+    natten_cuda_sweep_item item[2];
+} natten_cuda_sweep_warp;
+
+/* The same of a block, after its warps' parts of shared memory. */
+typedef struct natten_cuda_sweep_box {
+    natten_cuda_sweep_warp warp[NATTEN_CUDA_SWEEP_WARPS];
+    /* Bit i: query i, from the first of the subtile before, does not see the key. */
+    uint16_t columns[NATTEN_CUDA_SWEEP_WARPS * 4], rows[];
+} natten_cuda_sweep_box;
+
 /* A piece is, for one batch item, head and slice, a box of tokens; a block takes pieces
  * blockIdx, blockIdx + gridDim, ... and each of its warps tokens of the box in turn. */
 typedef struct natten_cuda_job {
@@ -263,7 +305,8 @@ typedef struct natten_cuda_job {
     float *stats; /* for halo.cu, [batch, axes..., heads, 2]: lse to base 2 and minus
                      delta; NULL: nobody wants them */
     natten_cuda_mma mma;
-    natten_cuda_map map[2][NATTEN_CUDA_KINDS];
+    natten_cuda_map map[4][NATTEN_CUDA_KINDS]; /* of halo.cu the first two */
+    natten_cuda_sweep sweep;
 } natten_cuda_job;
 
 /* Most partials of a merge in one launch. */

@@ -73,6 +73,10 @@ static const char *const kernel_names[NATTEN_CUDA_KERNELS] = {
     MMA(GRAD_QUERY, "grad_query", "grad_query"),
     MMA(GRAD_KEY, "grad_tokens", "grad_key"), /* rows up to 128: both */
     MMA(GRAD_VALUE, "grad_tokens", "grad_value"),
+    [NATTEN_CUDA_KERNEL_SWEEP] = "natten_sweep_backward_2",
+    [NATTEN_CUDA_KERNEL_SWEEP + 1] = "natten_sweep_backward_3",
+    [NATTEN_CUDA_KERNEL_SWEEP_ENGINE] = "natten_sweep_engine_backward_2",
+    [NATTEN_CUDA_KERNEL_SWEEP_ENGINE + 1] = "natten_sweep_engine_backward_3",
 };
 
 /* ---- kernels ---- */
@@ -88,7 +92,8 @@ natten_cuda_set natten_cuda_kernel_set(natten_cuda_kernel kernel)
            : kernel < NATTEN_CUDA_KERNELS_HALO  ? NATTEN_CUDA_SET_HALO
            : kernel < NATTEN_CUDA_KERNEL_ENGINE ? NATTEN_CUDA_SET_MMA
            : kernel < NATTEN_CUDA_KERNEL_TF32   ? NATTEN_CUDA_SET_HALO
-                                                : NATTEN_CUDA_SET_MMA_TF32;
+           : kernel < NATTEN_CUDA_KERNEL_SWEEP  ? NATTEN_CUDA_SET_MMA_TF32
+                                                : NATTEN_CUDA_SET_SWEEP;
 }
 
 /* With load_lock held. */
@@ -160,10 +165,10 @@ typedef struct map_shape {
     uint64_t extent[5], stride[4]; /* elements; bytes */
 } map_shape;
 
-static bool describe(const natten_cuda_job *job, int which, int kind, map_shape *shape)
+static bool describe(const natten_cuda_job *job, natten_role role, int kind,
+                     map_shape *shape)
 {
     const natten_task *task = &job->task;
-    natten_role role = (natten_role)job->halo.partners[which];
     const natten_view *view = &task->view[role];
     bool of_keys = role == NATTEN_KEY || role == NATTEN_VALUE;
     int64_t heads = of_keys ? task->heads_kv : task->heads;
@@ -196,31 +201,52 @@ static bool describe(const natten_cuda_job *job, int which, int kind, map_shape 
     return view->head >= 0 && inner <= INT32_MAX && (job->vector >> role & 1) != 0;
 }
 
+/* Encode the map of a tensor of one kind; takes halo.by_maps back if there is none. */
+static natten_status encode(const natten_cuda_call *call, natten_cuda_job *job,
+                            natten_role role, int kind, const uint32_t box[5],
+                            natten_cuda_map *map)
+{
+    enum { UINT16 = 1, SWIZZLE_64 = 2, SWIZZLE_128 = 3, PROMOTE_128 = 2 };
+    static const uint32_t steps[5] = {1, 1, 1, 1, 1};
+    map_shape shape;
+    if (!describe(job, role, kind, &shape)) {
+        job->halo.by_maps = 0;
+        return NATTEN_OK;
+    }
+    NATTEN_TRY_CUDA(call->driver, tensor_map, map, UINT16, 5, job->task.view[role].data,
+                    shape.extent, shape.stride, box, steps, 0,
+                    box[0] == 32 ? SWIZZLE_64 : SWIZZLE_128, PROMOTE_128, 0);
+    return NATTEN_OK;
+}
+
+/* The rows of sweep.cu: a subtile each. */
+static natten_status map_sweep(const natten_cuda_call *call, natten_cuda_job *job)
+{
+    static const natten_role roles[] = {NATTEN_QUERY, NATTEN_GRAD_OUT, NATTEN_KEY,
+                                        NATTEN_VALUE};
+    static const uint32_t box[5] = {32, 4, 4, 1, 1};
+    for (int i = 0; i < 4 && job->halo.by_maps; i++)
+        NATTEN_TRY(encode(call, job, roles[i], 0, box, &job->map[i][0]));
+    return NATTEN_OK;
+}
+
 natten_status natten_cuda_call_map(const natten_cuda_call *call, natten_cuda_job *job,
                                    natten_cuda_kernel *kernel)
 {
-    enum { UINT16 = 1, SWIZZLE_64 = 2, SWIZZLE_128 = 3, PROMOTE_128 = 2 };
-    const uint32_t row = (uint32_t)job->task.dim;
-    const uint32_t box[5] = {row, (uint32_t)job->halo.pitch, (uint32_t)job->halo.rows,
-                             1, 1},
-                   steps[5] = {1, 1, 1, 1, 1};
+    bool sweeps = natten_cuda_kernel_set(*kernel) == NATTEN_CUDA_SET_SWEEP;
+    const uint32_t box[5] = {(uint32_t)job->task.dim, (uint32_t)job->halo.pitch,
+                             (uint32_t)job->halo.rows, 1, 1};
     int kinds = 1;
     for (int a = 0; a < 3; a++)
         kinds += job->halo.short_kind[a];
-    for (int which = 0; which < 2 && job->halo.by_maps; which++)
-        for (int kind = 0; kind < kinds && job->halo.by_maps; kind++) {
-            map_shape shape;
-            if (!describe(job, which, kind, &shape)) {
-                job->halo.by_maps = 0;
-                break;
-            }
-            NATTEN_TRY_CUDA(call->driver, tensor_map, &job->map[which][kind], UINT16, 5,
-                            job->task.view[job->halo.partners[which]].data,
-                            shape.extent, shape.stride, box, steps, 0,
-                            row == 32 ? SWIZZLE_64 : SWIZZLE_128, PROMOTE_128, 0);
-        }
+    if (sweeps)
+        NATTEN_TRY(map_sweep(call, job));
+    for (int which = 0; which < 2 && !sweeps; which++)
+        for (int kind = 0; kind < kinds && job->halo.by_maps; kind++)
+            NATTEN_TRY(encode(call, job, (natten_role)job->halo.partners[which], kind,
+                              box, &job->map[which][kind]));
     if (job->halo.by_maps)
-        *kernel = ENGINE(*kernel);
+        *kernel = sweeps ? *kernel + 2 : ENGINE(*kernel);
     return NATTEN_OK;
 }
 
@@ -238,6 +264,9 @@ natten_status natten_cuda_call_launch(const natten_cuda_call *call,
     natten_cuda_set set = natten_cuda_kernel_set(kernel);
     bool is_mma = set == NATTEN_CUDA_SET_MMA || set == NATTEN_CUDA_SET_MMA_TF32;
     unsigned threads = is_mma ? NATTEN_CUDA_MMA_THREADS : NATTEN_CUDA_THREADS;
+    if (set == NATTEN_CUDA_SET_SWEEP)
+        threads =
+            (unsigned)((const natten_cuda_job *)job)->sweep.warps * NATTEN_CUDA_WARP;
     void *parameters[] = {(void *)(uintptr_t)job};
     NATTEN_TRY_CUDA(call->driver, launch, function, grid, 1, 1, threads, 1, 1,
                     (unsigned)shared_bytes, call->stream, parameters, NULL);

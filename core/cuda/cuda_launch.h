@@ -85,15 +85,20 @@ typedef enum natten_cuda_kernel {
     /* Those of mma.cu once more, with products in tf32. */
     NATTEN_CUDA_KERNEL_TF32 = NATTEN_CUDA_KERNEL_ENGINE +
                               NATTEN_CUDA_KERNEL_HALO_DELTA - NATTEN_CUDA_KERNELS_SIMT,
-    NATTEN_CUDA_KERNELS =
-        NATTEN_CUDA_KERNEL_TF32 + NATTEN_CUDA_KERNEL_ENGINE - NATTEN_CUDA_KERNELS_HALO
+    /* Those of sweep.cu, of two columns and of more, and the same where the copy engine
+     * fetches rows. */
+    NATTEN_CUDA_KERNEL_SWEEP =
+        NATTEN_CUDA_KERNEL_TF32 + NATTEN_CUDA_KERNEL_ENGINE - NATTEN_CUDA_KERNELS_HALO,
+    NATTEN_CUDA_KERNEL_SWEEP_ENGINE = NATTEN_CUDA_KERNEL_SWEEP + 2,
+    NATTEN_CUDA_KERNELS = NATTEN_CUDA_KERNEL_SWEEP_ENGINE + 2
 } natten_cuda_kernel;
 
 /* The fat binary that a kernel is in. */
 natten_cuda_set natten_cuda_kernel_set(natten_cuda_kernel kernel);
 
-/* Let the copy engine fetch the slices of a job of halo.cu, if its tensors allow it:
- * encode the maps and take the kernel that uses them, or take halo.by_maps back. */
+/* Let the copy engine fetch the slices of a job of halo.cu, or the rows of one of
+ * sweep.cu, if its tensors allow it: encode the maps and take the kernel that uses
+ * them, or take halo.by_maps back. */
 natten_status natten_cuda_call_map(const natten_cuda_call *call, natten_cuda_job *job,
                                    natten_cuda_kernel *kernel);
 

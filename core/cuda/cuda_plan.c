@@ -12,6 +12,7 @@
 
 #include "base/status.h"
 #include "cuda/cuda_family.h"
+#include "cuda/cuda_sweep.h"
 
 #include <string.h>
 
@@ -312,6 +313,17 @@ static natten_cuda_fit first_fit(const natten_task *task, const natten_gpu *gpu)
 static void choose_tensor_cores(natten_choice *choice, const natten_task *task,
                                 const natten_gpu *gpu)
 {
+    natten_cuda_sweep_fit sweep;
+    if (natten_cuda_sweep_plan(task, gpu, &sweep)) {
+        choice->kernel = "sweep";
+        choice->items = sweep.blocks;
+        choice->tile[0] = 1;
+        choice->tile[1] = 4 * sweep.sweep.each,
+        choice->tile[2] = 4 * sweep.sweep.columns;
+        choice->work = 16 * 9.0 * (double)(sweep.sweep.rows * sweep.sweep.columns) *
+                       16 / (double)natten_task_pairs(task);
+        return;
+    }
     natten_cuda_fit fit = first_fit(task, gpu);
     const natten_cuda_halo *h = &fit.halo.halo;
     const natten_cuda_mma *m = &fit.mma.mma;
@@ -557,6 +569,27 @@ static void spare_delta(natten_cuda_pass *delta, natten_cuda_pass *next)
     next->job.halo.writes_delta = 1;
 }
 
+/* All gradients in one pass; false if it isn't for them.  Which of them are asked for
+ * does not matter, for bits must not depend on it. */
+static bool add_sweep(list *l)
+{
+    natten_cuda_sweep_fit fit;
+    if (!natten_cuda_sweep_plan(&l->job.task, l->gpu, &fit))
+        return false;
+    add_delta(l);
+    natten_cuda_pass *delta = &l->passes[l->count - 1], *next = delta + 1;
+    add(l, NATTEN_CUDA_KERNEL_SWEEP + (fit.sweep.columns > 2), fit.blocks,
+        fit.shared_bytes);
+    next->job.sweep = fit.sweep;
+    next->plain = next->job.halo, next->plain_bytes = fit.shared_bytes;
+    next->job.halo.by_maps = l->easy;
+    if (delta->kernel == NATTEN_CUDA_KERNEL_HALO_DELTA && l->easy) {
+        delta->spared = true;
+        next->job.sweep.writes_delta = 1;
+    }
+    return true;
+}
+
 /* Do the halo kernels do the gradients of keys and values? */
 static bool wants_stats(const natten_task *task, const natten_gpu *gpu)
 {
@@ -569,6 +602,8 @@ static bool wants_stats(const natten_task *task, const natten_gpu *gpu)
 static void add_backward(list *l, bool fused)
 {
     const natten_task *task = &l->job.task;
+    if (fused && add_sweep(l))
+        return;
     if (fused && wants_stats(task, l->gpu))
         l->job.stats = (float *)(void *)((char *)l->job.delta + delta_bytes(task));
     if (fused)

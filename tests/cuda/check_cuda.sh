@@ -47,6 +47,8 @@ scenario 'statistics of queries are there before the gradients of keys and value
     statistics
 scenario 'the copy engine gets the maps of the tensors that it can fetch' maps
 scenario 'PTX is never asked to use the copy engine' no_maps NATTEN_FAKE_ARCH=100
+scenario 'all gradients in one pass where queries see no further than next door' sweep
+scenario 'it launches alone, or after delta where rows cannot be fetched' sweep_launches
 scenario 'large windows go to tensor cores, by counts that are exact' mma
 scenario 'launches for large windows bring the tensors, steps and blocks of the call' \
     mma_launches

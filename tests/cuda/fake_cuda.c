@@ -2,9 +2,9 @@
  *
  * The host side of the CUDA backend against the fake driver: core/machine/driver.c,
  * core/machine/gpu.c, core/cuda/cuda.c, core/cuda/cuda_launch.c, core/cuda/cuda_plan.c,
- * core/cuda/cuda_family.c, core/cuda/cuda_halo.c, core/cuda/cuda_mma.c and
- * core/cuda/cuda_image.c, which is replaced here by an image that says nothing. Length:
- * the scenarios share what makes calls and reads the log.
+ * core/cuda/cuda_family.c, core/cuda/cuda_halo.c, core/cuda/cuda_mma.c,
+ * core/cuda/cuda_sweep.c and core/cuda/cuda_image.c, which is replaced here by an image
+ * that says nothing. Length: the scenarios share what makes calls and reads the log.
  *
  *     fake_cuda NAME    run one scenario; check_cuda.sh knows them and their settings
  *
@@ -18,6 +18,7 @@
 #include "cuda/fake_host.h"
 #include "cuda/fake_mma.h"
 #include "cuda/fake_scene.h"
+#include "cuda/fake_sweep.h"
 #include "plan/plan.h"
 #include "problem/problem.h"
 #include "support/device.h"
@@ -36,7 +37,7 @@ const void *natten_cuda_image(natten_dtype dtype, natten_cuda_set set)
 {
     static const char *const images[NATTEN_CUDA_SETS] = {
         "level a for any rows", "level a for easy rows", "small windows",
-        "large windows", "large windows in tf32"};
+        "large windows",        "large windows in tf32", "all gradients"};
     return dtype < NATTEN_DTYPES ? images[set] : NULL;
 }
 
@@ -71,7 +72,7 @@ fake_state *state(void)
     return now();
 }
 
-static void *memory(size_t bytes)
+void *fake_memory_of(size_t bytes)
 {
     fake_memory_function *take;
     void *symbol = symbol_of("fake_memory");
@@ -107,7 +108,8 @@ void make(trial *t, const char *text, int32_t device_type)
         natten_dtype_to_dlpack(a->dtype, &a->tensor.dtype_code, &a->tensor.dtype_bits);
         a->tensor.dtype_lanes = 1;
         size_t bytes = (size_t)array_count(a) * natten_dtype_bytes(a->dtype);
-        a->tensor.data = device_type == NATTEN_CUDA ? memory(bytes) : calloc(bytes, 1);
+        a->tensor.data =
+            device_type == NATTEN_CUDA ? fake_memory_of(bytes) : calloc(bytes, 1);
     }
 }
 
@@ -311,12 +313,13 @@ static bool launches(void)
     forget_log();
     size_t bytes;
     EXPECT(trial_workspace(&t, NATTEN_BACKEND_AUTO, &bytes) == NATTEN_OK);
-    EXPECT(trial_call(&t, memory(bytes), bytes, &stream) == NATTEN_OK);
+    EXPECT(trial_call(&t, fake_memory_of(bytes), bytes, &stream) == NATTEN_OK);
     EXPECT(s->launches == 7 && s->allocated == 0);
     EXPECT(trial_call(&t, malloc(bytes), bytes, &stream) == NATTEN_ERR_DEVICE);
     EXPECT(says("workspace is at"));
     /* 64 bytes are room to align any address. */
-    EXPECT(trial_call(&t, memory(bytes), bytes - 65, &stream) == NATTEN_ERR_ARGUMENT);
+    EXPECT(trial_call(&t, fake_memory_of(bytes), bytes - 65, &stream) ==
+           NATTEN_ERR_ARGUMENT);
     return true;
 }
 
@@ -731,7 +734,7 @@ static bool maps_of(bool machine_code)
         {"fwd bf16 b1 h2 d32 6x20x20 w3x3x3", 0, 1, false},
         {"fwd bf16 b1 h2 d40 20x20 w7x7", 0, 1, false},
         {"bwd bf16 b1 h2 d64 20x20 w7x6 e1x3", 8, 3, false},
-        {"bwd bf16 b1 h2 d32 20x20 w7x7", 4, 2, true},
+        {"bwd bf16 b1 h2 d32 21x20 w6x7", 4, 2, true},
     };
     static trial t;
     int stream;
@@ -760,12 +763,12 @@ static bool maps_taken_back(void)
     for (int n = 0; n < 4; n++) {
         int apart = n % 2, biased = n / 2;
         make(&t,
-             biased ? "bwd bf16 b1 h2 d32 20x20 w7x7 bias"
-                    : "bwd bf16 b1 h2 d32 20x20 w7x7",
+             biased ? "bwd bf16 b1 h2 d32 21x20 w6x7 bias"
+                    : "bwd bf16 b1 h2 d32 21x20 w6x7",
              NATTEN_CUDA);
-        int64_t strides[] = {20 * 20 * 80, 20 * 80, 80, 40, 1};
+        int64_t strides[] = {21 * 20 * 80, 20 * 80, 80, 40, 1};
         t.array[NATTEN_KEY].tensor.strides = apart ? strides : NULL;
-        t.array[NATTEN_KEY].tensor.data = memory(20 * 20 * 80 * 2 + 64);
+        t.array[NATTEN_KEY].tensor.data = fake_memory_of(21 * 20 * 80 * 2 + 64);
         if (apart)
             t.array[NATTEN_KEY].tensor.data =
                 (char *)t.array[NATTEN_KEY].tensor.data + 2;
@@ -796,10 +799,11 @@ static bool statistics(void)
     static trial t;
     int stream;
     fake_state *s = state();
-    make(&t, "bwd bf16 b1 h2 d32 20x20 w7x7", NATTEN_CUDA);
-    t.array[NATTEN_OUT].tensor.data = memory(20 * 20 * 80 * 2);
+    make(&t, "bwd bf16 b1 h2 d32 21x20 w6x7", NATTEN_CUDA);
+    t.array[NATTEN_OUT].tensor.data = fake_memory_of(21 * 20 * 80 * 2);
+    const int delta_bytes = (21 * 20 * 2 * 4 + 63) / 64 * 64;
     for (int apart = 0; apart < 2; apart++) {
-        int64_t strides[] = {20 * 20 * 80, 20 * 80, 80, 40, 1};
+        int64_t strides[] = {21 * 20 * 80, 20 * 80, 80, 40, 1};
         t.array[NATTEN_OUT].tensor.strides = apart ? strides : NULL;
         EXPECT(trial_call(&t, NULL, 0, &stream) == NATTEN_OK);
         EXPECT(s->launches == (apart ? 4 : 2));
@@ -809,8 +813,8 @@ static bool statistics(void)
         EXPECT(s->launch[apart].job.halo.writes_delta == !apart);
         for (int i = 0; i < s->launches; i++) {
             const natten_cuda_job *job = &s->launch[i].job;
-            EXPECT((char *)job->stats == (char *)job->delta + 20 * 20 * 2 * 4);
-            EXPECT((char *)job->partial == (char *)job->stats + 20 * 20 * 2 * 8);
+            EXPECT((char *)job->stats == (char *)job->delta + delta_bytes);
+            EXPECT((char *)job->partial == (char *)job->stats + 2 * delta_bytes);
         }
         forget_log();
     }
@@ -850,6 +854,8 @@ static const struct {
     {"statistics", statistics},
     {"maps", maps},
     {"no_maps", no_maps},
+    {"sweep", fake_sweep},
+    {"sweep_launches", fake_sweep_launches},
     {"mma", fake_mma},
     {"mma_launches", fake_mma_launches},
     {"mma_one_stage", fake_mma_one_stage},

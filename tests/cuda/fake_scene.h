@@ -24,6 +24,8 @@
 fake_state *state(void);
 /* A call whose tensors are compact and in the memory of `device_type`. */
 void make(trial *t, const char *text, int32_t device_type);
+/* So many bytes of its GPU. */
+void *fake_memory_of(size_t bytes);
 /* Plan such a call for a GPU of 100 processors; false if it is refused. */
 bool fake_plan_of(const char *text, int32_t arch, natten_plan *plan);
 /* Does the last sentence hold these words? */

@@ -5,7 +5,9 @@
  * core/cuda/simt_slots.cuh, core/cuda/simt_backward.cuh, core/cuda/simt_sums.cuh and
  * core/cuda/simt_merge.cuh, core/cuda/simt_again.cuh, core/cuda/halo.cu:
  * core/cuda/halo_forward.cuh and core/cuda/halo_backward.cuh, core/cuda/mma.cu:
- * core/cuda/mma_forward.cuh and core/cuda/mma_backward.cuh, made of
+ * core/cuda/mma_forward.cuh and core/cuda/mma_backward.cuh, core/cuda/sweep.cu:
+ * core/cuda/sweep_backward.cuh with
+ * core/cuda/device/sweep_tile.cuh, made of
  * core/cuda/device/mma_tile.cuh, core/cuda/device/mma_copies.cuh,
  * core/cuda/device/mma_parts.cuh,
  * core/cuda/device/mma_rows.cuh, core/cuda/device/mma_runs.cuh,
@@ -21,6 +23,7 @@
  *                                        with the same bits
  *     gpu_judge halo TYPE FIRST COUNT    the same with problems for the halo kernels
  *     gpu_judge mma TYPE FIRST COUNT     the same with those for large windows
+ *     gpu_judge sweep TYPE FIRST COUNT   the same with gradients in one pass
  *     gpu_judge older TYPE FIRST COUNT   the same, planned for a GPU of compute
  *                                        capability 8.6, whose blocks have less room
  *     gpu_judge climb TYPE               logits that climb within a row
@@ -49,6 +52,7 @@
 
 static int number, failures, on_tensor_cores;
 static int by_mma, by_long_mma; /* by its kernels; with boxes of the grid alone */
+static int by_sweep;            /* all gradients in one pass */
 
 static void report(bool passed, const char *what)
 {
@@ -145,6 +149,7 @@ static bool run_trial(const trial_wish *wish, uint64_t seed)
     on_tensor_cores += t.rounded != 0;
     bool is_mma = device_uses(&t, NATTEN_CUDA_SET_MMA);
     by_mma += is_mma;
+    by_sweep += device_uses(&t, NATTEN_CUDA_SET_SWEEP);
     by_long_mma += is_mma && t.spec.extras == 0 && wish->keys > 0;
     bool right = false;
     if (trial_run(&t, NATTEN_BACKEND_CUDA) != NATTEN_OK)
@@ -160,9 +165,10 @@ static bool run_trial(const trial_wish *wish, uint64_t seed)
  * how many were what they were aimed at. */
 enum { LONG_KEYS = 2 * NATTEN_CUDA_MMA_COLUMNS + 1, FEW_PROBLEMS = 40 };
 
-/* A seed whose problem goes to the kernels for large windows, or as good as any: where
- * rows are of fp32 or fp64 the planner leaves most small problems to level a. */
-static uint64_t seed_for_mma(const trial_wish *wish, uint64_t seed)
+/* A seed whose problem goes to a family of kernels, or as good as any: where rows are
+ * of fp32 or fp64 the planner leaves most small problems to level a, and one pass for
+ * all gradients is for few. */
+static uint64_t seed_for(natten_cuda_set set, const trial_wish *wish, uint64_t seed)
 {
     enum { TRIES = 60, NEXT = 10000000 };
     static trial t;
@@ -171,14 +177,14 @@ static uint64_t seed_for_mma(const trial_wish *wish, uint64_t seed)
     for (int i = 0; i < TRIES && !uses; i++, seed += uses ? 0 : NEXT) {
         trial_draw(&t, wish, seed);
         trial_allocate(&t, ARRAY_COMPACT, &r);
-        uses = device_uses(&t, NATTEN_CUDA_SET_MMA);
+        uses = device_uses(&t, set);
         trial_free(&t);
     }
     return seed;
 }
 
 /* What problems are aimed at. */
-typedef enum aim { AIM_ANY, AIM_HALO, AIM_MMA } aim;
+typedef enum aim { AIM_ANY, AIM_HALO, AIM_MMA, AIM_SWEEP } aim;
 
 static void judge(int dtype, int first, int count, aim at)
 {
@@ -217,7 +223,14 @@ static void judge(int dtype, int first, int count, aim at)
         uint64_t seed = (uint64_t)(dtype * 1000000 + n);
         if (at == AIM_MMA && is_wide && has_mma(dtype)) {
             wish.pairs = n % 8 == 0 ? 120000 : 60000;
-            seed = seed_for_mma(&wish, seed);
+            seed = seed_for(NATTEN_CUDA_SET_MMA, &wish, seed);
+        }
+        if (at == AIM_SWEEP) {
+            wish.operation = NATTEN_BACKWARD;
+            wish.rank = 2, wish.part = 0, wish.extras = 0, wish.dim = 32;
+            wish.pairs = n % 3 == 0 ? 200000 : 60000;
+            wish.layout = n % 2 == 0 ? 0 : -1;
+            seed = seed_for(NATTEN_CUDA_SET_SWEEP, &wish, seed);
         }
         wrong += !run_trial(&wish, seed);
     }
@@ -229,10 +242,13 @@ static void judge(int dtype, int first, int count, aim at)
     snprintf(
         what, sizeof what,
         "%s: %d of %d random problems from %d are wrong, %d on tensor cores, %d by "
-        "mma, %d of many boxes",
-        type_name(dtype), wrong, count, first, on_tensor_cores, by_mma, by_long_mma);
+        "mma, %d of many boxes, %d in one pass",
+        type_name(dtype), wrong, count, first, on_tensor_cores, by_mma, by_long_mma,
+        by_sweep);
     bool reached = at != AIM_MMA || count < FEW_PROBLEMS || !has_mma(dtype) ||
                    (by_mma * 5 >= count * 2 && by_long_mma * 20 >= count * 3);
+    if (at == AIM_SWEEP && natten_gpu_get(0).arch / 10 == 9)
+        reached = by_sweep * 2 >= count;
     report(wrong == 0 && reached, what);
 }
 
@@ -594,6 +610,8 @@ int main(int argc, char **argv)
         judge(type_named(argv[2]), atoi(argv[3]), atoi(argv[4]), AIM_HALO);
     } else if (strcmp(mode, "mma") == 0 && argc == 5) {
         judge(type_named(argv[2]), atoi(argv[3]), atoi(argv[4]), AIM_MMA);
+    } else if (strcmp(mode, "sweep") == 0 && argc == 5) {
+        judge(type_named(argv[2]), atoi(argv[3]), atoi(argv[4]), AIM_SWEEP);
     } else if (strcmp(mode, "older") == 0 && argc == 5) {
         device_plan_as(86);
         judge(type_named(argv[2]), atoi(argv[3]), atoi(argv[4]), AIM_MMA);
@@ -613,8 +631,8 @@ int main(int argc, char **argv)
         repeat(atoi(argv[2]));
     } else {
         fprintf(stderr,
-                "usage: gpu_judge judge|halo|mma|older TYPE FIRST COUNT | climb TYPE | "
-                "lift TYPE | merge TYPE COUNT | median TYPE | repeat COUNT\n");
+                "usage: gpu_judge judge|halo|mma|sweep|older TYPE FIRST COUNT | climb "
+                "TYPE | lift TYPE | merge TYPE COUNT | median TYPE | repeat COUNT\n");
         return 2;
     }
     printf("1..%d\n", number);

@@ -70,6 +70,10 @@ void device_array_free(device_array *d)
 /* The results of a pass that rounds weights. */
 static uint32_t rounded_by(natten_cuda_kernel kernel, natten_dtype dtype)
 {
+    const uint32_t tokens = UINT32_C(1) << NATTEN_GRAD_KEY | UINT32_C(1)
+                                                                 << NATTEN_GRAD_VALUE;
+    if (kernel >= NATTEN_CUDA_KERNEL_SWEEP)
+        return UINT32_C(1) << NATTEN_GRAD_QUERY | tokens;
     if (kernel >= NATTEN_CUDA_KERNEL_TF32)
         kernel = kernel - NATTEN_CUDA_KERNEL_TF32 + NATTEN_CUDA_KERNELS_HALO;
     else if (kernel < NATTEN_CUDA_KERNEL_HALO_FORWARD || dtype == NATTEN_FP32 ||
@@ -80,16 +84,15 @@ static uint32_t rounded_by(natten_cuda_kernel kernel, natten_dtype dtype)
     if (kernel < NATTEN_CUDA_KERNEL_HALO_GRAD_KEY)
         return UINT32_C(1) << NATTEN_GRAD_QUERY;
     if (kernel < NATTEN_CUDA_KERNEL_HALO_GRAD_BIAS)
-        return UINT32_C(1) << NATTEN_GRAD_KEY | UINT32_C(1) << NATTEN_GRAD_VALUE;
+        return tokens;
     if (kernel < NATTEN_CUDA_KERNEL_HALO_DELTA) /* the bias's gradient is in fp32 */
         return UINT32_C(1) << NATTEN_GRAD_QUERY;
     if (kernel < NATTEN_CUDA_KERNEL_MMA_FORWARD)
         return 0;
     if (kernel < NATTEN_CUDA_KERNEL_MMA_GRAD_QUERY)
         return UINT32_C(1) << NATTEN_OUT;
-    return kernel < NATTEN_CUDA_KERNEL_MMA_GRAD_KEY
-               ? UINT32_C(1) << NATTEN_GRAD_QUERY
-               : UINT32_C(1) << NATTEN_GRAD_KEY | UINT32_C(1) << NATTEN_GRAD_VALUE;
+    return kernel < NATTEN_CUDA_KERNEL_MMA_GRAD_KEY ? UINT32_C(1) << NATTEN_GRAD_QUERY
+                                                    : tokens;
 }
 
 static int32_t planned_arch; /* 0: the GPU's own */

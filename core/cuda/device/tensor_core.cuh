@@ -139,6 +139,14 @@ __device__ inline bool barrier_is_last(uint32_t barrier)
 #endif
     return missing == 1;
 }
+__device__ inline void barrier_arrive(uint32_t barrier)
+{
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+    asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(barrier) : "memory");
+#else
+    (void)barrier;
+#endif
+}
 /* Begin to copy the box of a map at these coordinates, innermost first. */
 __device__ inline void copy_box(uint32_t to, const void *map, uint32_t barrier,
                                 const int32_t (&at)[5])
@@ -255,6 +263,20 @@ __device__ inline void load_transposed(uint32_t *r, uint32_t row)
         "ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
         : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
         : "r"(row));
+}
+
+/* Four 8 x 8 matrices in C's layout: lane 8 m + i says where row i of matrix m goes.
+ * From sm_90 on. */
+__device__ inline void store_matrices(uint32_t row, const uint32_t (&r)[4])
+{
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+    asm volatile(
+        "stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(row),
+        "r"(r[0]), "r"(r[1]), "r"(r[2]), "r"(r[3])
+        : "memory");
+#else
+    (void)row, (void)r;
+#endif
 }
 
 /* 16 bytes of shared memory. */

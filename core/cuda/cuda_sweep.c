@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Planning for the pass that has all gradients of a small window, see cuda_sweep.h. */
+#include "cuda/cuda_sweep.h"
+
+#include <math.h>
+
+/* Tokens of a subtile along an axis; subtiles down a class that tables have room for.
+ */
+enum { SUB = 4, MAX_ROWS = 48 };
+enum { ROW = 32, MAX_UNITS = 1 << 30 };
+/* Steps that a block takes for what it does not keep, per item: half of two. */
+static const double halo_steps = 2;
+
+static int64_t divide_up(int64_t a, int64_t b)
+{
+    return (a + b - 1) / b;
+}
+
+/* The axis is whole, its classes are alike, and queries see no further than the subtile
+ * before and the one after their own. */
+static bool is_near(const natten_axis *axis)
+{
+    if (axis->query_begin != 0 || axis->key_begin != 0 ||
+        axis->query_count != axis->length || axis->key_count != axis->length ||
+        axis->length % axis->dilation != 0 || axis->length / axis->dilation <= SUB ||
+        axis->length / axis->dilation > SUB * MAX_ROWS)
+        return false;
+    natten_class c = natten_axis_class(axis, 0);
+    for (int32_t g = 0; g < c.length; g++) {
+        natten_span keys = natten_class_keys(&c, g);
+        if (keys.begin / SUB < g / SUB - 1 || (keys.end - 1) / SUB > g / SUB + 1)
+            return false;
+    }
+    return true;
+}
+
+static bool takes(const natten_task *task, const natten_gpu *gpu)
+{
+    bool is_half = task->dtype == NATTEN_BF16 || task->dtype == NATTEN_FP16;
+    return gpu->arch == 90 && is_half && !task->by_rows &&
+           task->operation == NATTEN_BACKWARD && task->extras == 0 &&
+           task->view[NATTEN_BIAS].data == NULL && task->dim == ROW &&
+           task->dim_v == ROW && task->heads == task->heads_kv &&
+           fabs(task->scale) > 0x1p-30 && fabs(task->scale) < 0x1p30 &&
+           task->heads <= MAX_UNITS && task->batch > 0 &&
+           task->batch <= MAX_UNITS / task->heads && task->axis[0].length == 1 &&
+           is_near(&task->axis[1]) && is_near(&task->axis[2]);
+}
+
+/* How far rows and columns of a class are apart; false if offsets within an item don't
+ * fit 32 bits. */
+static bool find_steps(const natten_task *task, natten_cuda_sweep *s)
+{
+    static const natten_role roles[NATTEN_CUDA_SWEEP_TENSORS - 1] = {
+        NATTEN_GRAD_QUERY, NATTEN_GRAD_KEY, NATTEN_GRAD_VALUE, NATTEN_OUT, NATTEN_LSE};
+    const int64_t column = task->heads, row = column * task->axis[2].length;
+    const natten_view delta = {.axis = {0, row, column}};
+    for (int i = 0; i < NATTEN_CUDA_SWEEP_TENSORS; i++) {
+        bool is_delta = i == NATTEN_CUDA_SWEEP_TENSORS - 1;
+        const natten_view *view = is_delta ? &delta : &task->view[roles[i]];
+        for (int a = 0; a < 2; a++) {
+            int64_t bytes = is_delta || roles[i] == NATTEN_LSE ? 4 : 2, step;
+            if (__builtin_mul_overflow(view->axis[1 + a],
+                                       bytes * task->axis[1 + a].dilation, &step) ||
+                step < 0 || step > INT32_MAX / 4 / (s->length[a] + SUB))
+                return false;
+            s->step[i][a] = (int32_t)step;
+        }
+    }
+    return true;
+}
+
+/* Rows of an item: as many as take least, if all blocks take as many items. */
+static void share_out(natten_cuda_sweep *s, int64_t columns_of_items,
+                      int32_t processors)
+{
+    double least = 0;
+    for (int32_t segments = 1; segments <= s->rows / 2; segments++) {
+        int32_t each = (int32_t)divide_up(s->rows, segments);
+        int64_t items = divide_up(s->rows, each) * columns_of_items;
+        double steps = (double)divide_up(items, processors) *
+                       (each + (segments > 1 ? halo_steps : 0));
+        if (items > INT32_MAX || (segments > 1 && steps >= least))
+            continue;
+        least = steps;
+        s->each = each, s->segments = (int32_t)divide_up(s->rows, each);
+        s->items = (int32_t)items;
+    }
+}
+
+bool natten_cuda_sweep_plan(const natten_task *task, const natten_gpu *gpu,
+                            natten_cuda_sweep_fit *fit)
+{
+    *fit = (natten_cuda_sweep_fit){0};
+    if (!takes(task, gpu))
+        return false;
+    natten_cuda_sweep *s = &fit->sweep;
+    const natten_axis *down = &task->axis[1], *across = &task->axis[2];
+    s->columns = (int32_t)divide_up(across->length / across->dilation, SUB);
+    s->rows = (int32_t)divide_up(down->length / down->dilation, SUB);
+    s->length[0] = down->length / down->dilation;
+    s->length[1] = across->length / across->dilation;
+    if (s->columns > NATTEN_CUDA_SWEEP_WARPS || !find_steps(task, s))
+        return false;
+    s->units = NATTEN_CUDA_SWEEP_WARPS / s->columns;
+    s->warps = s->units * s->columns;
+    int64_t groups = divide_up(task->batch * task->heads, s->units);
+    share_out(s, groups * down->dilation * across->dilation, gpu->processors);
+    fit->blocks = s->items < gpu->processors ? s->items : gpu->processors;
+    fit->shared_bytes = s->warps * NATTEN_CUDA_SWEEP_BYTES +
+                        (int32_t)sizeof(natten_cuda_sweep_box) + s->rows * SUB * 2;
+    return s->items > 0;
+}
