@@ -94,10 +94,12 @@ static void scatter(group *g, real *const *weights, int which)
                 o.w[q] = weights[s->lo + q] + (ptrdiff_t)s->slot[s->lo + q] * LANES;
                 o.rows[q] = g->own_rows[which][s->lo + q] + d * LANES;
                 o.lanes[q] = g->own_run[s->lo + q]->n;
+                o.even = (q == 0 || o.even) && o.lanes[q] == lanes;
             }
             for (int b = 0; b < g->reach.blocks; b++) {
                 o.stretch = g->reach.stretch + g->reach.begin[b];
                 o.stretches = g->reach.begin[b + 1] - g->reach.begin[b];
+                o.slope = &g->reach.slope[b];
                 kernel(&o);
                 o.c += GIVEN * padded;
                 for (int q = 0; q < o.owners; q++)

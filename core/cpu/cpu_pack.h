@@ -128,10 +128,11 @@ INLINE void v_load_turned(const char *p, int64_t step, vec r[LANES])
 INLINE void load_block(const enum format format, const bool full, const tokens *t,
                        const block b, vec r[LANES])
 {
+    const char *token = b.from;
     UNROLL
     for (int i = 0; i < LANES; i++) {
-        int token = full ? i : natten_min(i, b.lanes - 1);
-        r[i] = load_lanes(format, b.from + token * t->step, b.d);
+        r[i] = load_lanes(format, token, b.d);
+        token += full || i + 1 < b.lanes ? t->step : 0;
     }
 }
 

@@ -15,6 +15,7 @@
 enum {
     GIVEN = OWNERS, /* partners at a time; they go with ranges like owners */
     GIVEN_COLUMNS = BUDGET / GIVEN,
+    SLOPE = 2 * GIVEN - 1,   /* ranges from the first partner's own to the last one's */
     MOST_REACH = 64 + LANES, /* partners of a segment */
     MOST_STRETCHES = (MOST_REACH / GIVEN + 1) * 2 * GIVEN
 };
@@ -26,11 +27,20 @@ typedef struct owner_stretch {
     int16_t i, end, lo, hi;
 } owner_stretch;
 
+/* Where windows are no shorter than GIVEN, the owners of GIVEN partners see the first
+ * of them, then the first two, up to all, then all but the first, down to the last: so
+ * many owners from `first` on each time. */
+typedef struct slope {
+    bool valid; /* else look at the stretches */
+    int16_t first, owners[SLOPE];
+} slope;
+
 /* The stretches of a segment; those of partners GIVEN k and on begin at begin[k]. */
 typedef struct reach {
     const run *run; /* NULL: of no segment yet */
     int x, n, lanes, blocks;
     int begin[MOST_REACH / GIVEN + 2];
+    slope slope[MOST_REACH / GIVEN + 1];
     owner_stretch stretch[MOST_STRETCHES];
 } reach;
 
@@ -42,6 +52,8 @@ typedef struct scatter_block {
     int owners, lanes[OWNERS];
     const owner_stretch *stretch;
     int stretches;
+    const slope *slope;
+    bool even; /* all owner vectors have as many lanes */
     const int *skew;
     real *c;
     ptrdiff_t c_pitch;
@@ -73,6 +85,37 @@ INLINE void give(const shape k, vec acc[GIVEN][GIVEN_COLUMNS], const scatter_blo
     }
 }
 
+/* One owner after the other, without a jump that has to be foretold. */
+INLINE void give_slope(const int columns, vec acc[GIVEN][GIVEN_COLUMNS],
+                       const scatter_block *o, int q)
+{
+    int i = o->slope->first;
+    UNROLL
+    for (int n = 0; n < SLOPE; n++) {
+        int lo = n < GIVEN ? 0 : n - GIVEN + 1, hi = n < GIVEN ? n + 1 : GIVEN;
+        int end = i + o->slope->owners[n];
+        give((shape){lo, hi, columns}, acc, o, q, i, end);
+        i = end;
+    }
+}
+
+INLINE void give_stretches(const int columns, vec acc[GIVEN][GIVEN_COLUMNS],
+                           const scatter_block *o, int q)
+{
+    for (int n = 0; n < o->stretches; n++) {
+        const owner_stretch *s = &o->stretch[n];
+        int end = natten_min(s->end, o->lanes[q]);
+#define CASE(l, h)                                          \
+    case l * 8 + h:                                         \
+        give((shape){l, h, columns}, acc, o, q, s->i, end); \
+        break;
+        switch (s->lo * 8 + s->hi) {
+            OWNER_RANGES(CASE)
+        }
+#undef CASE
+    }
+}
+
 INLINE void scatter_of(const int columns, const scatter_block *o)
 {
     vec acc[GIVEN][GIVEN_COLUMNS];
@@ -83,18 +126,10 @@ INLINE void scatter_of(const int columns, const scatter_block *o)
             acc[t][k] = v_load(o->c + t * o->c_pitch + k * LANES);
     }
     for (int q = 0; q < o->owners; q++)
-        for (int n = 0; n < o->stretches; n++) {
-            const owner_stretch *s = &o->stretch[n];
-            int end = natten_min(s->end, o->lanes[q]);
-#define CASE(l, h)                                          \
-    case l * 8 + h:                                         \
-        give((shape){l, h, columns}, acc, o, q, s->i, end); \
-        break;
-            switch (s->lo * 8 + s->hi) {
-                OWNER_RANGES(CASE)
-            }
-#undef CASE
-        }
+        if (LANES > 1 && o->even && o->slope->valid)
+            give_slope(columns, acc, o, q);
+        else
+            give_stretches(columns, acc, o, q);
     UNROLL
     for (int t = 0; t < GIVEN; t++) {
         UNROLL
@@ -153,6 +188,21 @@ static int cut_stretches(const seers *of, int lanes, owner_stretch *to)
     return count;
 }
 
+/* The same as a slope, if it is one. */
+static slope make_slope(const owner_stretch *of, int count)
+{
+    slope s = {.valid = true, .first = count > 0 ? of[0].i : 0};
+    for (int n = 0, least = 0; n < count; n++) {
+        int at = of[n].lo == 0 ? of[n].hi - 1 : GIVEN - 1 + of[n].lo;
+        bool on = of[n].lo == 0 || of[n].hi == GIVEN;
+        if (!on || at < least || (n > 0 && of[n].i != of[n - 1].end))
+            return (slope){.valid = false};
+        s.owners[at] = (int16_t)(of[n].end - of[n].i);
+        least = at + 1;
+    }
+    return s;
+}
+
 /* Which of `lanes` owners see the partners of a segment; mostly as in the segment
  * before. */
 static void find_reach(reach *h, const run *r, const segment *s, int lanes)
@@ -182,6 +232,7 @@ static void find_reach(reach *h, const run *r, const segment *s, int lanes)
         }
         h->begin[k] = total;
         total += cut_stretches(of, lanes, h->stretch + total);
+        h->slope[k] = make_slope(h->stretch + h->begin[k], total - h->begin[k]);
     }
     h->begin[h->blocks] = total;
 }
