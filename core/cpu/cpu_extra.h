@@ -70,6 +70,7 @@ static void extra(const natten_cpu_pass *p, const natten_cpu_item *item, void *s
     find_memory(&g, scratch);
     g.everyone = make_everyone();
     g.run = &g.everyone;
+    g.small = false;
     use_strips(&g, g.strips, &p->strips.strip);
     g.in_extras = true;
     g.first = false;

@@ -57,6 +57,7 @@ typedef struct group {
     const run *own_run[OWNERS], *run; /* run: whose idx the kernels use */
     const natten_cpu_strip *strip;    /* the form of the strips in use, */
     const real *columns[2], *rows[2]; /* and what the first of them holds */
+    bool small;                       /* half of the lanes hold each owner vector */
     bool in_extras;                   /* the partners listed are extra tokens */
     bool extras_packed;               /* all of them, for this item */
     bool first;                       /* the sums hold nothing yet */
@@ -419,8 +420,10 @@ static void mask_scores(group *g, const segment *s, real *const *to, real value)
  * or not; lanes past their window get `masked`. */
 static void logits(group *g, int which, real *const *to, bool add, real masked)
 {
+    bool plain = g->run->plain, small = g->small && !g->in_extras;
     logits_kernel *const(*table)[BLOCK] =
-        g->run->plain ? logits_plain_table : logits_pick_table;
+        small ? (plain ? half_plain_table : half_pick_table)
+              : (plain ? logits_plain_table : logits_pick_table);
     logits_block o = {.pitch = g->strip->pitch,
                       .rows = (int)natten_cpu_rows(&g->pass->own[which]),
                       .add = add,

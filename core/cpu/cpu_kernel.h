@@ -30,6 +30,7 @@ typedef struct run {
     bool plain;      /* idx[i] = i and all windows alike */
     bool ragged;     /* windows differ in length */
     bool even;       /* shift is the same for all lanes */
+    bool small;      /* half of the lanes hold it, and the partners of its first step */
     ireal idx[LANES];
     real count[LANES]; /* length, to be compared with in registers */
     int length[LANES];
@@ -79,46 +80,21 @@ typedef struct logits_block {
 
 typedef void logits_kernel(const logits_block *o);
 
-INLINE void logits_of(const shape k, const bool pick, const logits_block *o)
-{
-    vec acc[OWNERS][BLOCK];
-    vidx idx = v_index(o->idx);
-    const real *b = o->b;
-    if (k.hi * k.columns > BUDGET)
-        return; /* there is no such instance */
-    UNROLL
-    for (int q = 0; q < k.hi; q++) {
-        UNROLL
-        for (int i = 0; i < k.columns; i++)
-            acc[q][i] = v_zero();
-    }
-    for (int r = 0; r < o->rows; r++, b += o->pitch) {
-        vec v[OWNERS];
-        UNROLL
-        for (int q = 0; q < k.hi; q++) {
-            v[q] = v_load(o->a[q] + (ptrdiff_t)r * LANES);
-            v_pin(v[q]);
-        }
-        UNROLL
-        for (int i = 0; i < k.columns; i++) {
-            vec x = v_load(b + i);
-            if (pick)
-                x = v_pick(x, idx);
-            v_pin(x);
-            UNROLL
-            for (int q = 0; q < k.hi; q++)
-                acc[q][i] = v_fma(v[q], x, acc[q][i]);
-        }
-    }
-    UNROLL
-    for (int q = 0; q < k.hi; q++) {
-        UNROLL
-        for (int i = 0; i < k.columns; i++) {
-            real *c = o->c[q] + i * LANES;
-            v_store(c, o->add ? v_add(acc[q][i], v_load(c)) : acc[q][i]);
-        }
-    }
-}
+#define LOGITS_OF  logits_of
+#define W(word)    v_##word
+#define WIDE       vec
+#define WIDE_INDEX vidx
+#include "cpu/cpu_logits.h"
+
+/* The same for runs that the first half of the lanes has room for: of halves a
+ * processor does two at a time. */
+#ifdef HALF_LANES
+#define LOGITS_OF  half_logits_of
+#define W(word)    h_##word
+#define WIDE       hvec
+#define WIDE_INDEX hidx
+#include "cpu/cpu_logits.h"
+#endif
 
 /* ---- values ---------------------------------------------------------------------- */
 
@@ -266,6 +242,18 @@ INLINE void values_of(const shape k, const values_block *o)
     {                                                        \
         logits_of((shape){0, q, n}, true, o);                \
     }
+#ifdef HALF_LANES
+#define HALF_PLAIN(q, n)                                    \
+    static void half_plain_##q##_##n(const logits_block *o) \
+    {                                                       \
+        half_logits_of((shape){0, q, n}, false, o);         \
+    }
+#define HALF_PICK(q, n)                                    \
+    static void half_pick_##q##_##n(const logits_block *o) \
+    {                                                      \
+        half_logits_of((shape){0, q, n}, true, o);         \
+    }
+#endif
 #define VALUES(q, n)                                    \
     static void values_##q##_##n(const values_block *o) \
     {                                                   \
@@ -315,6 +303,16 @@ DEFINE_TABLE(VALUES)
 typedef logits_kernel *const logits_table[OWNERS][BLOCK];
 static logits_table logits_plain_table = LIST_TABLE(logits_plain);
 static logits_table logits_pick_table = LIST_TABLE(logits_pick);
+#ifdef HALF_LANES
+DEFINE_TABLE(HALF_PLAIN)
+DEFINE_TABLE(HALF_PICK)
+static logits_table half_plain_table = LIST_TABLE(half_plain);
+static logits_table half_pick_table = LIST_TABLE(half_pick);
+#else
+#define HALF_LANES       0 /* no run is so small */
+#define half_plain_table logits_plain_table
+#define half_pick_table  logits_pick_table
+#endif
 static values_kernel *const values_table[OWNERS][BLOCK] = LIST_TABLE(values);
 
 /* Columns at a time: n cut into equal parts that nq owners leave room for in BUDGET. */

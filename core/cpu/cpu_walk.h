@@ -119,6 +119,7 @@ static run make_run(const group *g, int x)
     int last = natten_max(0, r.n - 1);
     r.ragged = r.most != r.least;
     r.plain = r.plain && !r.ragged;
+    r.small = r.n <= HALF_LANES && r.idx[last] < HALF_LANES;
     /* Idle lanes do what the last one does. In a plain run they go on instead, past the
      * strip perhaps, into what else the scratch holds: nobody looks at their sums. */
     for (int i = r.n; i < LANES; i++) {
@@ -174,6 +175,7 @@ static int choose_owners(group *g, int z, int nz, int y, int r)
     for (int q = 0; q < g->nq; q++) {
         g->z[q] = nz > 1 ? z + q : z;
         g->own_run[q] = nz > 1 ? g->run : g->run + q;
+        g->small = (q == 0 || g->small) && g->own_run[q]->small;
     }
     return runs;
 }

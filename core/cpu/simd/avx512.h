@@ -91,6 +91,47 @@ INLINE vec v_pick(vec a, vidx i)
     return OP(permutexvar)(i, a);
 }
 
+/* Half registers, which this set can permute as whole ones: the words of cpu_logits.h.
+ */
+#define HALF_LANES (LANES / 2)
+typedef __m256i hidx;
+#if NATTEN_REAL == 32
+typedef __m256 hvec;
+#define HALF_OP(name) _mm256_##name##_ps
+#else
+typedef __m256d hvec;
+#define HALF_OP(name) _mm256_##name##_pd
+#endif
+
+INLINE hvec h_zero(void)
+{
+    return HALF_OP(setzero)();
+}
+INLINE hvec h_load(const real *p)
+{
+    return HALF_OP(loadu)(p);
+}
+INLINE void h_store(real *p, hvec a)
+{
+    HALF_OP(storeu)(p, a);
+}
+INLINE hvec h_add(hvec a, hvec b)
+{
+    return HALF_OP(add)(a, b);
+}
+INLINE hvec h_fma(hvec a, hvec b, hvec c)
+{
+    return HALF_OP(fmadd)(a, b, c);
+}
+INLINE hidx h_index(const ireal *p)
+{
+    return _mm256_loadu_si256((const __m256i *)(const void *)p);
+}
+INLINE hvec h_pick(hvec a, hidx i)
+{
+    return HALF_OP(permutexvar)(i, a);
+}
+
 #if NATTEN_REAL == 32
 INLINE vec v_scale2(vec magic)
 {

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The first kernel of cpu_kernel.h, included once for each width of vectors: LOGITS_OF
+ * names it, W makes the words, WIDE and WIDE_INDEX are their types.  Rows of panels and
+ * scores are LANES long whatever the width. */
+INLINE void LOGITS_OF(const shape k, const bool pick, const logits_block *o)
+{
+    WIDE acc[OWNERS][BLOCK];
+    WIDE_INDEX idx = W(index)(o->idx);
+    const real *b = o->b;
+    if (k.hi * k.columns > BUDGET)
+        return; /* there is no such instance */
+    UNROLL
+    for (int q = 0; q < k.hi; q++) {
+        UNROLL
+        for (int i = 0; i < k.columns; i++)
+            acc[q][i] = W(zero)();
+    }
+    for (int r = 0; r < o->rows; r++, b += o->pitch) {
+        WIDE v[OWNERS];
+        UNROLL
+        for (int q = 0; q < k.hi; q++) {
+            v[q] = W(load)(o->a[q] + (ptrdiff_t)r * LANES);
+            v_pin(v[q]);
+        }
+        UNROLL
+        for (int i = 0; i < k.columns; i++) {
+            WIDE x = W(load)(b + i);
+            if (pick)
+                x = W(pick)(x, idx);
+            v_pin(x);
+            UNROLL
+            for (int q = 0; q < k.hi; q++)
+                acc[q][i] = W(fma)(v[q], x, acc[q][i]);
+        }
+    }
+    UNROLL
+    for (int q = 0; q < k.hi; q++) {
+        UNROLL
+        for (int i = 0; i < k.columns; i++) {
+            real *c = o->c[q] + i * LANES;
+            W(store)(c, o->add ? W(add)(acc[q][i], W(load)(c)) : acc[q][i]);
+        }
+    }
+}
+
+#undef LOGITS_OF
+#undef W
+#undef WIDE
+#undef WIDE_INDEX
