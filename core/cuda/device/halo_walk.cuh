@@ -166,8 +166,10 @@ template <class Pass> __device__ inline void walk_by_engine(Pass &pass)
         }
         barrier_wait(tile.ready(stage), parity);
         parity ^= (uint32_t)stage;
-        if constexpr (Pass::looks_ahead)
+        if constexpr (Pass::looks_ahead) {
+            __syncwarp(); /* all lanes have read the unit's own */
             tile.template copy_next_rows<Pass>(pass, step);
+        }
         int then = number == 2 ? 0 : number + 1;
         if constexpr (shares) {
             next = step;
