@@ -458,13 +458,6 @@ static int stretch_end(const group *g, int k, int64_t block_bytes)
     return k;
 }
 
-/* Rows of a result, `step` bytes apart, and the factors of their lanes. */
-typedef struct destination {
-    char *row[OWNERS];
-    int64_t step;
-    real factor[OWNERS][LANES];
-} destination;
-
 /* Weights times rows `which`, added to the sums `to`, and these, if they are complete,
  * stored where they belong: while the processor multiplies, to write costs less. Where
  * the head dim is no multiple of LANES, the last vector of a row reaches into what lies

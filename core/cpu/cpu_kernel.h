@@ -117,6 +117,13 @@ typedef struct values_block {
     const real *factor[OWNERS];
 } values_block;
 
+/* Rows of a result, `step` bytes apart, and the factors of their lanes. */
+typedef struct destination {
+    char *row[OWNERS];
+    int64_t step;
+    real factor[OWNERS][LANES];
+} destination;
+
 typedef void values_kernel(const values_block *o);
 
 /* Neighbouring lanes at a time: where the head dim is short, the sums of one would
