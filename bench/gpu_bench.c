@@ -3,7 +3,9 @@
  * Times the CUDA backend on the problems that the project measures itself by: the
  * median of single calls between two events, the L2 cache flushed before each.
  *
- *     gpu_bench [TEXT...]    these problems (docs/problem-text.md), or the usual ones
+ *     gpu_bench [any-order] [TEXT...]    these problems (docs/problem-text.md), or the
+ *                                        usual ones; any-order: last bits may differ
+ * from call to call where that is faster
  *
  * It only times: gpu_judge and gpu_shapes say whether results are right.
  * scripts/gpu-check bench builds and runs it. */
@@ -13,6 +15,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 static const char *const usual[] = {
     "fwd bf16 b64 h4 d32 56x56 w7x7",      "bwd bf16 b64 h4 d32 56x56 w7x7",
@@ -63,7 +66,7 @@ static double work_of(trial *t)
     return choice.work;
 }
 
-static int time_problem(const char *text, uintptr_t flush)
+static int time_problem(const char *text, uint64_t flags, uintptr_t flush)
 {
     static device_problem p;
     const natten_driver *driver = device_driver();
@@ -73,6 +76,7 @@ static int time_problem(const char *text, uintptr_t flush)
         printf("%-44s no room on the GPU\n", text);
         return 0;
     }
+    p.t.params.flags = flags;
     device_must(driver->event_create(&begin, 0), "cuEventCreate");
     device_must(driver->event_create(&end, 0), "cuEventCreate");
     for (int i = -WARMUP; i < REPEATS; i++) {
@@ -111,8 +115,12 @@ int main(int argc, char **argv)
         return 77;
     }
     device_must(device_driver()->alloc(&flush, FLUSH_BYTES), "cuMemAlloc");
-    int failures = 0, count = argc > 1 ? argc - 1 : (int)(sizeof usual / sizeof *usual);
+    bool any_order = argc > 1 && strcmp(argv[1], "any-order") == 0;
+    uint64_t flags = any_order ? NATTEN_FLAG_ALLOW_NONDETERMINISTIC : 0;
+    int first = any_order ? 2 : 1, failures = 0;
+    int count = argc > first ? argc - first : (int)(sizeof usual / sizeof *usual);
     for (int i = 0; i < count; i++)
-        failures += time_problem(argc > 1 ? argv[1 + i] : usual[i], flush);
+        failures +=
+            time_problem(argc > first ? argv[first + i] : usual[i], flags, flush);
     return failures != 0;
 }

@@ -122,6 +122,8 @@ static natten_status launch_all(natten_cuda_call *call, const natten_plan *plan,
         NATTEN_TRY(map(call, &passes[i]));
     for (int i = 0; i < count; i++) {
         const natten_cuda_pass *pass = &passes[i];
+        if (pass->clear_bytes > 0)
+            NATTEN_TRY(natten_cuda_call_clear(call, pass->job.sums, pass->clear_bytes));
         if (!pass->spared || !passes[i + 1].job.halo.by_maps)
             NATTEN_TRY(natten_cuda_call_launch(call, pass->kernel, pass->blocks,
                                                pass->shared_bytes, &pass->job));

@@ -37,6 +37,7 @@ cuda_kernels = \
 	%D%/device/halo_walk.cuh \
 	%D%/device/keys.cuh \
 	%D%/device/lane.cuh \
+	%D%/device/mma_added.cuh \
 	%D%/device/mma_copies.cuh \
 	%D%/device/mma_parts.cuh \
 	%D%/device/mma_rows.cuh \

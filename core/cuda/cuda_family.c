@@ -5,6 +5,9 @@
 
 #include <string.h>
 
+/* The passes of natten_cuda_halo_pass, and those of natten_cuda_added. */
+enum { PASS_ALL = NATTEN_CUDA_HALO_GRAD_BIAS + 1, PASS_REST };
+
 /* What decides: a task without its addresses and batch, an architecture, a pass. */
 typedef struct question {
     natten_task task;
@@ -16,16 +19,18 @@ typedef struct question {
 enum { NOMINAL_ROWS = 1 << 20 };
 
 /* Answers that a thread remembers: a network has some shapes of layers, with one pass
- * forward and two or three backward each. */
-enum { ANSWERS = 32 };
+ * forward and up to eight questions backward each, where sums may be in any order. */
+enum { ANSWERS = 128 };
 
 /* The pass of the kernels for large windows; they have no sums of bias. */
-static bool has_mma(natten_cuda_halo_pass pass, natten_cuda_mma_pass *same)
+static bool has_mma(int32_t pass, natten_cuda_mma_pass *same)
 {
     static const natten_cuda_mma_pass passes[] = {
         [NATTEN_CUDA_HALO_FORWARD] = NATTEN_CUDA_MMA_FORWARD,
         [NATTEN_CUDA_HALO_GRAD_QUERY] = NATTEN_CUDA_MMA_GRAD_QUERY,
-        [NATTEN_CUDA_HALO_GRAD_TOKENS] = NATTEN_CUDA_MMA_GRAD_TOKENS};
+        [NATTEN_CUDA_HALO_GRAD_TOKENS] = NATTEN_CUDA_MMA_GRAD_TOKENS,
+        [PASS_ALL] = NATTEN_CUDA_MMA_GRAD_ALL,
+        [PASS_REST] = NATTEN_CUDA_MMA_GRAD_REST};
     if (pass == NATTEN_CUDA_HALO_GRAD_BIAS)
         return false;
     *same = passes[pass];
@@ -46,7 +51,7 @@ static int64_t nominal_batch(const natten_task *task)
 /* Clocks that level a would take, of a GPU of 132 processors, as cuda_mma.c counts
  * them: for each element that its lanes hold, of rows and of their pairs.  Fitted to an
  * H200 (bench/results/2026-11-29-h200-mma.md). */
-static double simt_clocks(const natten_task *task, natten_cuda_halo_pass pass)
+static double simt_clocks(const natten_task *task, int32_t pass)
 {
     static const struct cost {
         double of_row, of_pair;
@@ -68,17 +73,19 @@ static double simt_clocks(const natten_task *task, natten_cuda_halo_pass pass)
            NATTEN_CUDA_NOMINAL_PROCESSORS;
 }
 
-static void find(const natten_task *task, const natten_gpu *gpu,
-                 natten_cuda_halo_pass pass, natten_cuda_fit *fit)
+static void find(const natten_task *task, const natten_gpu *gpu, int32_t pass,
+                 natten_cuda_fit *fit)
 {
     natten_task halo_task = natten_cuda_halo_task(task);
     natten_cuda_mma_pass same;
     memset(fit, 0, sizeof *fit);
     bool mma = has_mma(pass, &same) && natten_cuda_mma_plan(task, gpu, same, &fit->mma);
     /* Of 16-bit types level a is never faster. */
-    if (mma && natten_dtype_bytes(task->dtype) > 2)
+    if (mma && pass < PASS_ALL && natten_dtype_bytes(task->dtype) > 2)
         mma = fit->mma.clocks < simt_clocks(task, pass);
-    bool halo = natten_cuda_halo_plan(&halo_task, gpu, pass, &fit->halo);
+    bool halo =
+        pass < PASS_ALL &&
+        natten_cuda_halo_plan(&halo_task, gpu, (natten_cuda_halo_pass)pass, &fit->halo);
     fit->set = NATTEN_CUDA_SET_SIMT;
     if (mma && (!halo || fit->mma.clocks < fit->halo.clocks))
         fit->set = NATTEN_CUDA_SET_MMA;
@@ -88,7 +95,7 @@ static void find(const natten_task *task, const natten_gpu *gpu,
 
 /* find(), or what it found before. */
 static natten_cuda_fit recall(const natten_task *task, const natten_gpu *gpu,
-                              natten_cuda_halo_pass pass)
+                              int32_t pass)
 {
     static _Thread_local struct {
         question asked;
@@ -100,7 +107,7 @@ static natten_cuda_fit recall(const natten_task *task, const natten_gpu *gpu,
     memset(&now, 0, sizeof now);
     memcpy(&now.task, task, sizeof now.task);
     now.task.batch = nominal_batch(task);
-    now.arch = gpu->arch, now.pass = (int32_t)pass;
+    now.arch = gpu->arch, now.pass = pass;
     for (int role = 0; role < NATTEN_ROLES; role++) {
         natten_view *view = &now.task.view[role];
         view->data = view->data == NULL ? NULL : (void *)answers;
@@ -121,15 +128,41 @@ natten_cuda_fit natten_cuda_family_choose(const natten_task *task,
                                           const natten_gpu *gpu,
                                           natten_cuda_halo_pass pass)
 {
-    natten_cuda_fit fit = recall(task, gpu, pass);
+    natten_cuda_fit fit = recall(task, gpu, (int32_t)pass);
     natten_task halo_task = natten_cuda_halo_task(task);
     natten_cuda_mma_pass same;
-    bool fits =
-        fit.set == NATTEN_CUDA_SET_MMA
-            ? has_mma(pass, &same) && natten_cuda_mma_spread(task, same, &fit.mma)
-            : fit.set == NATTEN_CUDA_SET_HALO &&
-                  natten_cuda_halo_spread(&halo_task, gpu, pass, &fit.halo);
+    bool fits = fit.set == NATTEN_CUDA_SET_MMA
+                    ? has_mma((int32_t)pass, &same) &&
+                          natten_cuda_mma_spread(task, same, &fit.mma)
+                    : fit.set == NATTEN_CUDA_SET_HALO &&
+                          natten_cuda_halo_spread(&halo_task, gpu, pass, &fit.halo);
     if (!fits)
         fit.set = NATTEN_CUDA_SET_SIMT;
     return fit;
+}
+
+/* Counts are some hundredths off: what others take that much longer for is faster. */
+static const double surely = 0.95;
+
+/* Clocks of a pass, by whom it may be done; none if not on tensor cores. */
+static double clocks_of(const natten_cuda_fit *fit)
+{
+    return fit->set == NATTEN_CUDA_SET_MMA    ? fit->mma.clocks
+           : fit->set == NATTEN_CUDA_SET_HALO ? fit->halo.clocks
+                                              : 0;
+}
+
+bool natten_cuda_family_adds(const natten_task *task, const natten_gpu *gpu,
+                             natten_cuda_added *fit)
+{
+    natten_cuda_fit all = recall(task, gpu, PASS_ALL),
+                    rest = recall(task, gpu, PASS_REST),
+                    query = recall(task, gpu, NATTEN_CUDA_HALO_GRAD_QUERY),
+                    tokens = recall(task, gpu, NATTEN_CUDA_HALO_GRAD_TOKENS);
+    fit->all = all.mma, fit->rest = rest.mma;
+    return all.set == NATTEN_CUDA_SET_MMA && rest.set == NATTEN_CUDA_SET_MMA &&
+           all.mma.clocks + rest.mma.clocks <
+               surely * (clocks_of(&query) + clocks_of(&tokens)) &&
+           natten_cuda_mma_spread(task, NATTEN_CUDA_MMA_GRAD_ALL, &fit->all) &&
+           natten_cuda_mma_spread(task, NATTEN_CUDA_MMA_GRAD_REST, &fit->rest);
 }

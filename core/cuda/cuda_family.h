@@ -27,4 +27,16 @@ natten_cuda_fit natten_cuda_family_choose(const natten_task *task,
                                           const natten_gpu *gpu,
                                           natten_cuda_halo_pass pass);
 
+/* A backward whose gradients of queries are sums that all blocks add to
+ * (device/mma_added.cuh): of tokens, with all of the grid, and then for queries what
+ * extra tokens add and the rounding. */
+typedef struct natten_cuda_added {
+    natten_cuda_mma_fit all, rest;
+} natten_cuda_added;
+
+/* Is it faster than the passes of natten_cuda_family_choose() that it stands for, by
+ * the same counts?  Whether the caller allows it is not asked. */
+bool natten_cuda_family_adds(const natten_task *task, const natten_gpu *gpu,
+                             natten_cuda_added *fit);
+
 #endif

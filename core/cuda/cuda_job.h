@@ -165,7 +165,11 @@ typedef enum natten_cuda_mma_pass {
     NATTEN_CUDA_MMA_FORWARD,
     NATTEN_CUDA_MMA_GRAD_QUERY,
     NATTEN_CUDA_MMA_GRAD_TOKENS,
-    NATTEN_CUDA_MMA_PASSES
+    NATTEN_CUDA_MMA_GRAD_ALL, /* of tokens, and of queries by adding */
+    NATTEN_CUDA_MMA_PASSES,
+    /* What is left for queries after it: kernels of GRAD_QUERY, of extra tokens alone.
+     */
+    NATTEN_CUDA_MMA_GRAD_REST = NATTEN_CUDA_MMA_PASSES
 } natten_cuda_mma_pass;
 enum { NATTEN_CUDA_MMA_WIDTHS = 6 };
 
@@ -182,7 +186,8 @@ typedef struct natten_cuda_mma {
     int32_t step[2][3], extra_step[2]; /* from one partner to the next, in bytes */
 } natten_cuda_mma;
 
-enum { NATTEN_CUDA_MMA_WARPS = 4, NATTEN_CUDA_MMA_THREADS = 128 };
+/* Warps of a block, at most. */
+enum { NATTEN_CUDA_MMA_WARPS = 8 };
 /* Partners of a step, at most. */
 enum { NATTEN_CUDA_MMA_COLUMNS = 64 };
 
@@ -203,7 +208,7 @@ typedef struct __attribute__((aligned(16))) natten_cuda_mma_warp {
 typedef struct natten_cuda_mma_slot {
     int32_t offset[2]; /* from the box's first partner, in bytes, of both tensors */
     uint32_t at;       /* in the box, 8 bits an axis; 0x7f7f7f: no partner */
-    uint32_t unused;
+    int32_t number;    /* of queries: how many heads of queries after the first */
 } natten_cuda_mma_slot;
 
 /* Boxes side by side along the last axis, or extra tokens, as a warp sees them; places
@@ -229,6 +234,7 @@ typedef struct natten_cuda_mma_info {
     /* For each axis and each end from 0 to the box's: the slots below it. */
     uint64_t below[NATTEN_CUDA_MMA_COLUMNS + 8];
     natten_cuda_mma_warp warp[NATTEN_CUDA_MMA_WARPS];
+    uint8_t needed[2][NATTEN_CUDA_MMA_WARPS]; /* boxes, by turns: which warps took it */
     natten_cuda_mma_run run[NATTEN_CUDA_MMA_WARPS];
     const char *base[2], *extra_base[2]; /* the tile's first partner; extra token */
     int64_t head_step[2];                /* from one head of the group to the next */
@@ -307,6 +313,9 @@ typedef struct natten_cuda_job {
     natten_cuda_mma mma;
     natten_cuda_map map[4][NATTEN_CUDA_KINDS]; /* of halo.cu the first two */
     natten_cuda_sweep sweep;
+    float *sums; /* of gradients of queries, [batch, axes..., heads, width of rows],
+                    each 16 in the order of device/mma_added.cuh; NULL: nobody adds */
+    int32_t sums_step[3]; /* from one query of a class to the next, in rows of them */
 } natten_cuda_job;
 
 /* Most partials of a merge in one launch. */

@@ -6,6 +6,7 @@
 #include "cuda/cuda_launch.h"
 
 #include "base/status.h"
+#include "cuda/cuda_mma.h"
 
 #include <inttypes.h>
 #include <pthread.h>
@@ -77,6 +78,10 @@ static const char *const kernel_names[NATTEN_CUDA_KERNELS] = {
     [NATTEN_CUDA_KERNEL_SWEEP + 1] = "natten_sweep_backward_3",
     [NATTEN_CUDA_KERNEL_SWEEP_ENGINE] = "natten_sweep_engine_backward_2",
     [NATTEN_CUDA_KERNEL_SWEEP_ENGINE + 1] = "natten_sweep_engine_backward_3",
+    [NATTEN_CUDA_KERNEL_MMA_GRAD_ALL] = "natten_mma_grad_all_32",
+    [NATTEN_CUDA_KERNEL_MMA_GRAD_ALL + 1] = "natten_mma_grad_all_64",
+    [NATTEN_CUDA_KERNEL_MMA_GRAD_ALL + 2] = "natten_mma_grad_all_96",
+    [NATTEN_CUDA_KERNEL_MMA_GRAD_ALL + 3] = "natten_mma_grad_all_128",
 };
 
 /* ---- kernels ---- */
@@ -250,6 +255,35 @@ natten_status natten_cuda_call_map(const natten_cuda_call *call, natten_cuda_job
     return NATTEN_OK;
 }
 
+natten_status natten_cuda_call_clear(const natten_cuda_call *call, void *address,
+                                     size_t bytes)
+{
+    NATTEN_TRY_CUDA(call->driver, fill, (uintptr_t)address, 0, bytes / 4, call->stream);
+    return NATTEN_OK;
+}
+
+/* Of a block.  Those for large windows have as many for all types. */
+static unsigned threads_of(natten_cuda_kernel kernel, const natten_cuda_job *job)
+{
+    natten_cuda_set set = natten_cuda_kernel_set(kernel);
+    if (set == NATTEN_CUDA_SET_SWEEP)
+        return NATTEN_CUDA_WARP * (unsigned)job->sweep.warps;
+    if (set != NATTEN_CUDA_SET_MMA && set != NATTEN_CUDA_SET_MMA_TF32)
+        return NATTEN_CUDA_THREADS;
+    if (set == NATTEN_CUDA_SET_MMA_TF32)
+        kernel = kernel - NATTEN_CUDA_KERNEL_TF32 + NATTEN_CUDA_KERNELS_HALO;
+    bool is_all = kernel >= NATTEN_CUDA_KERNEL_MMA_GRAD_ALL;
+    unsigned number = kernel - (is_all ? NATTEN_CUDA_KERNEL_MMA_GRAD_ALL
+                                       : NATTEN_CUDA_KERNEL_MMA_FORWARD),
+             pass = number / NATTEN_CUDA_MMA_WIDTHS;
+    /* Keys and values are one pass, also where they have a kernel each. */
+    pass = is_all ? NATTEN_CUDA_MMA_GRAD_ALL
+                  : natten_min(pass, NATTEN_CUDA_MMA_GRAD_TOKENS);
+    return NATTEN_CUDA_WARP *
+           (unsigned)natten_cuda_mma_shapes[0][pass][number % NATTEN_CUDA_MMA_WIDTHS]
+               .warps;
+}
+
 natten_status natten_cuda_call_launch(const natten_cuda_call *call,
                                       natten_cuda_kernel kernel, int64_t blocks,
                                       int32_t shared_bytes, const void *job)
@@ -261,12 +295,7 @@ natten_status natten_cuda_call_launch(const natten_cuda_call *call,
     if (kernel >= NATTEN_CUDA_KERNELS_SIMT)
         NATTEN_TRY(allow_shared(call, kernel, function, shared_bytes));
     unsigned grid = blocks < INT32_MAX ? (unsigned)blocks : INT32_MAX;
-    natten_cuda_set set = natten_cuda_kernel_set(kernel);
-    bool is_mma = set == NATTEN_CUDA_SET_MMA || set == NATTEN_CUDA_SET_MMA_TF32;
-    unsigned threads = is_mma ? NATTEN_CUDA_MMA_THREADS : NATTEN_CUDA_THREADS;
-    if (set == NATTEN_CUDA_SET_SWEEP)
-        threads =
-            (unsigned)((const natten_cuda_job *)job)->sweep.warps * NATTEN_CUDA_WARP;
+    unsigned threads = threads_of(kernel, job);
     void *parameters[] = {(void *)(uintptr_t)job};
     NATTEN_TRY_CUDA(call->driver, launch, function, grid, 1, 1, threads, 1, 1,
                     (unsigned)shared_bytes, call->stream, parameters, NULL);

@@ -41,7 +41,8 @@ natten_status natten_cuda_call_scratch(natten_cuda_call *call, size_t bytes,
 
 /* The kernels of simt.cu, those for easy rows first, and of halo.cu: rows of 32, 64 and
  * 128, then the same with a bias; GRAD_BIAS is of queries too, for rows of 32 and 64.
- * And those of mma.cu: rows of 32, 64, 96, 128, 192 and 256. */
+ * And those of mma.cu: rows of 32, 64, 96, 128, 192 and 256; GRAD_ALL is for rows up to
+ * 128. */
 typedef enum natten_cuda_kernel {
     NATTEN_CUDA_KERNEL_FORWARD_EASY,
     NATTEN_CUDA_KERNEL_GRAD_QUERY_EASY,
@@ -79,9 +80,10 @@ typedef enum natten_cuda_kernel {
     NATTEN_CUDA_KERNEL_MMA_GRAD_QUERY = NATTEN_CUDA_KERNEL_MMA_FORWARD + 6,
     NATTEN_CUDA_KERNEL_MMA_GRAD_KEY = NATTEN_CUDA_KERNEL_MMA_GRAD_QUERY + 6,
     NATTEN_CUDA_KERNEL_MMA_GRAD_VALUE = NATTEN_CUDA_KERNEL_MMA_GRAD_KEY + 6,
+    NATTEN_CUDA_KERNEL_MMA_GRAD_ALL = NATTEN_CUDA_KERNEL_MMA_GRAD_VALUE + 6,
     /* Those of halo.cu but the last once more, for rows up to 64 that the copy engine
      * fetches. */
-    NATTEN_CUDA_KERNEL_ENGINE = NATTEN_CUDA_KERNEL_MMA_GRAD_VALUE + 6,
+    NATTEN_CUDA_KERNEL_ENGINE = NATTEN_CUDA_KERNEL_MMA_GRAD_ALL + 4,
     /* Those of mma.cu once more, with products in tf32. */
     NATTEN_CUDA_KERNEL_TF32 = NATTEN_CUDA_KERNEL_ENGINE +
                               NATTEN_CUDA_KERNEL_HALO_DELTA - NATTEN_CUDA_KERNELS_SIMT,
@@ -101,6 +103,10 @@ natten_cuda_set natten_cuda_kernel_set(natten_cuda_kernel kernel);
  * them, or take halo.by_maps back. */
 natten_status natten_cuda_call_map(const natten_cuda_call *call, natten_cuda_job *job,
                                    natten_cuda_kernel *kernel);
+
+/* Begin to write zeros to `bytes` bytes, a multiple of 4. */
+natten_status natten_cuda_call_clear(const natten_cuda_call *call, void *address,
+                                     size_t bytes);
 
 /* Launch a kernel on `blocks` blocks; a kernel whose work needs
  * more blocks than a grid can have goes round.  `job` is its parameter, copied. */

@@ -13,7 +13,7 @@
 #include <string.h>
 
 /* Powers of two that tiles have on an axis: 1 .. 128 rows; parts of it, a warp each. */
-enum { POWERS = 8, PARTS = 3 };
+enum { POWERS = 8, PARTS = 4 };
 /* Tiles of a class that are looked at: the first and the last few, and between them,
  * where an axis repeats itself, some at even distances. */
 enum { LOOKS = 32, ENDS = 8 };
@@ -25,9 +25,9 @@ enum { SIDES = sizeof sides };
 const natten_cuda_mma_shape natten_cuda_mma_shapes[NATTEN_CUDA_MMA_SIZES]
                                                   [NATTEN_CUDA_MMA_PASSES]
                                                   [NATTEN_CUDA_MMA_WIDTHS] = {
-#define SHAPE(bytes, pass, number, width, tensors, blocks, columns, held)             \
-    [(bytes) / 4][NATTEN_CUDA_MMA_##pass][number] = {width, tensors, blocks, columns, \
-                                                     held},
+#define SHAPE(bytes, pass, number, width, tensors, warps, blocks, columns, held) \
+    [(bytes) / 4][NATTEN_CUDA_MMA_##pass][number] = {width,  tensors, warps,     \
+                                                     blocks, columns, held},
 #include "cuda/mma_shapes.def"
 #undef SHAPE
 };
@@ -44,10 +44,12 @@ typedef struct cost {
 
 typedef enum kind { OF_HALF, OF_FP32, OF_TF32, OF_FP64, KINDS } kind;
 
-static const cost cost_of[KINDS][NATTEN_CUDA_MMA_PASSES] = {
+static const cost cost_of[KINDS][NATTEN_CUDA_MMA_PASSES + 1] = {
     [OF_HALF] = {[NATTEN_CUDA_MMA_FORWARD] = {2, 2.0, 0.5, 500, 10000},
                  [NATTEN_CUDA_MMA_GRAD_QUERY] = {3, 2.0, 3.0, 430, 10000},
-                 [NATTEN_CUDA_MMA_GRAD_TOKENS] = {4, 2.0, 1.0, 430, 10000}},
+                 [NATTEN_CUDA_MMA_GRAD_TOKENS] = {4, 2.0, 1.0, 430, 10000},
+                 [NATTEN_CUDA_MMA_GRAD_ALL] = {5, 2.4, 1.6, 570, 20000},
+                 [NATTEN_CUDA_MMA_GRAD_REST] = {3, 2.0, 3.0, 430, 10000}},
     [OF_FP32] = {[NATTEN_CUDA_MMA_FORWARD] = {2, 16.0, 1.0, 600, 20000},
                  [NATTEN_CUDA_MMA_GRAD_QUERY] = {3, 16.0, 3.0, 600, 28000},
                  [NATTEN_CUDA_MMA_GRAD_TOKENS] = {4, 16.0, 3.0, 600, 28000}},
@@ -58,7 +60,10 @@ static const cost cost_of[KINDS][NATTEN_CUDA_MMA_PASSES] = {
                  [NATTEN_CUDA_MMA_GRAD_QUERY] = {3, 22.0, 5.0, 600, 16000},
                  [NATTEN_CUDA_MMA_GRAD_TOKENS] = {4, 22.0, 5.0, 600, 16000}},
 };
-
+/* GRAD_ALL where a block has a multiprocessor for itself. */
+static const cost cost_alone = {5, 2.3, 2.1, 2050, 30000};
+/* And of the GPU's memory, where sums in it are cleared, and read to be rounded. */
+static const double bytes_per_clock = 1500;
 bool natten_cuda_mma_allows_tf32(const natten_task *task)
 {
     return task->dtype == NATTEN_FP32 && (task->flags & NATTEN_FLAG_ALLOW_TF32) != 0;
@@ -77,6 +82,12 @@ static int32_t bytes_of(const natten_task *task)
     return (int32_t)natten_dtype_bytes(task->dtype);
 }
 
+/* The pass whose kernels do it. */
+static natten_cuda_mma_pass kernels_of(natten_cuda_mma_pass pass)
+{
+    return pass == NATTEN_CUDA_MMA_GRAD_REST ? NATTEN_CUDA_MMA_GRAD_QUERY : pass;
+}
+
 /* The narrowest kernel that has room for the rows; NULL if there is none. */
 static const natten_cuda_mma_shape *find_shape(const natten_task *task,
                                                natten_cuda_mma_pass pass)
@@ -84,7 +95,7 @@ static const natten_cuda_mma_shape *find_shape(const natten_task *task,
     int64_t widest = task->dim > task->dim_v ? task->dim : task->dim_v;
     for (int i = 0; i < NATTEN_CUDA_MMA_WIDTHS; i++) {
         const natten_cuda_mma_shape *shape =
-            &natten_cuda_mma_shapes[bytes_of(task) / 4][pass][i];
+            &natten_cuda_mma_shapes[bytes_of(task) / 4][kernels_of(pass)][i];
         if (shape->width >= widest && shape->width > 0)
             return shape;
     }
@@ -102,6 +113,12 @@ static const natten_role partner_roles[2][2] = {{NATTEN_KEY, NATTEN_VALUE},
                                                 {NATTEN_QUERY, NATTEN_GRAD_OUT}};
 static const natten_role extra_roles[2] = {NATTEN_ADDITIONAL_KEYS,
                                            NATTEN_ADDITIONAL_VALUES};
+
+/* Are a pass's rows keys? */
+static bool is_of_keys(natten_cuda_mma_pass pass)
+{
+    return pass == NATTEN_CUDA_MMA_GRAD_TOKENS || pass == NATTEN_CUDA_MMA_GRAD_ALL;
+}
 
 static bool wants(const natten_task *task, natten_role role)
 {
@@ -155,6 +172,7 @@ typedef struct search {
     const natten_cuda_mma_shape *kernel;
     const cost *cost;
     bool of_keys;
+    bool is_rest;    /* nothing of the grid is left to be taken */
     int32_t rows[3]; /* of the longest class */
     counts count[3][POWERS][PARTS][SIDES];
     int8_t box[SIDES * SIDES][3]; /* numbers of sides */
@@ -256,9 +274,11 @@ static void try_shape(search *s, const shape *p)
     }
     if (volume < kernel->columns)
         all.full = 0;
+    if (s->is_rest)
+        all.steps = all.needed = all.full = 0;
     /* Extra tokens: every warp takes every box, the last with masks. */
     double more = ceil((double)s->task->extras / kernel->columns);
-    double extra_warps = all.tiles * NATTEN_CUDA_MMA_WARPS;
+    double extra_warps = all.tiles * kernel->warps;
     more = s->of_keys ? 0 : more;
     all.steps += all.tiles * more;
     all.needed += extra_warps * more;
@@ -342,12 +362,18 @@ static void try_all(search *s, int power, bool any)
                 sensible = sensible && !is_wasteful(p.power[a], s->rows[a]);
             if (!sensible && !any)
                 continue;
-            for (int i = 0; i < 6; i++) { /* 4 warps, as a product of three powers */
-                static const int8_t fours[6][3] = {{2, 0, 0}, {0, 2, 0}, {0, 0, 2},
-                                                   {1, 1, 0}, {1, 0, 1}, {0, 1, 1}};
+            /* Warps, as a product of three powers. */
+            static const int8_t fours[][3] = {{2, 0, 0}, {0, 2, 0}, {0, 0, 2},
+                                              {1, 1, 0}, {1, 0, 1}, {0, 1, 1}};
+            static const int8_t eights[][3] = {
+                {3, 0, 0}, {0, 3, 0}, {0, 0, 3}, {2, 1, 0}, {2, 0, 1},
+                {1, 2, 0}, {0, 2, 1}, {1, 0, 2}, {0, 1, 2}, {1, 1, 1}};
+            bool of_four = s->kernel->warps == 4;
+            for (int i = 0; i < (of_four ? 6 : 10); i++) {
+                const int8_t *part = of_four ? fours[i] : eights[i];
                 bool fits = true;
                 for (int a = 0; a < 3; a++) {
-                    p.part[a] = fours[i][a];
+                    p.part[a] = part[a];
                     fits = fits && p.part[a] <= p.power[a];
                 }
                 if (fits)
@@ -392,29 +418,53 @@ enum { RESERVED_BYTES = 1024 };
 static void room_of(int32_t arch, int32_t *processor, int32_t *block)
 {
     bool is_large = arch >= 90 && arch < 120;
-    *block =
-        arch == 80 || is_large ? NATTEN_CUDA_SHARED_LARGE : NATTEN_CUDA_SHARED_BYTES;
+    *block = is_large     ? NATTEN_CUDA_SHARED_ENGINE
+             : arch == 80 ? NATTEN_CUDA_SHARED_LARGE
+                          : NATTEN_CUDA_SHARED_BYTES;
     *processor = is_large ? 2 * (NATTEN_CUDA_SHARED_HALF + RESERVED_BYTES)
                           : *block + RESERVED_BYTES;
 }
 
-/* Two stages where they leave room for as many blocks as one would. */
-static void lay_out(natten_cuda_mma_fit *fit, const natten_task *task,
-                    const natten_cuda_mma_shape *kernel, int32_t arch)
+/* Two stages where they leave room for as many blocks as one would; false if there is
+ * none for one. */
+static bool lay_out(natten_cuda_mma_fit *fit, const natten_task *task,
+                    natten_cuda_mma_pass pass, const natten_cuda_mma_shape *kernel,
+                    int32_t arch)
 {
-    int32_t rows = kernel->blocks * 16 * NATTEN_CUDA_MMA_WARPS;
+    int32_t rows = kernel->blocks * 16 * kernel->warps;
     int32_t row = kernel->width * bytes_of(task), processor, block;
     int32_t stage = 2 * kernel->columns * row;
     int32_t info = (int32_t)sizeof(natten_cuda_mma_info) +
                    rows * (int32_t)sizeof(natten_cuda_mma_row);
-    int32_t one = kernel->tensors * rows * row + stage + info;
+    int32_t kept =
+        pass == NATTEN_CUDA_MMA_GRAD_ALL ? 2 * 2 * rows * kernel->columns : 0;
+    int32_t one = kernel->tensors * rows * row + stage + kept + info;
     room_of(arch, &processor, &block);
     int32_t held = natten_min(kernel->held, processor / (one + RESERVED_BYTES));
     bool has_room =
         one + stage <= block && held * (one + stage + RESERVED_BYTES) <= processor;
     fit->mma.stages = has_room ? 2 : 1;
-    fit->mma.info_at = kernel->tensors * rows * row + fit->mma.stages * stage;
+    fit->mma.info_at = kernel->tensors * rows * row + fit->mma.stages * stage + kept;
     fit->shared_bytes = fit->mma.info_at + info;
+    return one <= block;
+}
+
+/* Rows of queries of an item. */
+static double rows_of(const natten_task *task)
+{
+    double rows = (double)task->heads;
+    for (int a = 0; a < 3; a++)
+        rows *= task->axis[a].query_count;
+    return rows;
+}
+
+/* Do numbers of 32 bits find all rows of sums of a box, also those that don't exist? */
+static bool can_number_sums(const natten_task *task)
+{
+    int32_t most = 1;
+    for (int a = 0; a < 3; a++)
+        most = natten_max(most, task->axis[a].dilation);
+    return rows_of(task) * most * NATTEN_CUDA_MMA_COLUMNS < (double)INT32_MAX;
 }
 
 /* Tiles of all classes; false if a grid can't have so many.  And the clocks of the
@@ -435,6 +485,9 @@ static bool count_positions(const search *s, natten_cuda_mma_fit *fit)
     double each = fit->clocks / (double)positions * s->kernel->held;
     double blocks = (double)s->task->batch * (double)heads * (double)positions;
     fit->clocks = each * (blocks < room ? 1 : blocks / room);
+    if (s->is_rest) /* zeros, sums, 16 bits */
+        fit->clocks += rows_of(s->task) * (double)s->task->batch * (4 + 4 + 2) *
+                       s->kernel->width / bytes_per_clock;
     return true;
 }
 
@@ -454,8 +507,13 @@ static bool find_fit(const natten_task *task, natten_cuda_mma_pass pass,
     search s = {.task = task,
                 .kernel = kernel,
                 .cost = &cost_of[kind_of(task)][pass],
-                .of_keys = pass == NATTEN_CUDA_MMA_GRAD_TOKENS};
-    int power = s.kernel->blocks == 2 ? 7 : 6;
+                .of_keys = is_of_keys(pass),
+                .is_rest = pass == NATTEN_CUDA_MMA_GRAD_REST};
+    if (s.kernel->held == 1)
+        s.cost = &cost_alone;
+    int power = 0;
+    while (1 << power < s.kernel->warps * s.kernel->blocks * 16)
+        power++;
     for (int a = 0; a < 3; a++) {
         const natten_axis *axis = &task->axis[a];
         int32_t rows = s.of_keys ? axis->key_count : axis->query_count;
@@ -470,7 +528,8 @@ static bool find_fit(const natten_task *task, natten_cuda_mma_pass pass,
     shape best = s.best_shape;
     try_boxes(&s, &best, false);
     s.best.width =
-        (int32_t)(s.kernel - natten_cuda_mma_shapes[bytes_of(task) / 4][pass]);
+        (int32_t)(s.kernel -
+                  natten_cuda_mma_shapes[bytes_of(task) / 4][kernels_of(pass)]);
     s.best.is_wide = s.kernel->width > 128;
     s.best.mma.group = (int32_t)(task->heads / task->heads_kv);
     set_steps(&s, &s.best.mma);
@@ -482,16 +541,16 @@ bool natten_cuda_mma_plan(const natten_task *task, const natten_gpu *gpu,
                           natten_cuda_mma_pass pass, natten_cuda_mma_fit *fit)
 {
     const natten_cuda_mma_shape *kernel = find_shape(task, pass);
-    if (kernel == NULL || !is_simple(task, gpu) || !find_fit(task, pass, kernel, fit))
+    if (kernel == NULL || !is_simple(task, gpu) || !find_fit(task, pass, kernel, fit) ||
+        (pass == NATTEN_CUDA_MMA_GRAD_ALL && !can_number_sums(task)))
         return false;
-    lay_out(fit, task, kernel, gpu->arch);
-    return true;
+    return lay_out(fit, task, pass, kernel, gpu->arch);
 }
 
 bool natten_cuda_mma_spread(const natten_task *task, natten_cuda_mma_pass pass,
                             natten_cuda_mma_fit *fit)
 {
-    int64_t units = pass == NATTEN_CUDA_MMA_GRAD_TOKENS ? task->heads_kv : task->heads;
+    int64_t units = is_of_keys(pass) ? task->heads_kv : task->heads;
     return !__builtin_mul_overflow(units, task->batch, &units) &&
            !__builtin_mul_overflow(units, fit->mma.positions, &fit->blocks) &&
            fit->blocks > 0 && fit->blocks <= INT32_MAX;

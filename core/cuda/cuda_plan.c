@@ -236,6 +236,27 @@ static bool fits_bias(const natten_task *task, const natten_gpu *gpu,
     return true;
 }
 
+/* Are gradients of queries added up, as far as the shape tells?  So the size of the
+ * workspace is known when it is asked for, which is as of bias_of_shape(). */
+static bool shape_adds(const natten_task *task, const natten_gpu *gpu,
+                       natten_cuda_added *fit)
+{
+    natten_task shape = *task;
+    memset(shape.view, 0, sizeof shape.view);
+    return task->operation == NATTEN_BACKWARD &&
+           (task->flags & NATTEN_FLAG_ALLOW_NONDETERMINISTIC) &&
+           natten_cuda_family_adds(&shape, gpu, fit);
+}
+
+/* Are they, by which passes? */
+static bool fits_added(const natten_task *task, const natten_gpu *gpu,
+                       natten_cuda_added *fit)
+{
+    return wants(task, NATTEN_GRAD_QUERY) &&
+           (wants(task, NATTEN_GRAD_KEY) || wants(task, NATTEN_GRAD_VALUE)) &&
+           shape_adds(task, gpu, fit) && natten_cuda_family_adds(task, gpu, fit);
+}
+
 /* Entries of bias that a block keeps sums of in shared memory. */
 static int32_t bias_strip(const natten_task *task)
 {
@@ -290,6 +311,18 @@ static int64_t partial_bytes(const natten_task *task, const natten_gpu *gpu)
     return larger(bias, extras);
 }
 
+/* Saturates. */
+static int64_t sums_bytes(const natten_task *task, const natten_gpu *gpu)
+{
+    natten_cuda_added fit;
+    int64_t bytes = queries_of(task) * task->batch * task->heads;
+    if (!shape_adds(task, gpu, &fit))
+        return 0;
+    int64_t row =
+        natten_cuda_mma_shapes[0][NATTEN_CUDA_MMA_GRAD_ALL][fit.all.width].width;
+    return __builtin_mul_overflow(bytes, 4 * row, &bytes) ? INT64_MAX : bytes;
+}
+
 static bool is_backward(const natten_task *task)
 {
     return task->operation == NATTEN_BACKWARD ||
@@ -325,12 +358,16 @@ static void choose_tensor_cores(natten_choice *choice, const natten_task *task,
         return;
     }
     natten_cuda_fit fit = first_fit(task, gpu);
+    natten_cuda_added added;
+    bool adds = fits_added(task, gpu, &added);
+    if (adds)
+        fit = (natten_cuda_fit){.set = NATTEN_CUDA_SET_MMA, .mma = added.all};
     const natten_cuda_halo *h = &fit.halo.halo;
     const natten_cuda_mma *m = &fit.mma.mma;
     if (fit.set == NATTEN_CUDA_SET_SIMT)
         return;
     bool is_mma = fit.set == NATTEN_CUDA_SET_MMA;
-    choice->kernel = is_mma ? "mma" : "halo";
+    choice->kernel = adds ? "mma, adding in any order" : is_mma ? "mma" : "halo";
     choice->items = is_mma ? fit.mma.blocks : natten_cuda_halo_blocks(h);
     for (int a = 0; a < 3; a++)
         choice->tile[a] = is_mma ? m->sub[a] * m->warps[a] : h->sub[a] * h->warps[a];
@@ -345,8 +382,12 @@ natten_status natten_cuda_plan(const natten_task *task, const natten_gpu *gpu,
     int64_t delta = is_fused ? delta_bytes(task) : 0;
     int64_t stats = is_fused ? stats_bytes(task) : 0;
     int64_t bytes = is_backward(task) ? partial_bytes(task, gpu) : 0;
+    int64_t sums = sums_bytes(task, gpu);
+    if (sums > 0) /* they begin where they may be added to four at a time */
+        bytes = aligned(bytes);
     if (__builtin_add_overflow(bytes, delta, &bytes) ||
-        __builtin_add_overflow(bytes, stats, &bytes))
+        __builtin_add_overflow(bytes, stats, &bytes) ||
+        __builtin_add_overflow(bytes, sums, &bytes))
         return natten_status_fail(NATTEN_ERR_OVERFLOW,
                                   "the workspace does not fit in 63 bits");
     memset(choice, 0, sizeof *choice);
@@ -462,6 +503,33 @@ static void add_mma(list *l, natten_cuda_halo_pass pass, const natten_cuda_mma_f
     if (is_split && wants(&l->job.task, NATTEN_GRAD_VALUE))
         add(l, NATTEN_CUDA_KERNEL_MMA_GRAD_VALUE + width, fit->blocks,
             fit->shared_bytes);
+}
+
+/* All gradients but those of extra tokens, by adding up those of queries; false if they
+ * aren't. */
+static bool add_added(list *l)
+{
+    const natten_task *task = &l->job.task;
+    natten_cuda_added fit;
+    if (!fits_added(task, l->gpu, &fit))
+        return false;
+    int64_t before =
+        delta_bytes(task) + stats_bytes(task) + aligned(partial_bytes(task, l->gpu));
+    int32_t step = (int32_t)task->heads;
+    l->job.sums = (float *)(void *)((char *)l->job.delta + before);
+    for (int a = 2; a >= 0; a--) {
+        l->job.sums_step[a] = step * task->axis[a].dilation;
+        step *= task->axis[a].query_count;
+    }
+    l->job.mma = fit.all.mma;
+    add(l, NATTEN_CUDA_KERNEL_MMA_GRAD_ALL + (unsigned)fit.all.width, fit.all.blocks,
+        fit.all.shared_bytes);
+    l->passes[l->count - 1].clear_bytes = (size_t)sums_bytes(task, l->gpu);
+    l->job.mma = fit.rest.mma;
+    add(l, NATTEN_CUDA_KERNEL_MMA_GRAD_QUERY + (unsigned)fit.rest.width,
+        fit.rest.blocks, fit.rest.shared_bytes);
+    l->job.sums = NULL; /* others add to none */
+    return true;
 }
 
 /* A pass of the halo kernels. */
@@ -602,15 +670,18 @@ static bool wants_stats(const natten_task *task, const natten_gpu *gpu)
 static void add_backward(list *l, bool fused)
 {
     const natten_task *task = &l->job.task;
+    natten_cuda_added added;
     if (fused && add_sweep(l))
         return;
-    if (fused && wants_stats(task, l->gpu))
+    bool adds = fused && fits_added(task, l->gpu, &added);
+    if (fused && !adds && wants_stats(task, l->gpu))
         l->job.stats = (float *)(void *)((char *)l->job.delta + delta_bytes(task));
     if (fused)
         add_delta(l);
     int before = l->count;
     bool has_bias = fused && add_halo_bias(l);
-    if (wants(task, NATTEN_GRAD_QUERY) && !has_bias &&
+    adds = adds && add_added(l);
+    if (wants(task, NATTEN_GRAD_QUERY) && !has_bias && !adds &&
         !(fused && add_tensor_cores(l, NATTEN_CUDA_HALO_GRAD_QUERY)))
         add_tokens(l,
                    fused ? NATTEN_CUDA_KERNEL_GRAD_QUERY
@@ -618,7 +689,7 @@ static void add_backward(list *l, bool fused)
                    false, task->dim);
     if (fused && wants(task, NATTEN_GRAD_QUERY))
         spare_delta(&l->passes[before - 1], &l->passes[before]);
-    if ((wants(task, NATTEN_GRAD_KEY) || wants(task, NATTEN_GRAD_VALUE)) &&
+    if ((wants(task, NATTEN_GRAD_KEY) || wants(task, NATTEN_GRAD_VALUE)) && !adds &&
         !(fused && add_tensor_cores(l, NATTEN_CUDA_HALO_GRAD_TOKENS)))
         add_tokens(l,
                    fused ? NATTEN_CUDA_KERNEL_GRAD_TOKENS

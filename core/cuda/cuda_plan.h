@@ -18,7 +18,8 @@ typedef struct natten_cuda_pass {
     /* In place of job.halo and shared_bytes if the copy engine can't be used. */
     natten_cuda_halo plain;
     int32_t plain_bytes;
-    bool spared; /* nothing to do if the copy engine is used in the next one */
+    bool spared;        /* nothing to do if the copy engine is used in the next one */
+    size_t clear_bytes; /* of job.sums, which have to be zeros before; 0: none */
 } natten_cuda_pass;
 
 /* Most passes of an operation. */

@@ -15,6 +15,7 @@
 #ifndef NATTEN_CUDA_MMA_BACKWARD_CUH
 #define NATTEN_CUDA_MMA_BACKWARD_CUH
 
+#include "cuda/device/mma_added.cuh"
 #include "cuda/device/mma_walk.cuh"
 #include "cuda/simt_again.cuh"
 
@@ -23,7 +24,7 @@ namespace natten {
 template <class T, int dims> class MmaGradQuery {
     using Shape = MmaShape<sizeof(T), NATTEN_CUDA_MMA_GRAD_QUERY, dims>;
     static constexpr int blocks = Shape::blocks, columns = Shape::columns;
-    using Tile = MmaTile<T, dims, blocks, columns, Side::queries, Shape::tensors>;
+    using Tile = MmaTile<T, dims, Shape, Side::queries>;
 
     using Number = Sum<T>;
 
@@ -50,6 +51,9 @@ template <class T, int dims> class MmaGradQuery {
     {
         tile.copy_boxes(run, stage);
     }
+    __device__ void follow(const MmaBox &, bool) const
+    {
+    }
 
     __device__ void begin()
     {
@@ -61,8 +65,13 @@ template <class T, int dims> class MmaGradQuery {
             delta[i / 2][i % 2] = tile.stat_at(delta_role, r) * growth<T>;
             if (own == -INFINITY)
                 blind |= 1u << i;
-            clear_sums(sum[i / 2]);
         }
+#pragma unroll
+        for (int m = 0; m < blocks; m++)
+            if (sizeof(T) != 2 || tile.job.sums == nullptr)
+                clear_sums(sum[m]);
+            else if constexpr (sizeof(T) == 2)
+                read_sums<T, dims>(tile, m, sum[m]);
         tile.negate_rows_if_negative();
     }
 
@@ -114,17 +123,24 @@ template <class T, int dims> class MmaGradQuery {
     }
 };
 
-/* Of keys, of values, or of both: what the registers hold. */
-template <class T, int dims, bool of_keys, bool of_values> class MmaGradTokens {
-    using Shape = MmaShape<sizeof(T), NATTEN_CUDA_MMA_GRAD_TOKENS, dims>;
+/* Of keys, of values, or of both: what the registers hold; and of queries, by adding to
+ * sums of all blocks. */
+template <class T, int dims, bool of_keys, bool of_values, bool of_queries>
+class MmaGradTokens {
+    using Shape =
+        MmaShape<sizeof(T),
+                 of_queries ? NATTEN_CUDA_MMA_GRAD_ALL : NATTEN_CUDA_MMA_GRAD_TOKENS,
+                 dims>;
     static constexpr int blocks = Shape::blocks, columns = Shape::columns;
-    using Tile = MmaTile<T, dims, blocks, columns, Side::keys, Shape::tensors>;
+    using Tile = MmaTile<T, dims, Shape, Side::keys>;
 
     using Number = Sum<T>;
 
     Number factor; /* that makes S exponents */
     Number key_sum[blocks][of_keys ? dims / 8 : 1][4],
         value_sum[blocks][of_values ? dims / 8 : 1][4];
+    MmaAdded<T, dims, Shape> added;
+    static constexpr float lift = of_queries ? sums_lift<T> : 1.0f; /* of dS */
 
   public:
     Tile tile;
@@ -145,6 +161,11 @@ template <class T, int dims, bool of_keys, bool of_values> class MmaGradTokens {
     {
         tile.copy_boxes(run, stage);
         tile.copy_stats(run, stage);
+    }
+    __device__ void follow(const MmaBox &box, bool needed)
+    {
+        if constexpr (of_queries)
+            added.follow(tile, box, needed);
     }
 
     __device__ void begin()
@@ -173,7 +194,7 @@ template <class T, int dims, bool of_keys, bool of_values> class MmaGradTokens {
             tile.read_stats(lse, delta, stage, 4 * j + tile.lane % 4);
 #pragma unroll
             for (int e = 0; e < 2; e++)
-                lse[e] = lse_of<T>(lse[e]), delta[e] *= growth<T>;
+                lse[e] = lse_of<T>(lse[e]), delta[e] *= growth<T> * lift;
 #pragma unroll
             for (int m = 0; m < blocks; m++)
 #pragma unroll
@@ -181,9 +202,13 @@ template <class T, int dims, bool of_keys, bool of_values> class MmaGradTokens {
                     Number &p = s[m][j][e];
                     p = exp2_fast(fma(p, factor, -lse[e % 2]));
                     if (of_keys)
-                        dp[m][j][e] = p * (dp[m][j][e] * shrinkage<T> - delta[e % 2]);
+                        dp[m][j][e] =
+                            p * fma(dp[m][j][e], (Number)(shrinkage<T> * lift),
+                                    -delta[e % 2]);
                 }
         }
+        if constexpr (of_queries)
+            added.keep(tile, dp);
         if constexpr (of_values)
             gather<T, dims, blocks, columns>(value_sum, s, Tile::partners(1, stage),
                                              tile.lane);
@@ -194,8 +219,10 @@ template <class T, int dims, bool of_keys, bool of_values> class MmaGradTokens {
 
     __device__ void end()
     {
+        if constexpr (of_queries)
+            added.finish(tile);
         const natten_view *view = tile.job.task.view;
-        Number own = (Number)tile.job.task.scale * shrinkage<T> * shrinkage<T>;
+        Number own = (Number)tile.job.task.scale * shrinkage<T> * shrinkage<T> / lift;
         const Number of_key[2] = {own, own}, of_value[2] = {shrinkage<T>, shrinkage<T>};
         uint32_t trouble = 0;
 #pragma unroll

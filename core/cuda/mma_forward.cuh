@@ -22,7 +22,7 @@ namespace natten {
 template <class T, int dims> class MmaForward {
     using Shape = MmaShape<sizeof(T), NATTEN_CUDA_MMA_FORWARD, dims>;
     static constexpr int blocks = Shape::blocks, columns = Shape::columns;
-    using Tile = MmaTile<T, dims, blocks, columns, Side::queries, Shape::tensors>;
+    using Tile = MmaTile<T, dims, Shape, Side::queries>;
 
     using Number = Sum<T>;
 
@@ -46,6 +46,9 @@ template <class T, int dims> class MmaForward {
     __device__ void copy_step(const natten_cuda_mma_run &run, int stage) const
     {
         tile.copy_boxes(run, stage);
+    }
+    __device__ void follow(const MmaBox &, bool) const
+    {
     }
 
     __device__ void begin()

@@ -318,6 +318,23 @@ int cuMemcpyDtoDAsync_v2(uintptr_t to, uintptr_t from, size_t bytes, void *strea
     return 0;
 }
 
+int cuMemsetD32Async(uintptr_t to, unsigned word, size_t words, void *stream)
+{
+    ENTER();
+    int own = find(to);
+    if (to % 4 != 0 || own < 0 ||
+        to + 4 * words > memory[own].address + memory[own].bytes)
+        return NATTEN_DRIVER_INVALID;
+    for (size_t i = 0; i < words; i++)
+        ((unsigned *)to)[i] = word;
+    state.fills++;
+    state.fill_launch = state.launches;
+    state.fill_address = to;
+    state.fill_bytes = 4 * words;
+    state.fill_stream = stream;
+    return 0;
+}
+
 uintptr_t fake_memory(size_t bytes)
 {
     uintptr_t address = 0;

@@ -28,6 +28,12 @@ typedef struct fake_state {
     int handles;      /* streams and events that are not destroyed */
     int launches;
     int maps; /* of tensors, for the copy engine */
+    /* Memory that was filled; of the last: where, on which stream, after how many
+     * launches. */
+    int fills, fill_launch;
+    uintptr_t fill_address;
+    size_t fill_bytes;
+    void *fill_stream;
     /* What a launch does, which is then not logged; NULL: nothing. */
     void (*on_launch)(const char *kernel, const void *job);
     fake_launch launch[FAKE_LAUNCHES];

@@ -29,6 +29,10 @@ static int32_t bytes_of(const natten_cuda_pass *pass)
 /* Passes have as many kernels as there are widths; keys and values are one pass. */
 static const natten_cuda_mma_shape *shape_of(const natten_cuda_pass *of)
 {
+    if (of->kernel >= NATTEN_CUDA_KERNEL_MMA_GRAD_ALL &&
+        of->kernel < NATTEN_CUDA_KERNEL_ENGINE)
+        return &natten_cuda_mma_shapes[0][NATTEN_CUDA_MMA_GRAD_ALL]
+                                      [of->kernel - NATTEN_CUDA_KERNEL_MMA_GRAD_ALL];
     int number =
         (int)(of->kernel - (of->kernel < NATTEN_CUDA_KERNEL_TF32
                                 ? (natten_cuda_kernel)NATTEN_CUDA_KERNEL_MMA_FORWARD
@@ -49,11 +53,13 @@ static bool has_room(const natten_plan *plan, const natten_cuda_pass *pass)
 {
     const natten_cuda_mma_shape *shape = shape_of(pass);
     const natten_cuda_mma *m = &pass->job.mma;
-    int32_t rows = NATTEN_CUDA_MMA_WARPS * 16 * shape->blocks;
+    int32_t rows = shape->warps * 16 * shape->blocks;
     int32_t each = bytes_of(pass) * shape->width;
+    /* dS of two boxes, where gradients are added. */
+    int32_t kept = pass->job.sums == NULL ? 0 : 2 * rows * shape->columns * 2;
     EXPECT(plan->task.dim <= shape->width && plan->task.dim_v <= shape->width);
     EXPECT(m->info_at ==
-           (shape->tensors * rows + m->stages * 2 * shape->columns) * each);
+           (shape->tensors * rows + m->stages * 2 * shape->columns) * each + kept);
     EXPECT((size_t)pass->shared_bytes == (size_t)m->info_at +
                                              sizeof(natten_cuda_mma_info) +
                                              rows * sizeof(natten_cuda_mma_row));
@@ -75,7 +81,7 @@ static bool is_sound(const natten_plan *plan, const natten_cuda_pass *pass)
             last += (int64_t)m->step[t][a] * (m->box[a] - 1);
         EXPECT(last <= INT32_MAX);
     }
-    EXPECT(warps == NATTEN_CUDA_MMA_WARPS && rows == 16 * shape->blocks);
+    EXPECT(warps == shape->warps && rows == 16 * shape->blocks);
     EXPECT(volume >= 1 && volume <= shape->columns);
     EXPECT(pass->blocks == m->positions * plan->task.batch *
                                (pass->kernel < NATTEN_CUDA_KERNEL_MMA_GRAD_KEY
@@ -85,8 +91,10 @@ static bool is_sound(const natten_plan *plan, const natten_cuda_pass *pass)
         plan->choice.arch == 86 || plan->choice.arch == 89 || plan->choice.arch == 120;
     EXPECT(m->stages == 1 || m->stages == 2);
     EXPECT(has_room(plan, pass));
-    EXPECT(pass->shared_bytes <=
-           (is_small ? NATTEN_CUDA_SHARED_BYTES : NATTEN_CUDA_SHARED_LARGE));
+    EXPECT(pass->shared_bytes <= (is_small ? NATTEN_CUDA_SHARED_BYTES
+                                  : plan->choice.arch == 80
+                                      ? NATTEN_CUDA_SHARED_LARGE
+                                      : NATTEN_CUDA_SHARED_ENGINE));
     return true;
 }
 
@@ -168,7 +176,7 @@ static bool counts_are_exact(const char *text)
         /* Rows of 64 against boxes of 64 slots, or of 32 in gradients. */
         int columns = pass == NATTEN_CUDA_MMA_FORWARD ? 64 : 32;
         EXPECT(fit.slots == columns * slots_of(&plan.task, &fit.mma,
-                                               pass == NATTEN_CUDA_MMA_GRAD_TOKENS));
+                                               pass >= NATTEN_CUDA_MMA_GRAD_TOKENS));
     }
     return true;
 }
@@ -286,7 +294,7 @@ static bool is_launched(const fake_launch *l, const trial *t, const void *stream
     int64_t positions = 1, bytes = 2;
     for (int a = 0; a < 3; a++)
         positions *= (int64_t)m->tiles[a] * job->task.axis[a].dilation;
-    EXPECT(l->stream == stream && l->block == NATTEN_CUDA_MMA_THREADS);
+    EXPECT(l->stream == stream && l->block == 4 * NATTEN_CUDA_WARP);
     EXPECT(positions == m->positions);
     EXPECT(l->grid ==
            positions * t->spec.batch * (of_keys ? t->spec.heads_kv : t->spec.heads));

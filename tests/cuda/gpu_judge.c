@@ -9,7 +9,7 @@
  * core/cuda/sweep_backward.cuh with
  * core/cuda/device/sweep_tile.cuh, made of
  * core/cuda/device/mma_tile.cuh, core/cuda/device/mma_copies.cuh,
- * core/cuda/device/mma_parts.cuh,
+ * core/cuda/device/mma_added.cuh, core/cuda/device/mma_parts.cuh,
  * core/cuda/device/mma_rows.cuh, core/cuda/device/mma_runs.cuh,
  * core/cuda/device/mma_walk.cuh,
  * core/cuda/device/halo_tile.cuh,
@@ -23,6 +23,8 @@
  *                                        with the same bits
  *     gpu_judge halo TYPE FIRST COUNT    the same with problems for the halo kernels
  *     gpu_judge mma TYPE FIRST COUNT     the same with those for large windows
+ *     gpu_judge added TYPE FIRST COUNT   their backward with gradients of queries that
+ *                                        are added in any order, where that is chosen
  *     gpu_judge sweep TYPE FIRST COUNT   the same with gradients in one pass
  *     gpu_judge older TYPE FIRST COUNT   the same, planned for a GPU of compute
  *                                        capability 8.6, whose blocks have less room
@@ -53,6 +55,7 @@
 static int number, failures, on_tensor_cores;
 static int by_mma, by_long_mma; /* by its kernels; with boxes of the grid alone */
 static int by_sweep;            /* all gradients in one pass */
+static int by_added;            /* with gradients of queries added in any order */
 
 static void report(bool passed, const char *what)
 {
@@ -127,8 +130,10 @@ static bool run_again(trial *t)
     trial_copy(&other, t, compact ? ARRAY_ANY : ARRAY_COMPACT, &r);
     other.seed ^= 1;
     bool same = trial_run(&other, NATTEN_BACKEND_CUDA) == NATTEN_OK;
+    bool is_added = device_adds(t);
     for (natten_role role = 0; role < NATTEN_ROLES; role++) {
-        if (!t->given[role] || !trial_writes(t->spec.operation, role))
+        if (!t->given[role] || !trial_writes(t->spec.operation, role) ||
+            (is_added && role == NATTEN_GRAD_QUERY))
             continue;
         if (array_difference(&t->array[role], &other.array[role]) >= 0) {
             printf("# %s differs in the second run: %s\n", role_name(role),
@@ -140,16 +145,18 @@ static bool run_again(trial *t)
     return same;
 }
 
-static bool run_trial(const trial_wish *wish, uint64_t seed)
+static bool run_trial(const trial_wish *wish, uint64_t seed, uint64_t flags)
 {
     static trial t;
     judgement j;
     trial_make(&t, wish, seed);
+    t.params.flags |= flags;
     judge_for(&t, NATTEN_BACKEND_CUDA, &j);
     on_tensor_cores += t.rounded != 0;
     bool is_mma = device_uses(&t, NATTEN_CUDA_SET_MMA);
     by_mma += is_mma;
     by_sweep += device_uses(&t, NATTEN_CUDA_SET_SWEEP);
+    by_added += device_adds(&t);
     by_long_mma += is_mma && t.spec.extras == 0 && wish->keys > 0;
     bool right = false;
     if (trial_run(&t, NATTEN_BACKEND_CUDA) != NATTEN_OK)
@@ -184,11 +191,13 @@ static uint64_t seed_for(natten_cuda_set set, const trial_wish *wish, uint64_t s
 }
 
 /* What problems are aimed at. */
-typedef enum aim { AIM_ANY, AIM_HALO, AIM_MMA, AIM_SWEEP } aim;
+typedef enum aim { AIM_ANY, AIM_HALO, AIM_MMA, AIM_ADDED, AIM_SWEEP } aim;
 
 static void judge(int dtype, int first, int count, aim at)
 {
     int wrong = 0;
+    bool is_wide = at == AIM_MMA || at == AIM_ADDED;
+    uint64_t flags = at == AIM_ADDED ? NATTEN_FLAG_ALLOW_NONDETERMINISTIC : 0;
     for (int n = first; n < first + count; n++) {
         trial_wish wish = TRIAL_ANY;
         wish.dtype = dtype;
@@ -197,23 +206,27 @@ static void judge(int dtype, int first, int count, aim at)
         wish.operation = n / PROFILES % TRIAL_OPERATIONS;
         if (at != AIM_ANY)
             wish.operation = n / PROFILES % 2 ? NATTEN_BACKWARD : NATTEN_FORWARD;
+        if (at == AIM_ADDED) {
+            wish.operation = NATTEN_BACKWARD;
+            wish.dim = n % 5 < 4 ? 32 + 32 * (n % 5) : -1;
+        }
         if (at == AIM_HALO)
             wish.extras = 0;
         if (at == AIM_HALO && n % 2 == 0) { /* rows that the copy engine fetches */
             wish.dim = n % 4 == 0 ? 32 : 64;
             wish.layout = 0;
         }
-        if (at == AIM_MMA) {
+        if (is_wide) {
             wish.wide = 1;
             wish.pairs = 12000;
         }
-        bool is_wide = dtype == NATTEN_FP32 || dtype == NATTEN_FP64; /* numbers */
-        if (at == AIM_MMA && is_wide && n % 4 < 2) /* rows up to 128, or 64 */
+        bool is_long = dtype == NATTEN_FP32 || dtype == NATTEN_FP64; /* numbers */
+        if (at == AIM_MMA && is_long && n % 4 < 2) /* rows up to 128, or 64 */
             wish.dim = (n / 4 % (dtype == NATTEN_FP32 ? 3 : 2) + 1) *
                        (n % 4 == 0             ? 32
                         : dtype == NATTEN_FP32 ? 37
                                                : 29);
-        if (at == AIM_MMA && n / 2 % 2 == 0) { /* more than two boxes of the grid */
+        if (is_wide && n / 2 % 2 == 0) { /* more than two boxes of the grid */
             wish.extras = 0;
             wish.keys = LONG_KEYS;
             wish.pairs = 40000;
@@ -221,7 +234,7 @@ static void judge(int dtype, int first, int count, aim at)
         if (n % 12 == 11 || (at == AIM_HALO && (n % 24 == 4 || n % 24 == 18)))
             wish.pairs = 60000;
         uint64_t seed = (uint64_t)(dtype * 1000000 + n);
-        if (at == AIM_MMA && is_wide && has_mma(dtype)) {
+        if (at == AIM_MMA && is_long && has_mma(dtype)) {
             wish.pairs = n % 8 == 0 ? 120000 : 60000;
             seed = seed_for(NATTEN_CUDA_SET_MMA, &wish, seed);
         }
@@ -232,20 +245,20 @@ static void judge(int dtype, int first, int count, aim at)
             wish.layout = n % 2 == 0 ? 0 : -1;
             seed = seed_for(NATTEN_CUDA_SET_SWEEP, &wish, seed);
         }
-        wrong += !run_trial(&wish, seed);
+        wrong += !run_trial(&wish, seed, flags);
     }
     for (natten_role role = 0; role < NATTEN_ROLES; role++)
         if (largest[role] > 0)
             printf("# %s %s: largest error %.3f of its bound\n", type_name(dtype),
                    role_name(role), largest[role]);
-    char what[128];
+    char what[192];
     snprintf(
         what, sizeof what,
         "%s: %d of %d random problems from %d are wrong, %d on tensor cores, %d by "
-        "mma, %d of many boxes, %d in one pass",
+        "mma, %d of many boxes, %d added in any order, %d in one pass",
         type_name(dtype), wrong, count, first, on_tensor_cores, by_mma, by_long_mma,
-        by_sweep);
-    bool reached = at != AIM_MMA || count < FEW_PROBLEMS || !has_mma(dtype) ||
+        by_added, by_sweep);
+    bool reached = !is_wide || count < FEW_PROBLEMS || !has_mma(dtype) ||
                    (by_mma * 5 >= count * 2 && by_long_mma * 20 >= count * 3);
     if (at == AIM_SWEEP && natten_gpu_get(0).arch / 10 == 9)
         reached = by_sweep * 2 >= count;
@@ -612,6 +625,8 @@ int main(int argc, char **argv)
         judge(type_named(argv[2]), atoi(argv[3]), atoi(argv[4]), AIM_MMA);
     } else if (strcmp(mode, "sweep") == 0 && argc == 5) {
         judge(type_named(argv[2]), atoi(argv[3]), atoi(argv[4]), AIM_SWEEP);
+    } else if (strcmp(mode, "added") == 0 && argc == 5) {
+        judge(type_named(argv[2]), atoi(argv[3]), atoi(argv[4]), AIM_ADDED);
     } else if (strcmp(mode, "older") == 0 && argc == 5) {
         device_plan_as(86);
         judge(type_named(argv[2]), atoi(argv[3]), atoi(argv[4]), AIM_MMA);
@@ -631,8 +646,9 @@ int main(int argc, char **argv)
         repeat(atoi(argv[2]));
     } else {
         fprintf(stderr,
-                "usage: gpu_judge judge|halo|mma|sweep|older TYPE FIRST COUNT | climb "
-                "TYPE | lift TYPE | merge TYPE COUNT | median TYPE | repeat COUNT\n");
+                "usage: gpu_judge judge|halo|mma|added|sweep|older TYPE FIRST COUNT | "
+                "climb TYPE | lift TYPE | merge TYPE COUNT | median TYPE | repeat "
+                "COUNT\n");
         return 2;
     }
     printf("1..%d\n", number);

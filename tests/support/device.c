@@ -155,6 +155,16 @@ bool device_uses(const trial *t, natten_cuda_set set)
     return uses;
 }
 
+bool device_adds(const trial *t)
+{
+    natten_cuda_pass passes[NATTEN_CUDA_PASSES];
+    bool adds = false;
+    int count = passes_of(t, passes);
+    for (int i = 0; i < count; i++)
+        adds = adds || passes[i].job.sums != NULL;
+    return adds;
+}
+
 /* The call on tensors of the GPU, planned as for another. */
 static natten_status run_as_planned(const trial *t)
 {

@@ -36,6 +36,9 @@ uint32_t device_rounded(const trial *t);
  * of the set for large windows, too. */
 bool device_uses(const trial *t, natten_cuda_set set);
 
+/* Would it add gradients of queries up in any order? */
+bool device_adds(const trial *t);
+
 /* From here on plan for GPUs of this architecture, though the first GPU computes: its
  * kernels can do what others' can, with less shared memory too.  0: for its own. */
 void device_plan_as(int32_t arch);

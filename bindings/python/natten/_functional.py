@@ -172,6 +172,25 @@ def _framework(array):
     return None
 
 
+# What functional.use_deterministic_algorithms() was last told.
+deterministic = True
+
+
+def _with_modes(params):
+    """Params that allow what the modes of the process do when a call is made.
+
+    torch's own mode of determinism, where torch is loaded, wins.
+    """
+    params = _upstream.with_tf32(params)
+    torch = sys.modules.get("torch")
+    asked = getattr(torch, "are_deterministic_algorithms_enabled", None)
+    if deterministic or (asked is not None and asked()):
+        return params
+    return params._replace(
+        flags=params.flags | capi.NATTEN_FLAG_ALLOW_NONDETERMINISTIC
+    )
+
+
 def _shape_of(array, name):
     """Shape of an array, of a traced one too."""
     if _framework(array) is not None:
@@ -292,7 +311,7 @@ def _backward_arrays(
     grad_out, grad_lse, device=None,
 ):
     """The gradients of what was given."""
-    params = _upstream.with_tf32(params)
+    params = _with_modes(params)
     gpu = _gpu(device)
     make = maker_like(query)
     gradients = Gradients(
@@ -431,7 +450,8 @@ def na_backward(
 ):
     """Gradients of na1d, na2d or na3d; which one says query's number of axes.
 
-    The same call gives the same bits, whatever the number of threads.
+    The same call gives the same bits, whatever the number of threads, unless
+    natten.use_deterministic_algorithms(False) was said.
 
     Parameters
     ----------
@@ -1042,6 +1062,5 @@ def plan(
         words = ", ".join(map(repr, _OPERATIONS))
         raise ValueError(f"operation: {operation!r} is not one of {words}")
     return capi.natten_plan_text(
-        _upstream.with_tf32(params), _OPERATIONS[operation], query, key, value,
-        additional_keys,
+        _with_modes(params), _OPERATIONS[operation], query, key, value, additional_keys
     )

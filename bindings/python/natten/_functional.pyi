@@ -45,6 +45,8 @@ __all__ = [
     "plan",
 ]
 
+deterministic: bool
+
 class Params(NamedTuple):
     rank: int
     kernel_size: Any

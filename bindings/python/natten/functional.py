@@ -12,7 +12,7 @@ from typing import Any, Callable, Sequence, Union
 
 import numpy as np
 
-from . import capi
+from . import _functional, capi
 from ._functional import attention, merge_attentions, na1d, na2d, na3d, na_av, na_qk
 
 __all__ = [
@@ -161,9 +161,6 @@ natten3dqkrpb = _qkrpb(3, na3d_qk)
 
 # ---- probes and modes ----------------------------------------------------------------
 
-_deterministic = True
-
-
 def has_cuda() -> bool:
     """Whether a GPU can be used, by this build and on this machine."""
     return bool(capi.natten_device_count() > 0)
@@ -190,11 +187,14 @@ def has_fna() -> bool:
 
 
 def use_deterministic_algorithms(mode: bool = True) -> None:
-    """Kept for scripts: results are deterministic whatever is said here."""
-    global _deterministic
-    _deterministic = bool(mode)
+    """Whether the same call gives the same bits, as it does at first.
+
+    False allows gradients on a GPU whose last bits differ from call to call where that
+    is faster; torch.use_deterministic_algorithms(True) takes it back.
+    """
+    _functional.deterministic = bool(mode)
 
 
 def are_deterministic_algorithms_enabled() -> bool:
     """What :func:`use_deterministic_algorithms` was last told; True at first."""
-    return _deterministic
+    return _functional.deterministic

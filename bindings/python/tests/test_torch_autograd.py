@@ -9,7 +9,7 @@ import natten
 
 torch = pytest.importorskip("torch")
 
-from natten import _torch  # noqa: E402
+from natten import _torch, capi  # noqa: E402
 
 MODERN = hasattr(torch.library, "custom_op")
 needs_operators = pytest.mark.skipif(not MODERN, reason="torch before 2.4")
@@ -249,6 +249,27 @@ def test_deterministic_algorithms_are_what_there_is():
     finally:
         torch.use_deterministic_algorithms(False)
     assert all(torch.equal(a, b) for a, b in zip(*runs))
+
+
+@pytest.mark.parametrize("by_torch", [False, True])
+def test_the_mode_of_torch_wins(monkeypatch, by_torch):
+    flags = []
+
+    def watched(params, *arrays):
+        flags.append(params.flags)
+        return backward(params, *arrays)
+
+    backward = capi.natten_backward
+    monkeypatch.setattr(capi, "natten_backward", watched)
+    given = tensors(torch.float32)
+    torch.use_deterministic_algorithms(by_torch)
+    natten.use_deterministic_algorithms(False)
+    try:
+        fused(**given)[0].sum().backward()
+    finally:
+        torch.use_deterministic_algorithms(False)
+        natten.use_deterministic_algorithms(True)
+    assert flags == [0 if by_torch else capi.NATTEN_FLAG_ALLOW_NONDETERMINISTIC]
 
 
 def test_names_of_other_backends_are_ignored_with_one_warning(monkeypatch):

@@ -51,12 +51,11 @@ MMA_TILE void MMA_TILE_OF::copy_rows(int n, natten_role role) const
 
 MMA_TILE void MMA_TILE_OF::copy_boxes(const Run &r, int stage) const
 {
-    constexpr int run = Lay::run, each = NATTEN_CUDA_MMA_THREADS / run;
+    constexpr int run = Lay::run, each = warps * NATTEN_CUDA_WARP / run;
     constexpr uint32_t other = columns * Lay::bytes; /* from one tensor to the other */
     const natten_cuda_job &now = fresh(job);
     bool is_extra = of_queries && r.head < 0;
-    uint32_t limit =
-        r.limit + ((uint32_t)(natten_min(r.width, r.count - at) - 1) << 16);
+    uint32_t limit = limit_of(r);
     int32_t first = threadIdx.x / run, within = threadIdx.x % run;
     uint32_t to = partners(0, stage) + Lay::place(first, within);
     const natten_cuda_mma_slot *slot =
@@ -83,7 +82,7 @@ MMA_TILE void MMA_TILE_OF::copy_boxes(const Run &r, int stage) const
             own[i] = *reinterpret_cast<const int4 *>(slot + i * each);
 #pragma unroll
         for (int i = 0; i < columns / each; i++) {
-            bool there = ((limit - (uint32_t)own[i].z) & 0x808080u) == 0x808080u;
+            bool there = exists(limit, (uint32_t)own[i].z);
             const char *at_slot[2] = {from[0] + own[i].x, from[1] + own[i].y};
 #pragma unroll
             for (int t = 0; t < 2; t++)
@@ -101,7 +100,7 @@ MMA_TILE void MMA_TILE_OF::copy_boxes(const Run &r, int stage) const
 #pragma unroll 1
         for (int i = 0; i < columns / each; i++) {
             const natten_cuda_mma_slot &own = slot[i * each];
-            bool there = ((limit - own.at) & 0x808080u) == 0x808080u;
+            bool there = exists(limit, own.at);
             const char *row = from[t] + (there ? own.offset[t] : 0);
             uint32_t place = to + (uint32_t)(i * each * Lay::bytes) + t * other;
 #pragma unroll 1
@@ -115,11 +114,10 @@ MMA_TILE void MMA_TILE_OF::copy_boxes(const Run &r, int stage) const
 MMA_TILE void MMA_TILE_OF::copy_stats(const Run &r, int stage) const
 {
     int32_t n = threadIdx.x / 2, t = threadIdx.x % 2;
-    uint32_t limit =
-        r.limit + ((uint32_t)(natten_min(r.width, r.count - at) - 1) << 16);
+    uint32_t limit = limit_of(r);
     if (n >= columns)
         return;
-    if (((limit - info()->slot[n].at) & 0x808080u) != 0x808080u)
+    if (!exists(limit, info()->slot[n].at))
         stats(stage)[threadIdx.x] = 0;
     else
         copy_number<Sum<T>>(shared_address(stats(stage) + threadIdx.x),

@@ -94,7 +94,8 @@ MMA_TILE bool MMA_TILE_OF::begin_extras(Run &r)
 MMA_TILE bool MMA_TILE_OF::first(Run &r)
 {
     const int32_t *count = info()->count;
-    if (count[0] <= 0 || count[1] <= 0 || count[2] <= 0)
+    bool has_sums = of_queries && job.sums != nullptr; /* of all keys of the grid */
+    if (has_sums || count[0] <= 0 || count[1] <= 0 || count[2] <= 0)
         return begin_extras(r);
     begin_run(r, 0, 0, 0);
     return true;

@@ -37,10 +37,10 @@ extern __shared__ __align__(1024) char mma_shared[];
 
 /* What a pass's kernel for rows of `dims` numbers is like (mma_shapes.def). */
 template <int bytes, natten_cuda_mma_pass pass, int dims> struct MmaShape;
-#define SHAPE(bytes, pass, number, width, tensors_, blocks_, columns_, held_)          \
-    template <> struct MmaShape<bytes, NATTEN_CUDA_MMA_##pass, width> {                \
-        static constexpr int tensors = tensors_, blocks = blocks_, columns = columns_, \
-                             held = held_;                                             \
+#define SHAPE(bytes, pass, number, width, tensors_, warps_, blocks_, columns_, held_) \
+    template <> struct MmaShape<bytes, NATTEN_CUDA_MMA_##pass, width> {               \
+        static constexpr int tensors = tensors_, warps = warps_, blocks = blocks_,    \
+                             columns = columns_, held = held_;                        \
     };
 #include "cuda/mma_shapes.def"
 #undef SHAPE
@@ -50,6 +50,13 @@ template <int bytes, natten_cuda_mma_pass pass, int dims> struct MmaShape;
 struct MmaSight {
     bool needed, all;
     uint64_t seen;
+};
+
+/* A box, for who comes back to it once the next one has begun: its first query's number
+ * among the heads of all queries; which of its slots exist (0: there was none). */
+struct MmaBox {
+    uint64_t first;
+    uint32_t limit;
 };
 
 /* Rows of `dims` numbers in shared memory, and how lanes find what a product takes. */
@@ -90,13 +97,14 @@ template <class T, int dims> struct MmaRows {
     }
 };
 
-/* A block's tile: `blocks` times 16 rows a warp, `tensors` of rows. */
-template <class T, int dims, int blocks, int columns, Side side, int tensors>
-class MmaTile {
+/* A block's tile, of Shape's warps and of `tensors` of rows. */
+template <class T, int dims, class Shape, Side side> class MmaTile {
+    static constexpr int tensors = Shape::tensors, columns = Shape::columns;
+
   public:
     using Lay = MmaRows<T, dims>;
-    static constexpr int warp_rows = 16 * blocks;
-    static constexpr int rows = NATTEN_CUDA_MMA_WARPS * warp_rows;
+    static constexpr int warps = Shape::warps, warp_rows = 16 * Shape::blocks;
+    static constexpr int rows = warps * warp_rows;
     /* Of partners: both tensors. */
     static constexpr int stage_bytes = 2 * columns * Lay::bytes;
 
@@ -183,6 +191,25 @@ class MmaTile {
             sight.seen = seen(r);
         return sight;
     }
+    /* Where partners are queries. */
+    __device__ MmaBox box(const Run &r) const
+    {
+        MmaBox of = {0, limit_of(r)};
+        if (side == Side::keys)
+            of.first = (uint64_t)(r.stats[1] + at * info()->stats_step[1][2] -
+                                  static_cast<const char *>(job.delta)) /
+                       sizeof(float);
+        return of;
+    }
+    /* Bytes that tell which slots of the box exist: `exists(limit, slot)`. */
+    __device__ uint32_t limit_of(const Run &r) const
+    {
+        return r.limit + ((uint32_t)(natten_min(r.width, r.count - at) - 1) << 16);
+    }
+    __device__ static bool exists(uint32_t limit, uint32_t slot)
+    {
+        return ((limit - slot) & 0x808080u) == 0x808080u;
+    }
     /* The slots that the warp's row number lane (modulo their number) sees, a bit each.
      */
     __device__ uint64_t seen(const Run &r) const;
@@ -252,10 +279,9 @@ class MmaTile {
     }
 };
 
-#define MMA_TILE                                                                  \
-    template <class T, int dims, int blocks, int columns, Side side, int tensors> \
-    __device__ inline
-#define MMA_TILE_OF MmaTile<T, dims, blocks, columns, side, tensors>
+#define MMA_TILE template <class T, int dims, class Shape, Side side> __device__ inline
+
+#define MMA_TILE_OF MmaTile<T, dims, Shape, side>
 
 /* What is done once for a block is kept short: its code comes from memory. */
 MMA_TILE bool MMA_TILE_OF::open()
@@ -338,7 +364,7 @@ MMA_TILE void MMA_TILE_OF::make_warp() const
 {
     const natten_cuda_mma &m = job.mma;
     int32_t a = threadIdx.x % 4, rest = threadIdx.x / 4;
-    if (a == 3 || rest >= NATTEN_CUDA_MMA_WARPS)
+    if (a == 3 || rest >= warps)
         return;
     natten_cuda_mma_warp &w = info()->warp[rest];
 #pragma unroll 1
@@ -368,6 +394,7 @@ MMA_TILE void MMA_TILE_OF::make_slots() const
         int32_t at = n / before % m.box[a];
         grid.offset[0] += at * m.step[0][a], grid.offset[1] += at * m.step[1][a];
         grid.at |= (uint32_t)at << (8 * a);
+        grid.number += at * job.sums_step[a];
 #pragma unroll 1
         for (int32_t end = 0; end <= m.box[a]; end++, half += 2) {
             uint32_t bits = __ballot_sync(all_lanes, there && at < end);

@@ -21,18 +21,21 @@ template <class Pass> __device__ inline void walk_boxes(Pass &pass)
         return;
     natten_cuda_mma_run run;
     bool more = tile.first(run), two = tile.job.mma.stages > 1;
-    pass.copy_rows();
-    if (more)
+    if (more) {
+        pass.copy_rows();
         pass.copy_step(run, 0);
+    }
     pass.begin();
     for (int stage = 0; more;) {
         wait_for_copies();
         __syncthreads();
         run = tile.run();
         MmaSight sight = tile.look(run);
+        MmaBox box = tile.box(run);
         more = tile.advance(run);
         if (two && more)
             pass.copy_step(run, stage ^ 1);
+        pass.follow(box, sight.needed);
         if (sight.needed)
             pass.take(sight, stage);
         if (two) {

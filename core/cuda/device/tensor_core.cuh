@@ -208,6 +208,23 @@ __device__ inline void store_float(void *to, float x)
     asm volatile("st.global.f32 [%0], %1;" ::"l"(to), "f"(x) : "memory");
 }
 
+/* Add to four numbers next to each other, in whatever order with others who do. */
+__device__ inline void add_floats(float *to, float x, float y, float z, float w)
+{
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+    asm volatile("red.global.add.v4.f32 [%0], {%1, %2, %3, %4};" ::"l"(to), "f"(x),
+                 "f"(y), "f"(z), "f"(w)
+                 : "memory");
+#else
+    atomicAdd(to, x), atomicAdd(to + 1, y), atomicAdd(to + 2, z), atomicAdd(to + 3, w);
+#endif
+}
+
+__device__ inline void store_shared(uint32_t to, uint32_t word)
+{
+    asm volatile("st.shared.b32 [%0], %1;" ::"r"(to), "r"(word) : "memory");
+}
+
 __device__ inline float load_float(uint32_t from)
 {
     float x;
