@@ -91,7 +91,7 @@ template <class T, int dims> class MmaGradQuery {
 #pragma unroll
                 for (int e = 0; e < 4; e++) {
                     Number &x = s[m][j][e];
-                    Number p = exp2_fast(fma(x, factor, -lse[m][e / 2]));
+                    Number p = gradient_weight<T>(fma(x, factor, -lse[m][e / 2]));
                     x = p * (dp[m][j][e] * shrinkage<T> - delta[m][e / 2]);
                 }
         gather<T, dims, blocks, columns>(sum, s, Tile::partners(0, stage), tile.lane);
@@ -200,7 +200,7 @@ class MmaGradTokens {
 #pragma unroll
                 for (int e = 0; e < 4; e++) {
                     Number &p = s[m][j][e];
-                    p = exp2_fast(fma(p, factor, -lse[e % 2]));
+                    p = gradient_weight<T>(fma(p, factor, -lse[e % 2]));
                     if (of_keys)
                         dp[m][j][e] =
                             p * fma(dp[m][j][e], (Number)(shrinkage<T> * lift),

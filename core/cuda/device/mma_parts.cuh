@@ -74,12 +74,15 @@ __device__ inline void divide(uint32_t (&part)[parts][count],
     } else {
         float x[count];
 #pragma unroll
-        for (int i = 0; i < count; i++) {
+        for (int i = 0; i < count; i++)
             x[i] = __uint_as_float(word[i]) * growth<T>;
-            if (parts == 1)
-                x[i] += x[i] - x[i];
-        }
         divide_words(part, x);
+#pragma unroll
+        for (int i = 0; i < count && parts == 1; i++) {
+            /* What is not finite, be it by rounding. */
+            float r = __uint_as_float(part[0][i]);
+            part[0][i] = __float_as_uint(r + (r - r));
+        }
     }
 }
 
@@ -93,6 +96,15 @@ template <class T> __device__ inline Sum<T> lse_of(Sum<T> lse)
         return (lse == -INFINITY ? -0x1p60 : lse) * log2_of_e<double>;
     else
         return lse_of(lse);
+}
+
+/* The weight of a logit less lse, to base 2, in gradients.  By logits of tf32 one that
+ * is 1 could be e^2, and what cancels in its dS would not: it is at most 1. */
+template <class T> __device__ inline Sum<T> gradient_weight(Sum<T> x)
+{
+    if constexpr (sizeof(T) == 4 && few_parts<T> == 1)
+        x = smaller_or_nan(x, 0);
+    return exp2_fast(x);
 }
 
 /* Products of parts, the smallest first: which of them is number `n`. */

@@ -514,6 +514,14 @@ __device__ inline float larger_or_nan(float x, float y)
     return z;
 }
 
+/* The smaller; NaN if either is. */
+__device__ inline float smaller_or_nan(float x, float y)
+{
+    float z;
+    asm("min.NaN.f32 %0, %1, %2;" : "=f"(z) : "f"(x), "f"(y));
+    return z;
+}
+
 /* lse to base 2; of a row that sees nothing any number, so that nothing gets weight. */
 __device__ inline float lse_of(float lse)
 {
