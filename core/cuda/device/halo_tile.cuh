@@ -529,12 +529,13 @@ template <class T, int dims, Side side, bool engine> class HaloTile {
             halo()->trouble[warp] = 1;
     }
 
-    /* The warp is done with a stage's slices; is it the last? */
-    __device__ bool is_last_to_leave(int n) const
+    /* The warp is done with a stage's slices, which came at the end of a phase of this
+     * parity; is it the last? */
+    __device__ bool is_last_to_leave(int n, uint32_t parity) const
     {
         __syncwarp();
-        bool last =
-            lane == 0 && barrier_is_last(ready(n) + (uint32_t)sizeof halo()->ready);
+        uint32_t left = ready(n) + (uint32_t)sizeof halo()->ready;
+        bool last = lane == 0 && barrier_is_last(left, parity);
         return __any_sync(all_lanes, last);
     }
 

@@ -165,7 +165,6 @@ template <class Pass> __device__ inline void walk_by_engine(Pass &pass)
             }
         }
         barrier_wait(tile.ready(stage), parity);
-        parity ^= (uint32_t)stage;
         if constexpr (Pass::looks_ahead) {
             __syncwarp(); /* all lanes have read the unit's own */
             tile.template copy_next_rows<Pass>(pass, step);
@@ -180,7 +179,7 @@ template <class Pass> __device__ inline void walk_by_engine(Pass &pass)
         }
         if (exists)
             take_step(pass, stage, number, step);
-        if (tile.is_last_to_leave(stage)) {
+        if (tile.is_last_to_leave(stage, parity)) {
             next = step;
             tile.advance(next);
             tile.advance(next);
@@ -210,6 +209,7 @@ template <class Pass> __device__ inline void walk_by_engine(Pass &pass)
                 tile.turn = (tile.turn + 1) & 3;
         }
         number = then;
+        parity ^= (uint32_t)stage;
         tile.advance(step);
     }
 }

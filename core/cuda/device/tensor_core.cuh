@@ -121,21 +121,22 @@ __device__ inline void barrier_wait(uint32_t barrier, uint32_t parity)
     (void)barrier, (void)parity;
 #endif
 }
-/* Arrive; is it the last to? Then what the others did before has happened. */
-__device__ inline bool barrier_is_last(uint32_t barrier)
+/* Arrive; is it the last to, which ends the phase of that parity? Then what the others
+ * did before has happened. */
+__device__ inline bool barrier_is_last(uint32_t barrier, uint32_t parity)
 {
     uint32_t missing = 0;
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
-    asm volatile("{\n.reg .b64 before;\n.reg .pred last, done;\n"
+    asm volatile("{\n.reg .b64 before;\n"
                  "mbarrier.arrive.shared::cta.b64 before, [%1];\n"
-                 "mbarrier.pending_count.b64 %0, before;\n"
-                 "setp.eq.u32 last, %0, 1;\n"
-                 "@last mbarrier.test_wait.shared::cta.b64 done, [%1], before;\n}"
+                 "mbarrier.pending_count.b64 %0, before;\n}"
                  : "=r"(missing)
                  : "r"(barrier)
                  : "memory");
+    if (missing == 1)
+        barrier_wait(barrier, parity);
 #else
-    (void)barrier;
+    (void)barrier, (void)parity;
 #endif
     return missing == 1;
 }
