@@ -5,7 +5,7 @@
  *
  *     gpu_bench [any-order] [TEXT...]    these problems (docs/problem-text.md), or the
  *                                        usual ones; any-order: last bits may differ
- * from call to call where that is faster
+ *                                        from call to call where that is faster
  *
  * It only times: gpu_judge and gpu_shapes say whether results are right.
  * scripts/gpu-check bench builds and runs it. */

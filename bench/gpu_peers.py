@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """Problems beside torch's own attention, on a GPU: windows beside its compiled
-FlexAttention, dense ones beside FlashAttention-2's kernel.
+FlexAttention, dense ones beside FlashAttention-2's kernel and cuDNN's.
 
     python3 bench/gpu_peers.py [NUMBER]...    these problems of the list, or all
 
@@ -9,7 +9,8 @@ flushed before each call, and the stream kept busy until the host has launched i
 so that no time of launching is in it.  FlexAttention gets its tokens row by row and in
 tiles, and the better of the two counts.  Before anything is timed, its results are held
 against the library's, so that both compute the same; which of them is right says
-gpu_judge.  scripts/gpu-check bench runs this where torch is.
+gpu_judge.  "In any order" is backward after natten.use_deterministic_algorithms(False);
+times are those of backward without.  scripts/gpu-check bench runs this where torch is.
 """
 
 import math
@@ -56,10 +57,14 @@ def coordinates(order, grid):
     return found[::-1]
 
 
-def flash(q, k, v):
-    """FlashAttention-2's kernel, of all tokens."""
-    with sdpa_kernel(SDPBackend.FLASH_ATTENTION):
-        return scaled_dot_product_attention(q, k, v)
+def dense(backend):
+    """Attention of all tokens by a kernel of torch's."""
+
+    def attention(q, k, v):
+        with sdpa_kernel(backend):
+            return scaled_dot_product_attention(q, k, v)
+
+    return attention
 
 
 def flex(problem, order, bias):
@@ -93,9 +98,10 @@ def flex(problem, order, bias):
 
 
 class Peer:
-    """Forward and backward by torch's attention, of the library's own tensors."""
+    """Forward and backward by torch's attention, of the library's own tensors: by a
+    kernel of all tokens, or else FlexAttention."""
 
-    def __init__(self, problem, order, tensors, bias):
+    def __init__(self, problem, order, tensors, bias, backend):
         order = order.cuda()
         self.back = torch.argsort(order)
         self.q, self.k, self.v, self.g = (
@@ -107,8 +113,9 @@ class Peer:
             self.inputs.append(bias)
         for t in self.inputs:
             t.requires_grad_()
-        dense = problem[3] == (problem[4],)
-        self.attention = flash if dense else flex(problem, order.cpu(), bias)
+        self.attention = (
+            flex(problem, order.cpu(), bias) if backend is None else dense(backend)
+        )
         self.out = self.forward()
 
     def forward(self):
@@ -160,35 +167,55 @@ def measure(number):
     def backward():
         return natten.na_backward(q, k, v, g, window, out=out, lse=lse, **options)
 
+    def backward_in_any_order():
+        natten.use_deterministic_algorithms(False)
+        backward()
+        natten.use_deterministic_algorithms(True)
+
     expected = [out, *backward()[:3]]
-    tokens = math.prod(grid)
-    best = [math.inf, math.inf]
-    orders = [torch.arange(tokens)]
-    if len(grid) in TILES:
-        orders.append(order_of(grid, TILES[len(grid)]))
-    for order in orders:
-        peer = Peer(problem, order, tensors, bias)
-        for ours, theirs in zip(expected, peer.results(shape)):
-            error = (ours.float() - theirs.float()).abs().max().item()
-            assert error < 0.03 * ours.float().abs().max().item(), error
-        peer_backward = peer.backward
-        with torch.no_grad():
-            f, pf = median_times([forward, peer.forward])
-        b, pb = median_times([backward, peer_backward])
-        best = [min(best[0], pf), min(best[1], pb)]
     text = f"{batch} x {heads}, D {dim}, {'x'.join(map(str, grid))}, w{window}"
     text += f", dilation {dilation}" * (dilation > 1) + ", trained bias" * with_bias
-    print(
-        f"| {number} | {text} | {f:.3f} | {best[0]:.3f} | {best[0] / f:.1f} "
-        f"| {b:.3f} | {best[1]:.3f} | {best[1] / b:.1f} |",
-        flush=True,
-    )
+    for name, orders, backend in rivals(grid, window):
+        best = [math.inf, math.inf]
+        for order in orders:
+            peer = Peer(problem, order, tensors, bias, backend)
+            for ours, theirs in zip(expected, peer.results(shape)):
+                error = (ours.float() - theirs.float()).abs().max().item()
+                assert error < 0.03 * ours.float().abs().max().item(), error
+            with torch.no_grad():
+                f, pf = median_times([forward, peer.forward])
+            b, any_order, pb = median_times(
+                [backward, backward_in_any_order, peer.backward]
+            )
+            best = [min(best[0], pf), min(best[1], pb)]
+        print(
+            f"| {number} | {text} | {name} | {f:.3f} | {best[0]:.3f} "
+            f"| {best[0] / f:.2f} | {b:.3f} | {any_order:.3f} | {best[1]:.3f} "
+            f"| {best[1] / b:.2f} |",
+            flush=True,
+        )
+
+
+def rivals(grid, window):
+    """Who computes the same: name, orders of tokens to try, torch's kernel."""
+    orders = [torch.arange(math.prod(grid))]
+    if grid == (window,):
+        return [
+            ("FlashAttention-2", orders, SDPBackend.FLASH_ATTENTION),
+            ("cuDNN", orders, SDPBackend.CUDNN_ATTENTION),
+        ]
+    if len(grid) in TILES:
+        orders.append(order_of(grid, TILES[len(grid)]))
+    return [("FlexAttention", orders, None)]
 
 
 def main(numbers):
     print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}, bf16, ms")
-    print("| # | problem | forward | torch | times | backward | torch | times |")
-    print("|---|---|---|---|---|---|---|---|")
+    print(
+        "| # | problem | torch's | forward | theirs | times | backward | in any order "
+        "| theirs | times |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|---|")
     torch.manual_seed(0)
     torch._dynamo.config.cache_size_limit = 64
     for number in numbers or PROBLEMS:
