@@ -257,14 +257,36 @@ enum { NATTEN_CUDA_SWEEP_TENSORS = 6 };
 typedef struct natten_cuda_sweep {
     int32_t columns, rows;  /* subtiles across and down a class */
     int32_t length[2];      /* its rows and columns, of tokens */
+    int32_t narrow[2];      /* subtiles of 3 tokens along them, from the second on */
     int32_t units, warps;   /* batch items and heads of a block, and their columns */
     int32_t each, segments; /* rows of an item, and items down a class */
     int32_t items;
+    /* 2^32 / both dilations, segments, heads, rounded down. */
+    uint32_t inverse[4];
     int32_t writes_delta; /* delta is worked out, too */
+    float scale;
     /* From one row or column of a class to the next, in bytes, of the tensors that are
      * not copied to shared memory. */
     int32_t step[NATTEN_CUDA_SWEEP_TENSORS][2];
 } natten_cuda_sweep;
+
+/* Where a subtile of a class begins, down (0) or across (1).  Subtiles have 4 places,
+ * but where the last would be too short for all that its queries see to be next door
+ * some have one token less. */
+NATTEN_INLINE int32_t natten_sweep_start(const natten_cuda_sweep *s, int across,
+                                         int32_t subtile)
+{
+    return 4 * subtile - natten_clamp(subtile - 1, 0, s->narrow[across]);
+}
+
+/* Is there a token at this place of it? */
+NATTEN_INLINE bool natten_sweep_has(const natten_cuda_sweep *s, int across,
+                                    int32_t subtile, int32_t place)
+{
+    bool narrow = subtile >= 1 && subtile <= s->narrow[across];
+    return place < (narrow ? 3 : 4) &&
+           natten_sweep_start(s, across, subtile) + place < s->length[across];
+}
 
 /* Warps of a block, at most: as many as shared memory has room for; bytes of each. */
 enum { NATTEN_CUDA_SWEEP_WARPS = 14, NATTEN_CUDA_SWEEP_BYTES = 16 * 1024 };
@@ -280,6 +302,9 @@ typedef struct natten_cuda_sweep_item {
 typedef struct natten_cuda_sweep_warp {
     uint64_t full[2];  /* rows have arrived */
     uint64_t ready[3]; /* a stage is done */
+    int32_t start;     /* of its column, across a class */
+    int16_t count;     /* of its tokens */
+    int16_t meets_at;  /* number of the barrier of its unit's warps */
     natten_cuda_sweep_item item[2];
 } natten_cuda_sweep_warp;
 

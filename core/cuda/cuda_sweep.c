@@ -7,7 +7,7 @@
 
 /* Tokens of a subtile along an axis; subtiles down a class that tables have room for.
  */
-enum { SUB = 4, MAX_ROWS = 48 };
+enum { SUB = 4, MAX_ROWS = 34 };
 enum { ROW = 32, MAX_UNITS = 1 << 30 };
 /* Steps that a block takes for what it does not keep, per item: half of two. */
 static const double halo_steps = 2;
@@ -17,22 +17,13 @@ static int64_t divide_up(int64_t a, int64_t b)
     return (a + b - 1) / b;
 }
 
-/* The axis is whole, its classes are alike, and queries see no further than the subtile
- * before and the one after their own. */
-static bool is_near(const natten_axis *axis)
+/* The axis is whole, its classes are alike and of more than one subtile. */
+static bool is_whole(const natten_axis *axis)
 {
-    if (axis->query_begin != 0 || axis->key_begin != 0 ||
-        axis->query_count != axis->length || axis->key_count != axis->length ||
-        axis->length % axis->dilation != 0 || axis->length / axis->dilation <= SUB ||
-        axis->length / axis->dilation > SUB * MAX_ROWS)
-        return false;
-    natten_class c = natten_axis_class(axis, 0);
-    for (int32_t g = 0; g < c.length; g++) {
-        natten_span keys = natten_class_keys(&c, g);
-        if (keys.begin / SUB < g / SUB - 1 || (keys.end - 1) / SUB > g / SUB + 1)
-            return false;
-    }
-    return true;
+    return axis->query_begin == 0 && axis->key_begin == 0 &&
+           axis->query_count == axis->length && axis->key_count == axis->length &&
+           axis->length % axis->dilation == 0 && axis->length / axis->dilation > SUB &&
+           axis->length / axis->dilation <= SUB * MAX_ROWS;
 }
 
 static bool takes(const natten_task *task, const natten_gpu *gpu)
@@ -45,7 +36,44 @@ static bool takes(const natten_task *task, const natten_gpu *gpu)
            fabs(task->scale) > 0x1p-30 && fabs(task->scale) < 0x1p30 &&
            task->heads <= MAX_UNITS && task->batch > 0 &&
            task->batch <= MAX_UNITS / task->heads && task->axis[0].length == 1 &&
-           is_near(&task->axis[1]) && is_near(&task->axis[2]);
+           is_whole(&task->axis[1]) && is_whole(&task->axis[2]);
+}
+
+/* Does each query of a subtile see no further than the subtiles next to it? */
+static bool is_near(const natten_cuda_sweep *s, int across, const natten_class *c,
+                    int32_t subtile)
+{
+    int32_t before = subtile > 0 ? natten_sweep_start(s, across, subtile - 1) : 0;
+    int32_t after = natten_sweep_start(s, across, subtile + 2);
+    for (int32_t i = 0; i < SUB; i++) {
+        if (!natten_sweep_has(s, across, subtile, i))
+            continue;
+        int32_t query = natten_sweep_start(s, across, subtile) + i;
+        natten_span keys = natten_class_keys(c, query);
+        if (keys.begin < before || keys.end > after)
+            return false;
+    }
+    return true;
+}
+
+/* Cut an axis into subtiles of which that is true: as few as can be, all full but the
+ * last, or with some of 3 tokens so that the last is full. */
+static bool cut(const natten_axis *axis, int across, natten_cuda_sweep *s,
+                int32_t *subtiles)
+{
+    natten_class c = natten_axis_class(axis, 0);
+    int32_t count = (int32_t)divide_up(c.length, SUB), lacks = SUB * count - c.length;
+    *subtiles = count;
+    s->length[across] = c.length;
+    for (int narrow = 0; narrow < 2; narrow++) {
+        s->narrow[across] = narrow ? lacks : 0;
+        bool near = narrow == 0 || (lacks > 0 && lacks <= count - 2);
+        for (int32_t i = 0; i < count && near; i++)
+            near = is_near(s, across, &c, i);
+        if (near)
+            return true;
+    }
+    return false;
 }
 
 /* How far rows and columns of a class are apart; false if offsets within an item don't
@@ -97,16 +125,19 @@ bool natten_cuda_sweep_plan(const natten_task *task, const natten_gpu *gpu,
         return false;
     natten_cuda_sweep *s = &fit->sweep;
     const natten_axis *down = &task->axis[1], *across = &task->axis[2];
-    s->columns = (int32_t)divide_up(across->length / across->dilation, SUB);
-    s->rows = (int32_t)divide_up(down->length / down->dilation, SUB);
-    s->length[0] = down->length / down->dilation;
-    s->length[1] = across->length / across->dilation;
+    if (!cut(down, 0, s, &s->rows) || !cut(across, 1, s, &s->columns))
+        return false;
     if (s->columns > NATTEN_CUDA_SWEEP_WARPS || !find_steps(task, s))
         return false;
     s->units = NATTEN_CUDA_SWEEP_WARPS / s->columns;
     s->warps = s->units * s->columns;
     int64_t groups = divide_up(task->batch * task->heads, s->units);
     share_out(s, groups * down->dilation * across->dilation, gpu->processors);
+    const int64_t divisors[4] = {across->dilation, down->dilation, s->segments,
+                                 task->heads};
+    for (int i = 0; i < 4; i++)
+        s->inverse[i] = UINT32_MAX / (uint32_t)divisors[i];
+    s->scale = (float)task->scale;
     fit->blocks = s->items < gpu->processors ? s->items : gpu->processors;
     fit->shared_bytes = s->warps * NATTEN_CUDA_SWEEP_BYTES +
                         (int32_t)sizeof(natten_cuda_sweep_box) + s->rows * SUB * 2;

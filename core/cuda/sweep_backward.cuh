@@ -47,7 +47,7 @@ template <class T, int sides, bool engine> class Sweep {
         ds_at = kept(tile.own + sweep_ds + (uint32_t)(lane * 16));
         int swapped = lane % 8 + lane / 16 * 8 + lane / 8 % 2 * 16;
         ds_to = kept(tile.own + sweep_ds + (uint32_t)(swapped * 16));
-        scale = fabsf((float)job_.task.scale) * log2_e;
+        scale = fabsf(job_.sweep.scale) * log2_e;
         for (int i = 0; i < 2; i++) { /* which y and x keys have, as A of 8 columns */
             int r = lane / 4 + 8 * i, k = lane % 4 * 2;
             int has = k < 4 ? r / 4 - k : r % 4 - (k - 4);
@@ -67,22 +67,26 @@ template <class T, int sides, bool engine> class Sweep {
         tile.fetch(now, end.at, 1);
         SweepRow next = end.at;
 #pragma unroll 1
-        for (int i = 0; i < 4; i++) {
-            SweepRow r = i < 2 ? now : next;
-            if (r.exists())
-                tile.keep_stats(tile.load_stats(r, i % 2), r, i % 2, i / 2);
+        for (int i = 0; i < 2; i++) {
+            SweepRow r = i == 0 ? now : next;
+            tile.keep_stats(tile.load_number(sweep_lse, r),
+                            tile.sum_half(tile.load_half(r, 0)),
+                            tile.sum_half(tile.load_half(r, 1)), r, i);
         }
         if (next.exists())
             tile.advance(end);
         tile.wait_for_rows(0);
         __syncthreads();
+        SweepRow before;
         for (int32_t n = 0; now.exists(); n++) {
-            step(n, now, next, end.at);
+            step(n, before, now, next, end.at);
             if (now.last())
-                __syncthreads();
-            now = next, next = end.at;
+                tile.meet_unit();
+            before = now, now = next, next = end.at;
             if (next.exists())
                 tile.advance(end);
+            if (end.at.exists())
+                tile.bring_stats_nearer(end.at);
         }
         again();
     }
@@ -113,7 +117,7 @@ template <class T, int sides, bool engine> class Sweep {
 
     /* ---- products ---- */
 
-    /* sum += weights of 16 tokens times their rows, of which this is what the tile.lane
+    /* sum += weights of 16 tokens times their rows, of which this is what the lane
      * reads of both halves. */
     __device__ static void sum_up(float (&sum)[4][4], const uint32_t (&weights)[4],
                                   uint32_t left, uint32_t right)
@@ -188,7 +192,7 @@ template <class T, int sides, bool engine> class Sweep {
 #pragma unroll
         for (int k = 0; k < 2; k++)
             load_matrices(key.a[k], from_both[k] + keys);
-        if (__double2hiint(fresh(tile.job).task.scale) < 0)
+        if (fresh(tile.job).sweep.scale < 0)
             negate(key);
         uint32_t hidden_rows = hidden >> (4 * (down + 1)) & 0x00050005u;
         uint32_t turn = (uint32_t)(n + down & 3) * sweep_tile;
@@ -208,17 +212,31 @@ template <class T, int sides, bool engine> class Sweep {
             sum_up(sum, ds, from_both[0] + far, from_both[1] + far);
         }
     }
-    __device__ void keep(const typename SweepTile<T, sides, engine>::Stats &stats,
-                         const SweepRow &r, int half, int32_t number) const
+    /* The same of stages 1 and 2, whose keys are the same. */
+    __device__ void gather_both(int32_t n)
     {
-        if (r.exists())
-            tile.keep_stats(stats, r, half, number);
+        uint32_t keys = sweep_keys + (uint32_t)(n & 1) * sweep_tile;
+#pragma unroll
+        for (int side = 0; side < sides; side++) {
+            uint32_t same[4], below[4], far = there(side) + keys;
+            load_transposed(same, ds_at + back(side) + sweep_stage);
+            load_transposed(below, ds_at + back(side) + 2 * sweep_stage);
+#pragma unroll
+            for (int k = 0; k < 2; k++) {
+                uint32_t b[4];
+                load_transposed(b, from_both[k] + far);
+                multiply<T>(above[2 * k], same, b[0], b[1]);
+                multiply<T>(above[2 * k + 1], same, b[2], b[3]);
+                multiply<T>(here[2 * k], below, b[0], b[1]);
+                multiply<T>(here[2 * k + 1], below, b[2], b[3]);
+            }
+        }
     }
 
-    /* The n-th row; its stages are 0, 1 and 2.  All but the first are gathered while
-     * the next is worked on; that one waits, so that one sum of dQ less is kept. */
-    __device__ void step(int32_t n, const SweepRow &now, const SweepRow &next,
-                         const SweepRow &far)
+    /* The n-th row; its stages are 0, 1 and 2.  The last two are gathered in the next
+     * step; the first waits, so that one sum of dQ less is kept. */
+    __device__ void step(int32_t n, const SweepRow &before, const SweepRow &now,
+                         const SweepRow &next, const SweepRow &far)
     {
         tile.wait_for_rows(n + 1);
 #pragma unroll
@@ -231,38 +249,43 @@ template <class T, int sides, bool engine> class Sweep {
         hidden = tile.lane % 4 < 2 ? hidden >> (tile.lane / 16) : 0;
         if (!now.first())
             take_row(-1, n, hidden);
-        auto stats = tile.load_stats(far, 0);
         clear_sums(here);
         if (!now.first()) {
             tile.wait_for_stage(2, n - 1);
-            gather(2, here, n - 1);
+            gather_both(n - 1);
         }
-        tile.tell(0);
-        keep(stats, far, 0, n + 2);
-        stats = tile.load_stats(far, 1);
+        tile.tell(0, n);
+        float lse = tile.load_number(sweep_lse, far), delta[2];
+        auto half = tile.load_half(far, 0);
         if (!now.first()) {
             tile.wait_for_stage(0, n);
             gather(0, above, n);
-            if (tile.owns(now, -1))
-                write(sweep_grad_query, now, -1, above);
         }
-        keep(stats, far, 1, n + 2);
+        delta[0] = tile.sum_half(half);
+        half = tile.load_half(far, 1);
+        if (!now.first()) {
+            if (tile.owns(before))
+                write(sweep_grad_query, before, above, 2);
+        }
+        delta[1] = tile.sum_half(half);
+        tile.keep_stats(lse, delta[0], delta[1], far, n + 2);
         if (!now.first() && next.exists()) /* all are done with the row before */
             tile.fetch(next, far, n + 2);
         take_row(0, n, hidden);
         if (now.first() && next.exists())
             tile.fetch(next, far, n + 2);
-        tile.tell(1);
+        tile.tell(1, n);
         if (!now.last())
             take_row(1, n, hidden);
+        tile.tell(2, n);
         tile.wait_for_stage(1, n);
-        gather(1, here, n);
-        tile.tell(2);
+        if (now.last())
+            gather(1, here, n);
         if (tile.owns(now)) {
-            write(sweep_grad_key, now, 0, key_sum);
-            write(sweep_grad_value, now, 0, value_sum);
+            write(sweep_grad_key, now, key_sum, 0);
+            write(sweep_grad_value, now, value_sum, 0);
             if (now.last())
-                write(sweep_grad_query, now, 0, here);
+                write(sweep_grad_query, now, here, 0);
         }
 #pragma unroll
         for (int j = 0; j < 4; j++)
@@ -273,38 +296,50 @@ template <class T, int sides, bool engine> class Sweep {
 
     /* ---- results ---- */
 
-    /* Write sums to the warp's rows of a subtile, `further` rows on from a step's. */
-    __device__ void write(int tensor, const SweepRow &now, int32_t further,
-                          const float (&sum)[4][4])
+    /* Write sums to the warp's rows of a subtile, by way of a stage's place that nobody
+     * reads from any more. */
+    __device__ void write(int tensor, const SweepRow &r, const float (&sum)[4][4],
+                          int stage)
     {
         const natten_cuda_job &job = fresh(tile.job);
         const natten_role role = sweep_role(tensor);
         if (job.task.view[role].data == nullptr)
             return;
-        float factor = tensor == sweep_grad_value ? 1 : (float)job.task.scale;
-        char *first = tile.row_at(tensor, now, further);
+        float factor = tensor == sweep_grad_value ? 1 : job.sweep.scale;
+        const uint32_t place = sweep_ds + (uint32_t)(stage * sweep_stage);
+        const int chunk = tile.lane % 4;
+        const uint32_t from =
+            kept(tile.own + place + tile.permute(tile.lane / 4, chunk));
+        char *to = tile.row_at(tensor, r, engine ? chunk * 16 : 0);
+        __syncwarp();
 #pragma unroll
         for (int i = 0; i < 2; i++) {
-            T *to = reinterpret_cast<T *>(first + 2 * i * job.sweep.step[tensor][0]);
-            uint32_t word[4], zero = trouble; /* what is not finite, times 0, is NaN */
-            bool there = tile.has_row(now.row() + further, i);
+            uint32_t word[4];
 #pragma unroll
-            for (int j = 0; j < 4; j++) {
+            for (int j = 0; j < 4; j++)
                 word[j] = pack<T>(sum[j][2 * i] * factor, sum[j][2 * i + 1] * factor);
-                zero = multiply_pair<T>(word[j], 0, zero);
-            }
-            pair_exchange(word);
-            if (!there)
-                continue;
-            trouble = zero;
+            store_matrices(from_single + place + i * 512, word);
+        }
+        __syncwarp();
 #pragma unroll
-            for (int j = 0; j < 4; j += 2) {
-                int t = tile.lane % 4, from = 8 * (j + t % 2) + t / 2 * 4;
-                if constexpr (engine)
-                    store_words(to + from, word[j], word[j + 1]);
-                else
-                    store_four(Source<T>(job, role), to, from, word[j], word[j + 1]);
+        for (int i = 0; i < 2; i++) {
+            if (tile.has_row(r, i)) {
+                uint4 w = load_words(from + i * 512);
+                if constexpr (engine) {
+                    store_four_words(to, w);
+                } else {
+                    Source<T> shape(job, role);
+                    T *row = reinterpret_cast<T *>(to);
+                    store_four(shape, row, chunk * strip, w.x, w.y);
+                    store_four(shape, row, chunk * strip + 4, w.z, w.w);
+                }
+                /* What is not finite, times 0, is NaN. */
+                trouble = multiply_pair<T>(w.x, 0, trouble);
+                trouble = multiply_pair<T>(w.y, 0, trouble);
+                trouble = multiply_pair<T>(w.z, 0, trouble);
+                trouble = multiply_pair<T>(w.w, 0, trouble);
             }
+            to += 2 * job.sweep.step[tensor][0];
         }
     }
 

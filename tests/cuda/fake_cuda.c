@@ -753,7 +753,7 @@ static bool maps_of(bool machine_code)
         {"fwd bf16 b1 h2 d32 6x20x20 w3x3x3", 0, 1, false},
         {"fwd bf16 b1 h2 d40 20x20 w7x7", 0, 1, false},
         {"bwd bf16 b1 h2 d64 20x20 w7x6 e1x3", 8, 3, false},
-        {"bwd bf16 b1 h2 d32 21x20 w6x7", 4, 2, true},
+        {"bwd bf16 b1 h2 d32 20x60 w7x7", 4, 2, true},
     };
     static trial t;
     int stream;
@@ -782,12 +782,12 @@ static bool maps_taken_back(void)
     for (int n = 0; n < 4; n++) {
         int apart = n % 2, biased = n / 2;
         make(&t,
-             biased ? "bwd bf16 b1 h2 d32 21x20 w6x7 bias"
-                    : "bwd bf16 b1 h2 d32 21x20 w6x7",
+             biased ? "bwd bf16 b1 h2 d32 20x60 w7x7 bias"
+                    : "bwd bf16 b1 h2 d32 20x60 w7x7",
              NATTEN_CUDA);
-        int64_t strides[] = {21 * 20 * 80, 20 * 80, 80, 40, 1};
+        int64_t strides[] = {20 * 60 * 80, 60 * 80, 80, 40, 1};
         t.array[NATTEN_KEY].tensor.strides = apart ? strides : NULL;
-        t.array[NATTEN_KEY].tensor.data = fake_memory_of(21 * 20 * 80 * 2 + 64);
+        t.array[NATTEN_KEY].tensor.data = fake_memory_of(20 * 60 * 80 * 2 + 64);
         if (apart)
             t.array[NATTEN_KEY].tensor.data =
                 (char *)t.array[NATTEN_KEY].tensor.data + 2;
@@ -818,11 +818,11 @@ static bool statistics(void)
     static trial t;
     int stream;
     fake_state *s = state();
-    make(&t, "bwd bf16 b1 h2 d32 21x20 w6x7", NATTEN_CUDA);
-    t.array[NATTEN_OUT].tensor.data = fake_memory_of(21 * 20 * 80 * 2);
-    const int delta_bytes = (21 * 20 * 2 * 4 + 63) / 64 * 64;
+    make(&t, "bwd bf16 b1 h2 d32 20x60 w7x7", NATTEN_CUDA);
+    t.array[NATTEN_OUT].tensor.data = fake_memory_of(20 * 60 * 80 * 2);
+    const int delta_bytes = (20 * 60 * 2 * 4 + 63) / 64 * 64;
     for (int apart = 0; apart < 2; apart++) {
-        int64_t strides[] = {21 * 20 * 80, 20 * 80, 80, 40, 1};
+        int64_t strides[] = {20 * 60 * 80, 60 * 80, 80, 40, 1};
         t.array[NATTEN_OUT].tensor.strides = apart ? strides : NULL;
         EXPECT(trial_call(&t, NULL, 0, &stream) == NATTEN_OK);
         EXPECT(s->launches == (apart ? 4 : 2));

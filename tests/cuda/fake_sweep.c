@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Gradients of small windows in one pass (core/cuda/cuda_sweep.c): which tasks it
- * takes, that its items have each row of each class once, and how it is launched. */
+ * Gradients of small windows in one pass (core/cuda/cuda_sweep.c) and where
+ * subtiles begin (core/cuda/cuda_job.h): which tasks it takes, that its items have each
+ * row of each class once, and how it is launched. */
 #include "cuda/fake_sweep.h"
 #include "base/status.h"
 #include "cuda/cuda_plan.h"
@@ -51,15 +52,36 @@ static bool is_shared_out(const char *text)
     return true;
 }
 
-/* Every length, window, stride and causal flag: it takes an axis if and only if no
- * query sees further than one subtile from its own. */
+/* Does each query see no further than the subtiles next to its own, if so many of them
+ * have 3 tokens, from the second on, and the others 4? */
+static bool is_near(const natten_class *c, int narrow)
+{
+    int of[64];
+    for (int i = 0, subtile = 0, place = 0; i < c->length; i++) {
+        of[i] = subtile;
+        int tokens = subtile >= 1 && subtile <= narrow ? 3 : 4;
+        place++;
+        if (place == tokens)
+            subtile++, place = 0;
+    }
+    for (int32_t g = 0; g < c->length; g++) {
+        natten_span span = natten_class_window(c, g);
+        for (int32_t j = span.begin; j < span.end; j++)
+            if (abs(of[j] - of[g]) > 1)
+                return false;
+    }
+    return true;
+}
+
+/* Every length, window, stride and causal flag: it takes an axis if and only if that is
+ * so of full subtiles, or of some that lack one so that the last is full. */
 static bool sees_next_door(void)
 {
     natten_plan plan;
     natten_gpu gpu = {.arch = 90, .processors = 132};
     natten_cuda_sweep_fit fit;
     EXPECT(fake_plan_of("bwd bf16 b1 h1 d32 8x8 w3x3", 90, &plan));
-    for (int32_t length = 1; length <= 20; length++)
+    for (int32_t length = 1; length <= 23; length++)
         for (int32_t window = 1; window <= length; window++)
             for (int32_t stride = 1; stride <= window; stride++)
                 for (int causal = 0; causal < 2; causal++) {
@@ -68,32 +90,33 @@ static bool sees_next_door(void)
                     axis->length = axis->query_count = axis->key_count = length;
                     axis->window = window, axis->stride = stride;
                     axis->causal = causal != 0;
-                    bool near = length > 4;
                     natten_class c = natten_axis_class(axis, 0);
-                    for (int32_t g = 0; g < length; g++) {
-                        natten_span span = natten_class_window(&c, g);
-                        for (int32_t j = span.begin; j < span.end; j++)
-                            near = near && abs(j / 4 - g / 4) <= 1;
-                    }
+                    int subtiles = (length + 3) / 4, lacks = 4 * subtiles - length;
+                    bool full = is_near(&c, 0);
+                    bool near = full || (lacks <= subtiles - 2 && is_near(&c, lacks));
+                    near = near && length > 4;
                     EXPECT(natten_cuda_sweep_plan(&task, &gpu, &fit) == near);
+                    EXPECT(!near || fit.sweep.narrow[0] == (full ? 0 : lacks));
                 }
     return true;
 }
 
 bool fake_sweep(void)
 {
-    static const char *const taken[] = {
-        "bwd bf16 b64 h4 d32 56x56 w7x7", "bwd fp16 b64 h4 d32 56x56 w7x7 e8x8",
-        "bwd bf16 b1 h3 d32 28x28 w7x5 dlse", "bwd bf16 b3 h5 d32 19x14 w5x5 s2x3",
-        "bwd bf16 b2 h2 d32 40x15 w5x3 e2x3 causal10"};
+    static const char *const taken[] = {"bwd bf16 b64 h4 d32 56x56 w7x7",
+                                        "bwd fp16 b64 h4 d32 56x56 w7x7 e8x8",
+                                        "bwd bf16 b1 h3 d32 28x28 w7x5 dlse",
+                                        "bwd bf16 b3 h5 d32 19x14 w5x5 s2x3",
+                                        "bwd bf16 b2 h2 d32 40x15 w5x3 e2x3 causal10",
+                                        "bwd fp16 b2 h3 d32 57x54 w7x7",
+                                        "bwd bf16 b2 h16 d32 14x14 w7x7"};
     static const char *const left[] = {
-        "fwd bf16 b64 h4 d32 56x56 w7x7",      "bwd fp32 b64 h4 d32 56x56 w7x7",
-        "bwd bf16 b64 h4 d64 56x56 w7x7",      "bwd bf16 b64 h4 d32:64 56x56 w7x7",
-        "bwd bf16 b64 h4:2 d32 56x56 w7x7",    "bwd bf16 b64 h4 d32 56x56 w7x7 bias",
-        "bwd bf16 b64 h4 d32 56x56 w7x7 m3",   "bwd bf16 b64 h4 d32 57x56 w7x7",
-        "bwd bf16 b64 h4 d32 56x60 w7x7",      "bwd bf16 b64 h4 d32 56x56 w13x13",
-        "bwd bf16 b64 h4 d32 55x56 w7x7 e2x2", "bwd bf16 b64 h4 d32 3x56x56 w1x7x7",
-        "bwd bf16 b64 h4 d32 200 w7"};
+        "fwd bf16 b64 h4 d32 56x56 w7x7",     "bwd fp32 b64 h4 d32 56x56 w7x7",
+        "bwd bf16 b64 h4 d64 56x56 w7x7",     "bwd bf16 b64 h4 d32:64 56x56 w7x7",
+        "bwd bf16 b64 h4:2 d32 56x56 w7x7",   "bwd bf16 b64 h4 d32 56x56 w7x7 bias",
+        "bwd bf16 b64 h4 d32 56x56 w7x7 m3",  "bwd bf16 b64 h4 d32 56x60 w7x7",
+        "bwd bf16 b64 h4 d32 56x56 w13x13",   "bwd bf16 b64 h4 d32 55x56 w7x7 e2x2",
+        "bwd bf16 b64 h4 d32 3x56x56 w1x7x7", "bwd bf16 b64 h4 d32 200 w7"};
     for (size_t i = 0; i < sizeof taken / sizeof *taken; i++) {
         EXPECT(is_taken(taken[i], 90) && is_shared_out(taken[i]));
         EXPECT(!is_taken(taken[i], 80) && !is_taken(taken[i], 100));

@@ -31,19 +31,32 @@ struct SweepRow {
     int32_t bits = -1; /* -1: there is none */
 
     SweepRow() = default;
-    __device__ SweepRow(int32_t row, int32_t turn, bool first, bool last)
-        : bits(row << 3 | turn << 2 | (int)first << 1 | (int)last)
+    __device__ SweepRow(const natten_cuda_sweep &s, int32_t row, int32_t turn,
+                        bool first, bool last)
     {
+        int32_t start = natten_sweep_start(&s, 0, row);
+        int32_t count =
+            natten_min(natten_sweep_start(&s, 0, row + 1) - start, s.length[0] - start);
+        bits = start << 16 | count << 12 | row << 3 | turn << 2 | (int)first << 1 |
+               (int)last;
     }
     __device__ bool exists() const
     {
         return bits >= 0;
     }
+    __device__ int32_t start() const /* where it begins in the class */
+    {
+        return bits >> 16;
+    }
+    __device__ int32_t count() const /* tokens down a subtile */
+    {
+        return bits >> 12 & 7;
+    }
     __device__ int32_t row() const
     {
-        return bits >> 3;
+        return bits >> 3 & 0x1ff;
     }
-    __device__ int32_t turn() const /* place of its item in SweepBox::item */
+    __device__ int32_t turn() const /* place of its item in SweepWarp::item */
     {
         return bits >> 2 & 1;
     }
@@ -125,16 +138,13 @@ template <class T, int sides, bool engine> class SweepTile {
         const natten_cuda_sweep &s = now.sweep;
         const natten_task &task = now.task;
         SweepItem &item = box()->warp[warp].item[turn];
-        int32_t rest = end.item, d = task.axis[2].dilation;
-        int32_t column_ = rest % d;
-        rest /= d, d = task.axis[1].dilation;
-        int32_t row = rest % d;
-        rest /= d;
-        int32_t segment = rest % s.segments;
-        int32_t unit = rest / s.segments * s.units + warp / s.columns;
+        int32_t rest = end.item, row, column_, segment, head;
+        rest = Divider(task.axis[2].dilation, s.inverse[0])(rest, column_);
+        rest = Divider(task.axis[1].dilation, s.inverse[1])(rest, row);
+        rest = Divider(s.segments, s.inverse[2])(rest, segment);
+        int32_t unit = rest * s.units + warp / s.columns;
         unit = natten_min(unit, (int32_t)(task.batch * task.heads) - 1);
-        int32_t batch = unit / (int32_t)task.heads;
-        int32_t head = unit - batch * (int32_t)task.heads;
+        int32_t batch = Divider((int32_t)task.heads, s.inverse[3])(unit, head);
         int32_t from = segment * s.each, to = natten_min(from + s.each, s.rows);
         __syncwarp();
         if (lane == 0) {
@@ -150,7 +160,7 @@ template <class T, int sides, bool engine> class SweepTile {
         }
         __syncwarp();
         from = natten_max(from - 1, 0), to = natten_min(to + 1, s.rows);
-        end.at = SweepRow(from, turn, true, from + 1 == to);
+        end.at = SweepRow(s, from, turn, true, from + 1 == to);
         end.to = to;
     }
     /* The next row, if there is one. */
@@ -158,7 +168,8 @@ template <class T, int sides, bool engine> class SweepTile {
     {
         if (!end.at.last()) {
             int32_t row = end.at.row() + 1;
-            end.at = SweepRow(row, end.at.turn(), false, row + 1 == end.to);
+            end.at = SweepRow(fresh(job).sweep, row, end.at.turn(), false,
+                              row + 1 == end.to);
             return;
         }
         end.item += (int32_t)gridDim.x;
@@ -173,37 +184,40 @@ template <class T, int sides, bool engine> class SweepTile {
     }
     /* Where the lane's row of a tensor is, the first of the two it has of a subtile;
      * the other is two rows of the class further. */
-    __device__ char *row_at(int tensor, const SweepRow &r, int32_t further = 0) const
+    __device__ char *row_at(int tensor, const SweepRow &r, int32_t within = 0) const
     {
         const int32_t *step = fresh(job).sweep.step[tensor];
-        int32_t y = 4 * (r.row() + further) + lane / 16, x = 4 * column + lane / 4 % 4;
+        int32_t y = r.start() + lane / 16;
+        int32_t x = (int32_t)across().x + lane / 4 % 4;
         int64_t base = load_word(item_at(r), offsetof(SweepItem, base) + 8 * tensor);
-        return reinterpret_cast<char *>(base) + (uint32_t)(y * step[0] + x * step[1]);
+        return reinterpret_cast<char *>(base) +
+               (uint32_t)(y * step[0] + x * step[1] + within);
     }
     /* Is a row the item's own? */
-    __device__ bool owns(const SweepRow &r, int32_t further = 0) const
+    __device__ bool owns(const SweepRow &r) const
     {
         uint2 own_ = load_uints(item_at(r) + offsetof(SweepItem, own_from));
-        int32_t row = r.row() + further;
-        return row >= (int32_t)own_.x && row < (int32_t)own_.y;
+        return r.row() >= (int32_t)own_.x && r.row() < (int32_t)own_.y;
     }
     /* Do they exist? */
-    __device__ bool has_row(int32_t row, int i) const
+    __device__ bool has_row(const SweepRow &r, int i) const
     {
-        const natten_cuda_sweep &s = fresh(job).sweep;
-        return 4 * row + lane / 16 + 2 * i < s.length[0] &&
-               4 * column + lane / 4 % 4 < s.length[1];
+        return (lane / 16 + 2 * i < r.count()) &
+               ((uint32_t)(lane / 4 % 4) < (across().y & 0xffffu));
     }
     /* The token of the warp's subtile of that row: along its tensors' axes. */
     __device__ bool token_at(const SweepItem &item, int32_t row, int token,
                              int32_t (&at)[3]) const
     {
         const natten_axis *axis = job.task.axis;
-        int32_t y = 4 * row + token / 4, x = 4 * column + token % 4;
+        const natten_cuda_sweep &s = job.sweep;
+        int32_t y = natten_sweep_start(&s, 0, row) + token / 4,
+                x = natten_sweep_start(&s, 1, column) + token % 4;
         at[0] = 0;
         at[1] = item.row + y * axis[1].dilation;
         at[2] = item.column + x * axis[2].dilation;
-        return at[1] < axis[1].length && at[2] < axis[2].length;
+        return natten_sweep_has(&s, 0, row, token / 4) &&
+               natten_sweep_has(&s, 1, column, token % 4);
     }
     __device__ char *row_of(natten_role role, const SweepItem &item,
                             const int32_t (&at)[3]) const
@@ -211,18 +225,23 @@ template <class T, int sides, bool engine> class SweepTile {
         return begin_of(job, role) + offset_of(job, role, item.batch, item.head, at);
     }
 
-    /* Queries that do not see key `j` of a class: 12 of them, from the first of the
-     * subtile before. */
-    __device__ uint16_t hidden_from(const natten_axis &axis, int32_t j) const
+    /* Queries that do not see place `j` of the subtiles down or across: 12 places, from
+     * the first of the subtile before. */
+    __device__ uint16_t hidden_from(int across, int32_t subtiles, int32_t j) const
     {
-        natten_class c = natten_axis_class(&axis, 0);
+        const natten_cuda_sweep &s = job.sweep;
+        natten_class c = natten_axis_class(&job.task.axis[1 + across], 0);
         uint32_t bits = 0xfff;
-        if (j < c.length) {
-            natten_span span = natten_class_queries(&c, j);
-            int32_t first = j / 4 * 4 - 4;
-            for (int i = 0; i < 12; i++)
-                if (first + i >= span.begin && first + i < span.end)
-                    bits &= ~(1u << i);
+        if (!natten_sweep_has(&s, across, j / 4, j % 4))
+            return (uint16_t)bits;
+        natten_span span =
+            natten_class_queries(&c, natten_sweep_start(&s, across, j / 4) + j % 4);
+        for (int i = 0; i < 12; i++) {
+            int32_t of = j / 4 - 1 + i / 4;
+            int32_t query = natten_sweep_start(&s, across, of) + i % 4;
+            if (of >= 0 && of < subtiles && natten_sweep_has(&s, across, of, i % 4) &&
+                query >= span.begin && query < span.end)
+                bits &= ~(1u << i);
         }
         return (uint16_t)bits;
     }
@@ -231,13 +250,21 @@ template <class T, int sides, bool engine> class SweepTile {
     {
         const natten_cuda_sweep &s = job.sweep;
         for (int32_t j = (int32_t)threadIdx.x; j < 4 * s.rows; j += (int32_t)blockDim.x)
-            box()->rows[j] = hidden_from(job.task.axis[1], j);
+            box()->rows[j] = hidden_from(0, s.rows, j);
         for (int32_t j = (int32_t)threadIdx.x; j < 4 * s.columns;
              j += (int32_t)blockDim.x)
-            box()->columns[j] = hidden_from(job.task.axis[2], j);
+            box()->columns[j] = hidden_from(1, s.columns, j);
+        if (lane == 0) {
+            SweepWarp &own_ = box()->warp[warp];
+            own_.start = natten_sweep_start(&s, 1, column);
+            own_.count =
+                (int16_t)natten_min(natten_sweep_start(&s, 1, column + 1) - own_.start,
+                                    s.length[1] - own_.start);
+            own_.meets_at = (int16_t)(1 + warp / s.columns);
+        }
         if (lane == 0)
             for (int i = 0; i < 3; i++) {
-                barrier_make(ready(i), 1);
+                barrier_make(ready(i), NATTEN_CUDA_WARP);
                 if (i < 2)
                     barrier_make(full(i), 1);
             }
@@ -261,7 +288,7 @@ template <class T, int sides, bool engine> class SweepTile {
             const int32_t at[5] = {(int32_t)(item.head * view.head +
                                              item.row * view.axis[1] +
                                              item.column * view.axis[2]),
-                                   4 * column, 4 * r.row(), 0, item.batch};
+                                   (int32_t)across().x, r.start(), 0, item.batch};
             copy_box(to, &job.map[which][0], full, at);
         } else {
             Source<T> source(now, role);
@@ -287,7 +314,7 @@ template <class T, int sides, bool engine> class SweepTile {
                           int32_t number) const
     {
         uint32_t full = this->full(number & 1);
-        if (engine && lane != 0)
+        if (engine && !is_elected())
             return;
         if (engine)
             barrier_expect(full, (keys.exists() ? 2 * sweep_tile : 0) +
@@ -322,63 +349,92 @@ template <class T, int sides, bool engine> class SweepTile {
             barrier_wait(ready(stage) + known_of(i), (uint32_t)(n & 1));
         __syncwarp(); /* its own */
     }
-    /* The stage is over: what was written may be read by the neighbours. */
-    __device__ void tell(int stage) const
+    /* The n-th row's stage is over: what a lane wrote may be read by the neighbours. It
+     * has long seen the end of the row before's. */
+    __device__ void tell(int stage, int32_t n) const
     {
-        __syncwarp();
-        if (lane == 0)
-            barrier_arrive(ready(stage));
+        barrier_wait(ready(stage), (uint32_t)(n + 1 & 1));
+        barrier_arrive(ready(stage));
+    }
+    /* The warps of a unit meet. */
+    __device__ void meet_unit() const
+    {
+        uint32_t number = across().y >> 16;
+        meet((int)number, job.sweep.columns * NATTEN_CUDA_WARP);
     }
 
-    /* What lse and delta of half of the warp's queries of a row come from: on its
-     * way while something else is done. */
-    struct Stats {
+    /* What delta of half of the warp's queries of a row is worked out of: on its way
+     * while something else is done. */
+    struct Half {
         uint4 out, grad;
-        float lse, delta;
     };
     __device__ bool works_delta_out() const
     {
         return engine && fresh(job).sweep.writes_delta;
     }
-    __device__ Stats load_stats(const SweepRow &r, int half) const
+    /* They will be wanted in the next step. */
+    __device__ void bring_stats_nearer(const SweepRow &r) const
     {
         const natten_cuda_job &now = fresh(job);
-        const natten_cuda_sweep &s = now.sweep;
-        Stats stats = {};
-        if (!r.exists() || !has_row(r.row(), half))
-            return stats;
-        const char *lse = row_at(sweep_lse, r) + 2 * half * s.step[sweep_lse][0];
-        stats.lse = __ldg(reinterpret_cast<const float *>(lse));
-        if (works_delta_out()) {
-            int64_t to_grad = static_cast<char *>(now.task.view[NATTEN_GRAD_OUT].data) -
-                              static_cast<char *>(now.task.view[NATTEN_OUT].data);
-            const char *out =
-                row_at(sweep_out, r) + 2 * half * s.step[sweep_out][0] + lane % 4 * 16;
-            stats.out = __ldg(reinterpret_cast<const uint4 *>(out));
-            stats.grad = __ldg(reinterpret_cast<const uint4 *>(out + to_grad));
-        } else {
-            const char *delta =
-                row_at(sweep_delta, r) + 2 * half * s.step[sweep_delta][0];
-            stats.delta = __ldg(reinterpret_cast<const float *>(delta));
+        if (!works_delta_out())
+            return;
+        int64_t to_grad = static_cast<char *>(now.task.view[NATTEN_GRAD_OUT].data) -
+                          static_cast<char *>(now.task.view[NATTEN_OUT].data);
+        const char *out = row_at(sweep_out, r, lane % 4 * 16);
+#pragma unroll
+        for (int half = 0; half < 2; half++) {
+            if (has_row(r, half)) {
+                bring_nearer(out);
+                bring_nearer(out + to_grad);
+            }
+            out += 2 * now.sweep.step[sweep_out][0];
         }
-        return stats;
     }
-    /* Write them to the place of row `number`; delta that is not there yet is worked
-     * out, by the same sums in the same order as compact_delta()'s. */
-    __device__ void keep_stats(const Stats &stats, const SweepRow &r, int half,
+    __device__ Half load_half(const SweepRow &r, int half) const
+    {
+        const natten_cuda_job &now = fresh(job);
+        Half two = {};
+        if (!r.exists() || !works_delta_out() || !has_row(r, half))
+            return two;
+        int64_t to_grad = static_cast<char *>(now.task.view[NATTEN_GRAD_OUT].data) -
+                          static_cast<char *>(now.task.view[NATTEN_OUT].data);
+        const char *out = row_at(
+            sweep_out, r, lane % 4 * 16 + 2 * half * now.sweep.step[sweep_out][0]);
+        two.out = __ldg(reinterpret_cast<const uint4 *>(out));
+        two.grad = __ldg(reinterpret_cast<const uint4 *>(out + to_grad));
+        return two;
+    }
+    /* delta of the rows of four lanes each; the same sums in the same order as
+     * compact_delta()'s. */
+    __device__ static float sum_half(const Half &two)
+    {
+        float delta = delta_of(two.out, two.grad);
+        delta += __shfl_xor_sync(all_lanes, delta, 2);
+        return delta + __shfl_xor_sync(all_lanes, delta, 1);
+    }
+    /* lse or delta of a row of half lane % 4, if there is one. */
+    __device__ float load_number(int tensor, const SweepRow &r) const
+    {
+        int half = lane % 4;
+        if (!r.exists() || half > 1 || !has_row(r, half))
+            return 0;
+        const char *at = row_at(tensor, r, 2 * half * fresh(job).sweep.step[tensor][0]);
+        return __ldg(reinterpret_cast<const float *>(at));
+    }
+    /* Write lse and delta to the place of row `number`, delta of both halves also where
+     * others look for it. */
+    __device__ void keep_stats(float lse, float first, float second, const SweepRow &r,
                                int32_t number) const
     {
         const natten_cuda_job &now = fresh(job);
-        bool works = works_delta_out(), there = has_row(r.row(), half);
-        float delta = stats.delta;
-        if (works) {
-            delta = delta_of(stats.out, stats.grad);
-            delta += __shfl_xor_sync(all_lanes, delta, 2);
-            delta += __shfl_xor_sync(all_lanes, delta, 1);
-        }
-        if (lane % 4 != 0)
+        const int half = lane % 4;
+        if (!r.exists() || half > 1)
             return;
-        if (works && there) {
+        bool there = has_row(r, half);
+        float delta = half == 0 ? first : second;
+        if (!works_delta_out()) {
+            delta = load_number(sweep_delta, r);
+        } else if (there) {
             if (now.task.view[NATTEN_GRAD_LSE].data != nullptr)
                 delta -= grad_lse_at(item_of(r), r.row(), half);
             store_float(row_at(sweep_delta, r) +
@@ -387,7 +443,7 @@ template <class T, int sides, bool engine> class SweepTile {
         }
         float2 *to = reinterpret_cast<float2 *>(
             __cvta_shared_to_generic(own + sweep_stats + (uint32_t)(number & 3) * 128));
-        to[lane / 4 + 8 * half] = {there ? lse_of(stats.lse) : 0, -delta};
+        to[lane / 4 + 8 * half] = {there ? lse_of(lse) : 0, -delta};
     }
     __device__ static float delta_of(const uint4 &x, const uint4 &y)
     {
@@ -412,6 +468,11 @@ template <class T, int sides, bool engine> class SweepTile {
     }
 
   private:
+    /* Where the warp's column begins in a class, and how many tokens wide it is. */
+    __device__ uint2 across() const
+    {
+        return load_uints(known + (uint32_t)offsetof(SweepWarp, start));
+    }
     __device__ uint32_t item_at(const SweepRow &r) const
     {
         return known + (uint32_t)(offsetof(SweepWarp, item) +

@@ -140,6 +140,23 @@ __device__ inline bool barrier_is_last(uint32_t barrier, uint32_t parity)
 #endif
     return missing == 1;
 }
+/* One lane of a warp that is together, of which the compiler knows that. */
+__device__ inline bool is_elected()
+{
+    uint32_t elected = 0;
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+    asm volatile("{\n.reg .pred p;\nelect.sync _|p, 0xffffffff;\n"
+                 "selp.u32 %0, 1, 0, p;\n}"
+                 : "=r"(elected));
+#endif
+    return elected != 0;
+}
+/* So many threads of the block meet; 0 is all of it. */
+__device__ inline void meet(int number, int threads)
+{
+    asm volatile("bar.sync %0, %1;" ::"r"(number), "r"(threads) : "memory");
+}
+
 __device__ inline void barrier_arrive(uint32_t barrier)
 {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
@@ -202,6 +219,12 @@ __device__ inline int64_t load_word(uint32_t from, int further)
 __device__ inline void store_words(void *to, uint32_t low, uint32_t high)
 {
     asm volatile("st.global.v2.b32 [%0], {%1, %2};" ::"l"(to), "r"(low), "r"(high)
+                 : "memory");
+}
+__device__ inline void store_four_words(void *to, const uint4 &w)
+{
+    asm volatile("st.global.v4.b32 [%0], {%1, %2, %3, %4};" ::"l"(to), "r"(w.x),
+                 "r"(w.y), "r"(w.z), "r"(w.w)
                  : "memory");
 }
 __device__ inline void store_float(void *to, float x)
