@@ -94,7 +94,7 @@ static natten_status map(natten_cuda_call *call, natten_cuda_pass *pass)
 {
     if (!pass->job.halo.by_maps)
         return NATTEN_OK;
-    /* PTX is of an architecture that has no copy engine. */
+    /* Maps are for code of this very GPU; PTX does without the copy engine. */
     if (has_code(natten_cuda_image_archs(), call->gpu->arch))
         NATTEN_TRY(natten_cuda_call_map(call, &pass->job, &pass->kernel));
     else

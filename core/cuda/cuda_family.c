@@ -3,6 +3,7 @@
  * The choice among families of kernels, see cuda_family.h. */
 #include "cuda/cuda_family.h"
 
+#include <pthread.h>
 #include <string.h>
 
 /* The passes of natten_cuda_halo_pass, and those of natten_cuda_added. */
@@ -18,7 +19,7 @@ typedef struct question {
  * GPU, as many as our benchmarks have (docs/decisions/bits-of-a-batch.md). */
 enum { NOMINAL_ROWS = 1 << 20 };
 
-/* Answers that a thread remembers: a network has some shapes of layers, with one pass
+/* Answers that are remembered: a network has some shapes of layers, with one pass
  * forward and up to eight questions backward each, where sums may be in any order. */
 enum { ANSWERS = 128 };
 
@@ -93,17 +94,20 @@ static void find(const natten_task *task, const natten_gpu *gpu, int32_t pass,
         fit->set = NATTEN_CUDA_SET_HALO;
 }
 
-/* find(), or what it found before. */
+/* find(), or what it found before, for whichever thread. */
 static natten_cuda_fit recall(const natten_task *task, const natten_gpu *gpu,
                               int32_t pass)
 {
-    static _Thread_local struct {
+    static struct {
         question asked;
         natten_cuda_fit fit;
         bool is_known;
     } answers[ANSWERS];
-    static _Thread_local int next;
+    static int next;
+    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
     question now;
+    natten_cuda_fit fit;
+    bool is_known = false;
     memset(&now, 0, sizeof now);
     memcpy(&now.task, task, sizeof now.task);
     now.task.batch = nominal_batch(task);
@@ -113,15 +117,24 @@ static natten_cuda_fit recall(const natten_task *task, const natten_gpu *gpu,
         view->data = view->data == NULL ? NULL : (void *)answers;
         view->batch = 0;
     }
-    for (int i = 0; i < ANSWERS; i++)
-        if (answers[i].is_known && memcmp(&answers[i].asked, &now, sizeof now) == 0)
-            return answers[i].fit;
-    int own = next;
+    pthread_mutex_lock(&lock);
+    for (int i = 0; i < ANSWERS && !is_known; i++) {
+        is_known =
+            answers[i].is_known && memcmp(&answers[i].asked, &now, sizeof now) == 0;
+        if (is_known)
+            fit = answers[i].fit;
+    }
+    pthread_mutex_unlock(&lock);
+    if (is_known)
+        return fit;
+    find(&now.task, gpu, pass, &fit);
+    pthread_mutex_lock(&lock);
+    answers[next].asked = now;
+    answers[next].fit = fit;
+    answers[next].is_known = true;
     next = (next + 1) % ANSWERS;
-    find(&now.task, gpu, pass, &answers[own].fit);
-    answers[own].asked = now;
-    answers[own].is_known = true;
-    return answers[own].fit;
+    pthread_mutex_unlock(&lock);
+    return fit;
 }
 
 natten_cuda_fit natten_cuda_family_choose(const natten_task *task,

@@ -64,6 +64,7 @@ static const cost cost_of[KINDS][NATTEN_CUDA_MMA_PASSES + 1] = {
 static const cost cost_alone = {5, 2.3, 2.1, 2050, 30000};
 /* And of the GPU's memory, where sums in it are cleared, and read to be rounded. */
 static const double bytes_per_clock = 1500;
+
 bool natten_cuda_mma_allows_tf32(const natten_task *task)
 {
     return task->dtype == NATTEN_FP32 && (task->flags & NATTEN_FLAG_ALLOW_TF32) != 0;

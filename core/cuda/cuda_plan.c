@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Planning: the kernels for large windows or the halo kernels, whichever is faster by
- * their own counts, where they take a task; else level a.  What decides about level a's
+ * Planning: one pass for all gradients of a small window where it takes them; else the
+ * kernels for large windows or the halo kernels, whichever is faster by their own
+ * counts, where they take a task; else level a.  What decides about level a's
  * bits (lanes of a row, chunks of queries) follows from the shape of one batch item
  * alone; the GPU only decides the size of tiles, in which each row is computed the
  * same.  Which kernels take a task, and the tiles of those of the tensor cores, follow

@@ -17,8 +17,9 @@ typedef struct natten_cuda_sweep_fit {
 } natten_cuda_sweep_fit;
 
 /* Does it take the gradients of a task?  That follows from the shape of an item and the
- * kind of GPU, unless the batch is beyond what it can count.  How many blocks there are
- * follows from the batch and the GPU, and no bit from it. */
+ * kind of GPU, unless the batch is beyond what it can count, or rows of a tensor lie
+ * megabytes apart, so that 32 bits don't hold where they are.  How many blocks there
+ * are follows from the batch and the GPU, and no bit from it. */
 bool natten_cuda_sweep_plan(const natten_task *task, const natten_gpu *gpu,
                             natten_cuda_sweep_fit *fit);
 

@@ -339,7 +339,6 @@ START_TEST(tiles_follow_the_last_cache)
 }
 END_TEST
 
-/* The order of backward's sums follows its tiles: the same whatever the caches. */
 /* The order of the axes that a pass walks, as a number of three digits. */
 static int order_of(natten_axis z, natten_axis y, natten_axis x, natten_cpu_kind kind)
 {
@@ -368,6 +367,7 @@ START_TEST(lanes_lie_along_the_axis_that_leaves_fewest_idle)
 }
 END_TEST
 
+/* The order of backward's sums follows its tiles: the same whatever the caches. */
 START_TEST(backward_has_the_same_tiles_on_every_machine)
 {
     static const natten_cpu_kind kinds[] = {NATTEN_CPU_GRAD_ALL, NATTEN_CPU_GRAD_QUERY,

@@ -118,6 +118,9 @@ static bool is_faster_where_chosen(const char *text)
            tokens.set == NATTEN_CUDA_SET_HALO);
     EXPECT(fit.all.clocks > 0 && fit.rest.clocks > 0);
     EXPECT(!adds || (fit.all.blocks > 0 && fit.rest.blocks > 0));
+    EXPECT(!adds || query.set != NATTEN_CUDA_SET_MMA ||
+           tokens.set != NATTEN_CUDA_SET_MMA ||
+           fit.all.clocks + fit.rest.clocks < query.mma.clocks + tokens.mma.clocks);
     return true;
 }
 

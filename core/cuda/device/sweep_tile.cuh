@@ -2,10 +2,7 @@
  *
  * A warp's column of subtiles in the pass that has all gradients of a small window
  * (sweep_backward.cuh has the words): which rows it goes over, where they lie, and how
- * they get into shared memory.
- *
- * Shared memory of a warp, 16 KiB: its queries and grad_out of 4 rows, keys of 2,
- * values of 1, dS of 3 stages, lse to base 2 and minus delta of 4 rows. */
+ * they get into shared memory. */
 #ifndef NATTEN_CUDA_DEVICE_SWEEP_TILE_CUH
 #define NATTEN_CUDA_DEVICE_SWEEP_TILE_CUH
 
@@ -295,7 +292,11 @@ template <class T, int sides, bool engine> class SweepTile {
             for (int i = lane; i < 64; i += NATTEN_CUDA_WARP) {
                 int32_t at[3];
                 uint4 word = {0, 0, 0, 0};
-                bool there = token_at(item, r.row(), i / 4, at);
+                token_at(item, r.row(), i / 4, at);
+                /* As the copy engine has it: also the token after a subtile of 3, of
+                 * which all is hidden, but not that it is NaN. */
+                bool there =
+                    at[1] < now.task.axis[1].length && at[2] < now.task.axis[2].length;
                 const T *row =
                     there ? reinterpret_cast<const T *>(row_of(role, item, at)) +
                                 i % 4 * strip * source.view->item
