@@ -172,10 +172,27 @@ static bool run_trial(const trial_wish *wish, uint64_t seed, uint64_t flags)
  * how many were what they were aimed at. */
 enum { LONG_KEYS = 2 * NATTEN_CUDA_MMA_COLUMNS + 1, FEW_PROBLEMS = 40 };
 
-/* A seed whose problem goes to a family of kernels, or as good as any: where rows are
- * of fp32 or fp64 the planner leaves most small problems to level a, and one pass for
- * all gradients is for few. */
-static uint64_t seed_for(natten_cuda_set set, const trial_wish *wish, uint64_t seed)
+static bool is_of_mma(trial *t)
+{
+    return device_uses(t, NATTEN_CUDA_SET_MMA);
+}
+
+static bool is_of_sweep(trial *t)
+{
+    return device_uses(t, NATTEN_CUDA_SET_SWEEP);
+}
+
+static bool is_added(trial *t)
+{
+    t->params.flags |= NATTEN_FLAG_ALLOW_NONDETERMINISTIC;
+    return device_adds(t);
+}
+
+/* A seed whose problem goes to the kernels that are meant, or as good as any: where
+ * rows are of fp32 or fp64 the planner leaves most small problems to level a, one pass
+ * for all gradients is for few, and so are sums in any order. */
+static uint64_t seed_for(bool (*is_meant)(trial *t), const trial_wish *wish,
+                         uint64_t seed)
 {
     enum { TRIES = 60, NEXT = 10000000 };
     static trial t;
@@ -184,7 +201,7 @@ static uint64_t seed_for(natten_cuda_set set, const trial_wish *wish, uint64_t s
     for (int i = 0; i < TRIES && !uses; i++, seed += uses ? 0 : NEXT) {
         trial_draw(&t, wish, seed);
         trial_allocate(&t, ARRAY_COMPACT, &r);
-        uses = device_uses(&t, set);
+        uses = is_meant(&t);
         trial_free(&t);
     }
     return seed;
@@ -236,14 +253,20 @@ static void judge(int dtype, int first, int count, aim at)
         uint64_t seed = (uint64_t)(dtype * 1000000 + n);
         if (at == AIM_MMA && is_long && has_mma(dtype)) {
             wish.pairs = n % 8 == 0 ? 120000 : 60000;
-            seed = seed_for(NATTEN_CUDA_SET_MMA, &wish, seed);
+            seed = seed_for(is_of_mma, &wish, seed);
+        }
+        if (at == AIM_ADDED && n % 4 < 3) { /* else as small as any */
+            wish.rank = 2;
+            wish.keys = 500;
+            wish.pairs = 1000000;
+            seed = seed_for(is_added, &wish, seed);
         }
         if (at == AIM_SWEEP) {
             wish.operation = NATTEN_BACKWARD;
             wish.rank = 2, wish.part = 0, wish.extras = 0, wish.dim = 32;
             wish.pairs = n % 3 == 0 ? 200000 : 60000;
             wish.layout = n % 2 == 0 ? 0 : -1;
-            seed = seed_for(NATTEN_CUDA_SET_SWEEP, &wish, seed);
+            seed = seed_for(is_of_sweep, &wish, seed);
         }
         wrong += !run_trial(&wish, seed, flags);
     }
@@ -260,6 +283,8 @@ static void judge(int dtype, int first, int count, aim at)
         by_added, by_sweep);
     bool reached = !is_wide || count < FEW_PROBLEMS || !has_mma(dtype) ||
                    (by_mma * 5 >= count * 2 && by_long_mma * 20 >= count * 3);
+    if (at == AIM_ADDED && count >= FEW_PROBLEMS)
+        reached = by_added * 4 >= count;
     if (at == AIM_SWEEP && natten_gpu_get(0).arch / 10 == 9)
         reached = by_sweep * 2 >= count;
     report(wrong == 0 && reached, what);
