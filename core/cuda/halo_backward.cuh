@@ -18,19 +18,6 @@
 
 namespace natten {
 
-/* Sum of products of two strips. */
-template <class T> __device__ inline float strip_sum(const uint4 &x, const uint4 &y)
-{
-    const uint32_t left[4] = {x.x, x.y, x.z, x.w}, right[4] = {y.x, y.y, y.z, y.w};
-    float sum = 0;
-#pragma unroll
-    for (int i = 0; i < 4; i++) {
-        float2 a = unpack<T>(left[i]), b = unpack<T>(right[i]);
-        sum = fmaf(a.y, b.y, fmaf(a.x, b.x, sum));
-    }
-    return sum;
-}
-
 /* delta and job.stats of compact tensors, which is fast; the same bits as level a's
  * (simt_backward.cuh). A lane has NATTEN_CUDA_STRIP elements, a row job.lanes. */
 template <class T> __device__ inline void compact_delta(const natten_cuda_job &job)

@@ -11,6 +11,19 @@
 
 namespace natten {
 
+/* Sum of products of two strips. */
+template <class T> __device__ inline float strip_sum(const uint4 &x, const uint4 &y)
+{
+    const uint32_t left[4] = {x.x, x.y, x.z, x.w}, right[4] = {y.x, y.y, y.z, y.w};
+    float sum = 0;
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+        float2 a = unpack<T>(left[i]), b = unpack<T>(right[i]);
+        sum = fmaf(a.y, b.y, fmaf(a.x, b.x, sum));
+    }
+    return sum;
+}
+
 /* Rows of a subtile as A of products with K or with others as wide. */
 template <int dims> struct Rows {
     uint32_t a[dims / 16][4];

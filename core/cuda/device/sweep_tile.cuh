@@ -409,7 +409,7 @@ template <class T, int sides, bool engine> class SweepTile {
      * compact_delta()'s. */
     __device__ static float sum_half(const Half &two)
     {
-        float delta = delta_of(two.out, two.grad);
+        float delta = strip_sum<T>(two.out, two.grad);
         delta += __shfl_xor_sync(all_lanes, delta, 2);
         return delta + __shfl_xor_sync(all_lanes, delta, 1);
     }
@@ -445,17 +445,6 @@ template <class T, int sides, bool engine> class SweepTile {
         float2 *to = reinterpret_cast<float2 *>(
             __cvta_shared_to_generic(own + sweep_stats + (uint32_t)(number & 3) * 128));
         to[lane / 4 + 8 * half] = {there ? lse_of(lse) : 0, -delta};
-    }
-    __device__ static float delta_of(const uint4 &x, const uint4 &y)
-    {
-        const uint32_t left[4] = {x.x, x.y, x.z, x.w}, right[4] = {y.x, y.y, y.z, y.w};
-        float sum = 0;
-#pragma unroll
-        for (int i = 0; i < 4; i++) {
-            float2 a = unpack<T>(left[i]), b = unpack<T>(right[i]);
-            sum = fmaf(a.y, b.y, fmaf(a.x, b.x, sum));
-        }
-        return sum;
     }
     __device__ float grad_lse_at(const SweepItem &item, int32_t row, int i) const
     {
