@@ -354,8 +354,7 @@ static void choose_tensor_cores(natten_choice *choice, const natten_task *task,
         choice->tile[0] = 1;
         choice->tile[1] = 4 * sweep.sweep.each,
         choice->tile[2] = 4 * sweep.sweep.columns;
-        choice->work = 16 * 9.0 * (double)(sweep.sweep.rows * sweep.sweep.columns) *
-                       16 / (double)natten_task_pairs(task);
+        choice->work = sweep.slots / (double)natten_task_pairs(task);
         return;
     }
     natten_cuda_fit fit = first_fit(task, gpu);

@@ -117,6 +117,20 @@ static void share_out(natten_cuda_sweep *s, int64_t columns_of_items,
     }
 }
 
+/* Pairs of tokens computed, of one batch item and head: subtiles of keys, and as many
+ * of queries beside each other as the kernel takes, above, below and in its row, but
+ * not beyond an item's first and last. */
+static double count_slots(const natten_task *task, const natten_cuda_sweep *s)
+{
+    int64_t stages = 0;
+    for (int32_t from = 0; from < s->rows; from += s->each)
+        stages +=
+            3 * (natten_min(from + s->each + 1, s->rows) - natten_max(from - 1, 0)) - 2;
+    double classes = (double)task->axis[1].dilation * task->axis[2].dilation;
+    int sides = s->columns > 2 ? 3 : 2;
+    return (double)stages * s->columns * sides * (SUB * SUB) * (SUB * SUB) * classes;
+}
+
 bool natten_cuda_sweep_plan(const natten_task *task, const natten_gpu *gpu,
                             natten_cuda_sweep_fit *fit)
 {
@@ -138,6 +152,7 @@ bool natten_cuda_sweep_plan(const natten_task *task, const natten_gpu *gpu,
     for (int i = 0; i < 4; i++)
         s->inverse[i] = UINT32_MAX / (uint32_t)divisors[i];
     s->scale = (float)task->scale;
+    fit->slots = count_slots(task, s);
     fit->blocks = s->items < gpu->processors ? s->items : gpu->processors;
     fit->shared_bytes = s->warps * NATTEN_CUDA_SWEEP_BYTES +
                         (int32_t)sizeof(natten_cuda_sweep_box) + s->rows * SUB * 2;

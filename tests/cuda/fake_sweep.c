@@ -25,6 +25,7 @@ static bool is_shared_out(const char *text)
     natten_plan plan;
     natten_cuda_sweep_fit fit, other;
     EXPECT(fake_plan_of(text, 90, &plan));
+    EXPECT(plan.choice.work >= 1 && plan.choice.work < 32);
     for (int32_t processors = 1; processors < 300; processors += 43) {
         natten_gpu gpu = {.arch = 90, .processors = processors};
         EXPECT(natten_cuda_sweep_plan(&plan.task, &gpu, &fit));
