@@ -290,6 +290,20 @@ static void judge(int dtype, int first, int count, aim at)
     report(wrong == 0 && reached, what);
 }
 
+/* ---- logits of a kind ---- */
+
+/* The problem of a text, compact, with random values. */
+static bool make_of_text(trial *t, const char *text, randoms *r)
+{
+    memset(t, 0, sizeof *t);
+    if (natten_problem_text_parse(text, &t->spec) != NATTEN_OK)
+        return false;
+    t->params = natten_problem_spec_params(&t->spec, NATTEN_BACKEND_CUDA);
+    trial_allocate(t, ARRAY_COMPACT, r);
+    trial_fill(t, r);
+    return true;
+}
+
 /* ---- climbing logits ---- */
 
 /* Logits that climb by `step` from one row of the grid to the next, and on from one
@@ -303,12 +317,8 @@ static bool is_right_climbing(const char *text, double step, bool at_edge, int *
     static trial t;
     judgement j;
     randoms r = {(uint64_t)step};
-    memset(&t, 0, sizeof t);
-    if (natten_problem_text_parse(text, &t.spec) != NATTEN_OK)
+    if (!make_of_text(&t, text, &r))
         return false;
-    t.params = natten_problem_spec_params(&t.spec, NATTEN_BACKEND_CUDA);
-    trial_allocate(&t, ARRAY_COMPACT, &r);
-    trial_fill(&t, &r);
     int64_t dim = t.spec.dim, row = t.spec.keys[1] * dim, extras = t.spec.extras;
     int64_t top = t.spec.keys[0] - 1 + extras;
     double unit = at_edge ? 0x1p112 * (1 - 0x1p-13) / (step * (double)top) : 1;
@@ -367,12 +377,8 @@ static bool is_right_lifted(const char *text, double bias)
     static trial t;
     judgement j;
     randoms r = {(uint64_t)bias};
-    memset(&t, 0, sizeof t);
-    if (natten_problem_text_parse(text, &t.spec) != NATTEN_OK)
+    if (!make_of_text(&t, text, &r))
         return false;
-    t.params = natten_problem_spec_params(&t.spec, NATTEN_BACKEND_CUDA);
-    trial_allocate(&t, ARRAY_COMPACT, &r);
-    trial_fill(&t, &r);
     int64_t dim = t.spec.dim;
     double product = 0.9 * fabs(bias / t.spec.scale) * 0x1p-25;
     for (int64_t i = 0; i < array_count(&t.array[NATTEN_BIAS]); i++)

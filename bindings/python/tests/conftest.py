@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import natten
+from natten import capi
 
 # A shell ignores Ctrl-C on behalf of what it starts in the background, and Python keeps
 # to that; a test that presses it would then wait for a call of an hour.
@@ -24,6 +25,20 @@ def defaults():
     yield
     natten.set_num_threads(0)
     natten.set_cpu_variant(None)
+
+
+@pytest.fixture
+def backward_flags(monkeypatch):
+    """The flags of each call of natten_backward() from now on."""
+    flags = []
+
+    def watched(params, *arrays):
+        flags.append(params.flags)
+        return backward(params, *arrays)
+
+    backward = capi.natten_backward
+    monkeypatch.setattr(capi, "natten_backward", watched)
+    return flags
 
 
 @pytest.fixture
