@@ -130,9 +130,9 @@ typedef enum natten_operation {
  */
 #define NATTEN_FLAG_ALLOW_NONDETERMINISTIC 1
 /** Permit products of fp32 inputs in tf32, where the device has them: logits of query
- * and key rounded to it, P and dS rounded to it (docs/definition.md, section 12). It
- * counts for fused calls on tensors of an NVIDIA GPU that go to tensor cores, where it
- * is faster; elsewhere nothing changes. */
+ * and key rounded to it, P and dS rounded to it (docs/definition.md, section 12); P of
+ * backward is at most 1, as by forward's lse. It counts for fused calls on tensors of
+ * an NVIDIA GPU that go to tensor cores; elsewhere nothing changes. */
 #define NATTEN_FLAG_ALLOW_TF32 2
 
 /**

@@ -34,9 +34,10 @@ per_axis(text) = Tuple(reverse(parse.(Int, split(text, 'x'))))
 pair(text) = (p = parse.(Int, split(text, ':')); (first(p), last(p)))
 
 # Token patterns in the order in which they are tried: words before single letters.
+# tf32 is a permission that a CPU makes no use of.
 const TOKENS = [
     r"^(causal)([01]+)$", r"^(scale)(.+)$", r"^(seed)(\d+)$", r"^(bias)()$",
-    r"^(dlse)()$", r"^([bhdwsemgqkn])([\dx:]+)$", r"^()(\d[\dx]*)$",
+    r"^(dlse)()$", r"^(tf32)()$", r"^([bhdwsemgqkn])([\dx:]+)$", r"^()(\d[\dx]*)$",
 ]
 
 function parse_problem(line)

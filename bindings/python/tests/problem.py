@@ -87,6 +87,8 @@ class Problem:
             self.has_bias = True
         elif name == "dlse":
             self.has_grad_lse = True
+        elif word == "tf32":
+            pass  # a permission that a CPU makes no use of
         else:
             raise ValueError(f"{word!r} in {self.text!r}")
 

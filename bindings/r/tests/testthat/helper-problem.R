@@ -33,6 +33,7 @@ parse_problem <- function(line) {
       k = p$options$key_begin <- numbers_in(rest),
       n = p$key_lengths <- numbers_in(rest),
       dlse = p$dlse <- TRUE,
+      tf = NULL, # tf32: a permission that a CPU makes no use of
       seed = p$seed <- as.numeric(rest),
       stop("unknown token ", token, " in ", line)
     )
