@@ -255,10 +255,10 @@ static void judge(int dtype, int first, int count, aim at)
             wish.pairs = n % 8 == 0 ? 120000 : 60000;
             seed = seed_for(is_of_mma, &wish, seed);
         }
-        if (at == AIM_ADDED && n % 4 < 3) { /* else as small as any */
+        if (at == AIM_ADDED && n % 3 == 0) { /* else as small as any */
             wish.rank = 2;
             wish.keys = 500;
-            wish.pairs = 1000000;
+            wish.pairs = 600000;
             seed = seed_for(is_added, &wish, seed);
         }
         if (at == AIM_SWEEP) {
@@ -284,7 +284,7 @@ static void judge(int dtype, int first, int count, aim at)
     bool reached = !is_wide || count < FEW_PROBLEMS || !has_mma(dtype) ||
                    (by_mma * 5 >= count * 2 && by_long_mma * 20 >= count * 3);
     if (at == AIM_ADDED && count >= FEW_PROBLEMS)
-        reached = by_added * 4 >= count;
+        reached = by_added * 8 >= count;
     if (at == AIM_SWEEP && natten_gpu_get(0).arch / 10 == 9)
         reached = by_sweep * 2 >= count;
     report(wrong == 0 && reached, what);
