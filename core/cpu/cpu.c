@@ -131,7 +131,8 @@ static natten_status run_all(job *j)
     for (int64_t first = 0; first < units; first += j->share.units) {
         natten_cpu_share_take(p, &j->share, first, j->units_at_a_time);
         int64_t pieces = natten_cpu_share_pieces(p, &j->share);
-        NATTEN_TRY(natten_parallel_run(j->threads, pieces, clear_piece, j));
+        if (!p->stores)
+            NATTEN_TRY(natten_parallel_run(j->threads, pieces, clear_piece, j));
         do {
             int64_t items = natten_cpu_share_items(p, &j->share);
             NATTEN_TRY(natten_parallel_run(j->threads, items, one_item_of_run, j));

@@ -41,13 +41,17 @@ typedef struct group {
     real *sums; /* the item's slice of a sum, NULL: none */
     int64_t unit_bytes;
     natten_class axis[3];
-    int lo[3], hi[3];  /* owners of the tile */
+    int lo[3], hi[3]; /* owners of the tile */
+    /* GRAD_ALL: partners to whose gradients no item has given before this one. */
+    natten_span fresh[3];
     int origin, width; /* partners of the strips along x */
     cursor own[2], own_row[2], other[2], other_row[2], result[2], shared[2];
     cursor out, lse, grad_lse, delta; /* of queries as owners */
 
     real *strips, *extra_strips;
     tag *tags;
+    char
+        *given; /* GRAD_ALL: whether this item has given to a row, [z, y] of its tile */
     int32_t epoch;
     run *runs,
         everyone; /* everyone: partners that each lane sees alike, the extra tokens */
@@ -86,6 +90,8 @@ _Static_assert((int)PIECE + (int)LANES <= (int)MOST_REACH,
                "cpu_scatter.h has room for the partners of all lanes");
 
 static void flush(group *g);
+static void give_sums(group *g, int slot); /* cpu_give.h */
+static void clear_sums(group *g, int slot);
 
 static inline char *at(const cursor *c, int z, int y, int x)
 {
@@ -232,44 +238,6 @@ static void pack_strip(group *g, real *strip, int z, int y, int f)
     }
     if (p->owner_is_key)
         hollow_out(g, columns, form->pitch, rows, g->width);
-}
-
-/* GRAD_ALL: add what a slot of the strips has summed to the gradients of its row. */
-static void give_sums(group *g, int slot)
-{
-    const natten_cpu_pass *p = g->pass;
-    const tag *k = &g->tags[slot];
-    for (int i = 0; i < 2; i++) {
-        int64_t dim = p->other[i].dim, item = p->shared[i].item;
-        int64_t padded = natten_cpu_padded(dim, LANES);
-        if (!p->shared[i].data || k->z < 0)
-            continue;
-        const real *sum = g->strips + slot * p->strips.strip.elements;
-        sum += p->strips.strip.sums[i];
-        real factor = (real)p->shared_factor[i];
-        char *to = at(&g->shared[i], k->z, k->y, g->origin);
-        for (int x = 0; x < g->width; x++, to += g->shared[i].step[2], sum += padded) {
-            real *token = (real *)(void *)to;
-            int64_t d = 0;
-            for (; item == 1 && d + LANES <= dim; d += LANES)
-                v_store(token + d, v_add(v_load(token + d),
-                                         v_mul(v_all(factor), v_load(sum + d))));
-            for (; d < dim; d++)
-                token[d * item] += factor * sum[d];
-        }
-    }
-}
-
-static void clear_sums(group *g, int slot)
-{
-    const natten_cpu_strip *form = &g->pass->strips.strip;
-    real *strip = g->strips + slot * form->elements;
-    for (int i = 0; i < 2; i++)
-        if (g->pass->shared[i].data) {
-            int64_t padded = natten_cpu_padded(g->pass->other[i].dim, LANES);
-            memset(strip + form->sums[i], 0,
-                   (size_t)(padded * g->width) * sizeof(real));
-        }
 }
 
 /* The slot for a partner row. */

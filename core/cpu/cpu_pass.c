@@ -215,6 +215,12 @@ static void take_results(natten_cpu_pass *p, const int order[3])
 
 enum { MOST_UNIT_ELEMENTS = 1 << 28 };
 
+/* All of it is there; then every key has a query that sees it: its own. */
+static bool is_whole(const natten_axis *x)
+{
+    return x->query_count == x->length && x->key_count == x->length;
+}
+
 /* The gradients of keys that items add to, or what holds their sums until they are
  * rounded. */
 static void take_shared(natten_cpu_pass *p, const int order[3],
@@ -225,6 +231,7 @@ static void take_shared(natten_cpu_pass *p, const int order[3],
     const int64_t dims[] = {t->dim, t->dim_v};
     p->shared_factor[0] = t->scale;
     p->shared_factor[1] = 1;
+    p->stores = is_whole(&p->axis[0]) && is_whole(&p->axis[1]) && is_whole(&p->axis[2]);
     for (int i = 0; i < 2; i++) {
         p->shared[i] = walking(t, roles[i], order);
         if (t->dtype == t->accumulator)

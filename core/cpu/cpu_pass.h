@@ -67,6 +67,7 @@ typedef struct natten_cpu_strips {
 /* Where things lie in a thread's scratch, in bytes. */
 typedef struct natten_cpu_layout {
     size_t strips, tags, extra_strips, panels, own_rows, scores, sums, runs, segments;
+    size_t given, given_bytes;
     size_t bytes;
 } natten_cpu_layout;
 
@@ -101,6 +102,8 @@ typedef struct natten_cpu_pass {
      * of one parity; and of one query head of each group. */
     natten_view shared[2];
     double shared_factor[2];
+    bool stores; /* every partner is seen, so the first to give to it stores; else all
+                    is cleared first */
     /* Of a type too narrow to add to: the sums are in the workspace, compact and in the
      * accumulator's type, fp32, [unit, key gradients | value gradients, z, y, x, head
      * dim in whole vectors], a unit being a batch item and head of keys; and are

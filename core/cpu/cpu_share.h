@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The gradients of keys that items of GRAD_ALL add to: first all is cleared, then run
+ * The gradients of keys that items of GRAD_ALL add to: of a part of a grid
+ * all is cleared first, of a whole one the first to give stores (cpu_give.h); run
  * after run of the scheduler adds its share.  Those of a type too narrow to add to are
  * summed in the workspace, as many units at a time as it has room for, and rounded. The
  * items of a run are those of one parity of tiles along each axis, and of one query

@@ -210,6 +210,9 @@ static natten_cpu_layout make_layout(const natten_cpu_pass *p,
     l.tags = place(&l.bytes, slots * 16);
     l.runs = place(&l.bytes, runs * (int64_t)k->run_bytes);
     l.segments = place(&l.bytes, NATTEN_CPU_SEGMENTS * NATTEN_CPU_SEGMENT_BYTES);
+    if (p->kind == NATTEN_CPU_GRAD_ALL)
+        l.given_bytes = (size_t)(box(p, 0, p->tile[0]) * box(p, 1, p->tile[1]));
+    l.given = place(&l.bytes, (int64_t)l.given_bytes);
     return l;
 }
 

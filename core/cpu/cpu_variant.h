@@ -32,6 +32,8 @@
 
 #include "cpu/cpu_group.h"
 
+#include "cpu/cpu_give.h"
+
 #include "cpu/cpu_bias.h"
 
 #include "cpu/cpu_forward.h"

@@ -28,6 +28,7 @@ static bool find_place(group *g, int64_t combo)
             return false;
         g->lo[a] = (int)lo;
         g->hi[a] = (int)(lo + p->tile[a] < owners.end ? lo + p->tile[a] : owners.end);
+        g->fresh[a] = find_fresh(g, a, tile, owners);
     }
     g->batch = combo;
     g->origin = span_of(g, 2, g->lo[2]).begin;
@@ -87,6 +88,8 @@ static void find_memory(group *g, char *scratch)
     g->list = (segment *)(void *)(scratch + l->segments);
     for (int i = p->strips.depth * p->strips.high * p->strips.fan - 1; i >= 0; i--)
         g->tags[i] = (tag){-1, -1, -1, 0};
+    g->given = scratch + l->given;
+    memset(g->given, 0, l->given_bytes);
     g->epoch = 1;
     g->wish_count = 0;
     g->wanted = g->products = 0;

@@ -5,10 +5,10 @@
  * that don't hold all that a group sees; many extra tokens, in several slices; long
  * head dims; grouped heads. They pass through all of core/cpu/cpu.c,
  * core/cpu/cpu_job.c, core/cpu/cpu_pass.c, core/cpu/cpu_pass.h, core/cpu/cpu_walk.h,
- * core/cpu/cpu_ahead.h, core/cpu/cpu_group.h, core/cpu/cpu_kernel.h,
- * core/cpu/cpu_logits.h, core/cpu/cpu_bias.h, core/cpu/cpu_forward.h,
- * core/cpu/cpu_backward.h, core/cpu/cpu_scatter.h, core/cpu/cpu_extra.h and
- * core/cpu/cpu_unfused.h. */
+ * core/cpu/cpu_ahead.h, core/cpu/cpu_give.h, core/cpu/cpu_group.h,
+ * core/cpu/cpu_kernel.h, core/cpu/cpu_logits.h, core/cpu/cpu_bias.h,
+ * core/cpu/cpu_forward.h, core/cpu/cpu_backward.h, core/cpu/cpu_scatter.h,
+ * core/cpu/cpu_extra.h and core/cpu/cpu_unfused.h. */
 #include "plan/plan.h"
 #include "problem/problem.h"
 #include "problem/problem_text.h"
