@@ -82,9 +82,10 @@ typedef struct group {
 _Static_assert(sizeof(segment) <= NATTEN_CPU_SEGMENT_BYTES,
                "cpu_tile.c counts with it");
 
-/* Most partners of a segment, and what a stretch of the list may take of the nearest
- * cache: half of it, beside scores and sums. */
-enum { PIECE = 64, STRETCH_BYTES = 16 << 10 };
+/* Most partners of a segment, and the rows of a stretch of the list: more than the
+ * nearest cache holds, for with each stretch the sums of all lanes come and go, which
+ * costs more than rows from the second one (bench/results, Zen 4). */
+enum { PIECE = 64, STRETCH_BYTES = 64 << 10 };
 
 _Static_assert((int)PIECE + (int)LANES <= (int)MOST_REACH,
                "cpu_scatter.h has room for the partners of all lanes");
@@ -416,8 +417,8 @@ static void logits(group *g, int which, real *const *to, bool add, real masked)
     }
 }
 
-/* The end of a stretch of the list, from segment k on, whose rows stay in the nearest
- * cache while the lanes go over them. */
+/* The end of a stretch of the list, from segment k on, whose rows stay near while the
+ * lanes go over them. */
 static int stretch_end(const group *g, int k, int64_t block_bytes)
 {
     int64_t bytes = 0;
