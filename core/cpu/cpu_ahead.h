@@ -18,9 +18,17 @@ static void want_partners(group *g, int z, int y, int f, int x, int n)
         int64_t sums = dim * (int64_t)(sizeof(real) / natten_dtype_bytes(dtype_of(g)));
         want(g, &g->other[i], &p->other[i].view, dim, (spot){z, y, g->origin + x, f},
              n);
-        if (old->z >= 0)
-            want(g, &g->shared[i], &p->shared[i], sums,
-                 (spot){old->z, old->y, g->origin + x, 0}, n);
+        natten_span mine = {g->width, g->width};
+        if (g->shared_streams[i] && is_in(g->alone[0], old->z) &&
+            is_in(g->alone[1], old->y))
+            mine = in_strip(g, g->alone[2]);
+        int before = natten_min(x + n, mine.begin), after = natten_max(x, mine.end);
+        if (old->z < 0)
+            continue;
+        want(g, &g->shared[i], &p->shared[i], sums,
+             (spot){old->z, old->y, g->origin + x, 0}, before - x);
+        want(g, &g->shared[i], &p->shared[i], sums,
+             (spot){old->z, old->y, g->origin + after, 0}, x + n - after);
     }
 }
 
@@ -131,7 +139,7 @@ static void want_all(group *g, int z, int nz, int y, int r, int taken)
     want_ahead(g, z, y, r, taken);
     want_arrival(g);
     for (int i = 0; i < 2; i++)
-        for (int q = 0; q < g->nq; q++)
+        for (int q = 0; q < g->nq && !g->streams[i]; q++)
             want(g, &g->result[i], &p->result[i], p->own[i].dim,
                  (spot){g->z[q], y, g->own_run[q]->x, 0}, g->own_run[q]->n);
 }

@@ -175,7 +175,11 @@ static void finish_backward(group *g, int q)
                     .dtype = dtype_of(g),
                     .n = r->n};
         v_store(factor, v_all((real)p->result_factor[i]));
-        unpack(&t, at(&g->result[i], g->z[q], g->y, r->x), g->c[i][q], factor);
+        char *to = at(&g->result[i], g->z[q], g->y, r->x);
+        if (g->streams[i])
+            stream_rows(&t, to, g->c[i][q], factor);
+        else
+            unpack(&t, to, g->c[i][q], factor);
     }
 }
 

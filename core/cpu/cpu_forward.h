@@ -76,7 +76,7 @@ static void flush_forward(group *g)
     logits(g, 0, g->s, biased, -(real)INFINITY);
     for (int q = 0; q < g->nq; q++)
         softmax(g, q);
-    destination result = {.step = g->result[0].step[2]};
+    destination result = {.step = g->result[0].step[2], .streams = g->streams[0]};
     g->stored = g->last && is_direct(g);
     for (int q = 0; q < g->nq && g->stored; q++) {
         result.row[q] = at(&g->result[0], g->z[q], g->y, g->own_run[q]->x);

@@ -31,7 +31,7 @@ typedef struct spot {
     int z, y, x, head;
 } spot;
 
-enum { MOST_WISHES = 64, CACHE_LINE = 64, SECOND_LEVEL = 2 };
+enum { MOST_WISHES = 64, SECOND_LEVEL = 2 };
 
 typedef struct group {
     const natten_cpu_pass *pass;
@@ -43,10 +43,11 @@ typedef struct group {
     natten_class axis[3];
     int lo[3], hi[3]; /* owners of the tile */
     /* GRAD_ALL: partners to whose gradients no item has given before this one. */
-    natten_span fresh[3];
-    int origin, width; /* partners of the strips along x */
+    natten_span fresh[3], alone[3]; /* and those that no other item gives to */
+    int origin, width;              /* partners of the strips along x */
     cursor own[2], own_row[2], other[2], other_row[2], result[2], shared[2];
-    cursor out, lse, grad_lse, delta; /* of queries as owners */
+    cursor out, lse, grad_lse, delta;   /* of queries as owners */
+    bool streams[2], shared_streams[2]; /* results go past the caches */
 
     real *strips, *extra_strips;
     tag *tags;
@@ -456,6 +457,7 @@ static void values(group *g, real *const *weights, int which, real *const *to,
                 o.result[q] = result->row[q] + d * LANES * (int64_t)sizeof(real);
                 o.factor[q] = result->factor[q];
                 o.step = result->step;
+                o.streams = result->streams && step * LANES * sizeof(real) % 64 == 0;
             }
             values_table[g->nq - 1][(vectors - d < step ? vectors - d : step) - 1](&o);
         }

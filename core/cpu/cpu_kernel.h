@@ -20,7 +20,20 @@
 #ifndef NATTEN_CPU_KERNEL_H
 #define NATTEN_CPU_KERNEL_H
 
-enum { BLOCK = 8 };
+enum { BLOCK = 8, CACHE_LINE = 64 };
+
+/* Stores past the caches, for whole lines that nobody reads soon, and the wait for
+ * them; where a set has no such words, nothing streams. */
+#ifndef V_STREAMS
+#define V_STREAMS 0
+INLINE void v_stream(real *p, vec a)
+{
+    v_store(p, a);
+}
+INLINE void v_settle(void)
+{
+}
+#endif
 
 /* Up to LANES owners side by side whose windows begin within LANES of each other. */
 typedef struct run {
@@ -114,6 +127,7 @@ typedef struct values_block {
      * of each lane is multiplied with. NULL: they go to c. */
     char *result[OWNERS];
     int64_t step;
+    bool streams;
     const real *factor[OWNERS];
 } values_block;
 
@@ -121,6 +135,7 @@ typedef struct values_block {
 typedef struct destination {
     char *row[OWNERS];
     int64_t step;
+    bool streams;
     real factor[OWNERS][LANES];
 } destination;
 
@@ -167,8 +182,8 @@ INLINE void one_segment(const shape k, const int many, value_sums acc,
 }
 
 /* Complete sums become rows of the result, as unpack() makes them. */
-INLINE void store_results(const shape k, const int many, value_sums acc,
-                          const values_block *o, int lane)
+INLINE void store_results(const shape k, const int many, const bool streams,
+                          value_sums acc, const values_block *o, int lane)
 {
     UNROLL
     for (int l = 0; l < many; l++)
@@ -177,8 +192,13 @@ INLINE void store_results(const shape k, const int many, value_sums acc,
         real *to = (real *)(void *)(o->result[q] + (lane + l) * o->step);
         vec factor = v_all(o->factor[q][lane + l]);
         UNROLL
-        for (int i = 0; i < k.columns; i++)
-            v_store(to + i * LANES, v_add(v_mul(factor, acc[l][q][i]), v_zero()));
+        for (int i = 0; i < k.columns; i++) {
+            vec r = v_add(v_mul(factor, acc[l][q][i]), v_zero());
+            if (streams)
+                v_stream(to + i * LANES, r);
+            else
+                v_store(to + i * LANES, r);
+        }
     }
 }
 
@@ -211,7 +231,10 @@ INLINE void some_lanes(const shape k, const int many, const values_block *o, int
 #undef CASE
     }
     if (o->result[0]) {
-        store_results(k, many, acc, o, lane);
+        if (o->streams)
+            store_results(k, many, true, acc, o, lane);
+        else
+            store_results(k, many, false, acc, o, lane);
         return;
     }
     UNROLL

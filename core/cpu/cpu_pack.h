@@ -290,6 +290,16 @@ static void unpack(const tokens *t, char *to, const real *from, const real *fact
     }
 }
 
+/* The same past the caches: whole lines of accumulators. */
+static void stream_rows(const tokens *t, char *to, const real *from, const real *factor)
+{
+    for (int i = 0; i < t->n; i++, to += t->step) {
+        vec f = v_all(factor[i]);
+        for (int64_t d = 0; d < t->dim; d += LANES, from += LANES)
+            v_stream((real *)(void *)to + d, v_add(v_mul(f, v_load(from)), v_zero()));
+    }
+}
+
 /* A scalar per token: to[x] = factor * from token x. */
 static void pack_row(real *to, const char *from, int64_t step, int n, real factor)
 {

@@ -28,7 +28,7 @@ static bool find_place(group *g, int64_t combo)
             return false;
         g->lo[a] = (int)lo;
         g->hi[a] = (int)(lo + p->tile[a] < owners.end ? lo + p->tile[a] : owners.end);
-        g->fresh[a] = find_fresh(g, a, tile, owners);
+        find_rivals(g, a, tile, owners);
     }
     g->batch = combo;
     g->origin = span_of(g, 2, g->lo[2]).begin;
@@ -50,6 +50,12 @@ static void find_tensors(group *g)
         g->result[i] = make_cursor(g, &p->result[i], bytes, g->head, keys);
         g->shared[i] = make_cursor(g, &p->shared[i], sizeof(real), other, !keys);
         g->shared[i].offset += g->unit_bytes;
+    }
+    for (int i = 0; i < 2; i++) {
+        g->streams[i] = is_streamed(g, &p->result[i], &g->result[i], p->own[i].dim);
+        g->shared_streams[i] =
+            p->unit_elements == 0 &&
+            is_streamed(g, &p->shared[i], &g->shared[i], p->other[i].dim);
     }
     g->out = make_cursor(g, &p->out, bytes, g->head, false);
     g->lse = make_cursor(g, &p->lse, sizeof(real), g->head, false);
@@ -373,13 +379,16 @@ static void walk(const natten_cpu_pass *p, const natten_cpu_item *item, void *sc
                     sweep_windows(&g);
                     sweep_extras(&g);
                 }
-                if (g.stopped)
+                if (g.stopped) {
+                    v_settle();
                     return;
+                }
                 finish_group(&g);
             }
     }
     for (int i = p->strips.depth * p->strips.high * p->strips.fan - 1; i >= 0; i--)
         give_sums(&g, i);
+    v_settle();
 }
 
 #endif

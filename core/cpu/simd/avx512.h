@@ -39,6 +39,15 @@ INLINE void v_store(real *p, vec a)
 {
     OP(storeu)(p, a);
 }
+#define V_STREAMS 1
+INLINE void v_stream(real *p, vec a)
+{
+    OP(stream)(p, a);
+}
+INLINE void v_settle(void)
+{
+    _mm_sfence();
+}
 INLINE vec v_add(vec a, vec b)
 {
     return OP(add)(a, b);
