@@ -24,22 +24,73 @@ static vec largest(const real *s, int n, vec top)
     return v_max(v_max(m0, m1), v_max(m2, m3));
 }
 
-/* One step of the softmax of owner q over the scores listed. The weights are summed in
- * one chain: a masked slot adds 0 and leaves no trace, whoever shares the run. */
-static void softmax(group *g, int q)
+/* Scores become weights, and these a sum, in one chain: a masked slot adds 0 and leaves
+ * no trace, whoever shares the run. */
+static vec weights_of(real *s, int n, vec shift)
 {
-    real *s = g->s[q];
-    int n = g->used[q];
-    if (n == 0)
-        return;
-    vec none = v_all(-(real)INFINITY), m = largest(s, n, g->top[q]), sum = v_zero();
-    vec shift = v_if_more(m, none, m, v_zero());
-    vec old = v_exp_down(v_sub(g->top[q], shift));
+    vec sum = v_zero();
     for (int i = 0; i < n; i++) {
         vec e = v_exp_down(v_sub(v_load(s + i * LANES), shift));
         v_store(s + i * LANES, e);
         sum = v_add(sum, e);
     }
+    return sum;
+}
+
+/* The same of the first half of the lanes, two slots in a register: the same bits. The
+ * other half gets what it may. */
+#if HALF_LANES
+static vec half_largest(const real *s, int n, vec top)
+{
+    hvec m0 = v_low(top), m1 = m0;
+    int i = 0;
+    for (; i + 2 <= n; i += 2) {
+        m0 = h_max(h_load(s + i * LANES), m0);
+        m1 = h_max(h_load(s + (i + 1) * LANES), m1);
+    }
+    if (i < n)
+        m0 = h_max(h_load(s + i * LANES), m0);
+    m0 = h_max(m0, m1);
+    return v_both(m0, m0);
+}
+
+static vec half_weights_of(real *s, int n, vec shift)
+{
+    hvec sum = h_zero();
+    int i = 0;
+    for (; i + 2 <= n; i += 2) {
+        vec x = v_both(h_load(s + i * LANES), h_load(s + (i + 1) * LANES));
+        vec e = v_exp_down(v_sub(x, shift));
+        h_store(s + i * LANES, v_low(e));
+        h_store(s + (i + 1) * LANES, v_high(e));
+        sum = h_add(h_add(sum, v_low(e)), v_high(e));
+    }
+    if (i < n) {
+        vec x = v_both(h_load(s + i * LANES), h_load(s + i * LANES));
+        vec e = v_exp_down(v_sub(x, shift));
+        h_store(s + i * LANES, v_low(e));
+        sum = h_add(sum, v_low(e));
+    }
+    return v_both(sum, sum);
+}
+#else
+#define half_largest    largest
+#define half_weights_of weights_of
+#endif
+
+/* One step of the softmax of owner q over the scores listed. */
+static void softmax(group *g, int q)
+{
+    real *s = g->s[q];
+    int n = g->used[q];
+    bool small = g->small && !g->in_extras;
+    if (n == 0)
+        return;
+    vec none = v_all(-(real)INFINITY);
+    vec m = small ? half_largest(s, n, g->top[q]) : largest(s, n, g->top[q]);
+    vec shift = v_if_more(m, none, m, v_zero());
+    vec old = v_exp_down(v_sub(g->top[q], shift));
+    vec sum = small ? half_weights_of(s, n, shift) : weights_of(s, n, shift);
     g->sum[q] = v_fma(g->sum[q], old, sum);
     g->top[q] = m;
     if (g->first)
@@ -97,7 +148,10 @@ static void finish_forward(group *g, int q)
     v_store(sum, g->sum[q]);
     v_store(lse, v_add(g->top[q], v_log(v_max(v_all(1), g->sum[q]))));
     v_store(factor, factor_of(g, q));
+    bool empty = false;
     for (int i = 0; i < r->n; i++)
+        empty = empty || sum[i] == 0;
+    for (int i = 0; i < r->n && empty; i++)
         if (sum[i] == 0) { /* every logit was -inf: even infinite values give 0 */
             lse[i] = -(real)INFINITY;
             if (g->stored)
@@ -112,9 +166,9 @@ static void finish_forward(group *g, int q)
                 .n = r->n};
     if (!g->stored)
         unpack(&t, to, c, factor);
-    if (g->lse.data)
-        for (int i = 0; i < r->n; i++)
-            *(real *)(void *)at(&g->lse, g->z[q], g->y, r->x + i) = lse[i];
+    char *row = g->lse.data ? at(&g->lse, g->z[q], g->y, r->x) : NULL;
+    for (int i = 0; i < r->n && row; i++, row += g->lse.step[2])
+        *(real *)(void *)row = lse[i];
 }
 
 #endif

@@ -34,13 +34,19 @@ INLINE void LOGITS_OF(const shape k, const bool pick, const logits_block *o)
                 acc[q][i] = W(fma)(v[q], x, acc[q][i]);
         }
     }
+    if (o->add) {
+        UNROLL
+        for (int q = 0; q < k.hi; q++) {
+            UNROLL
+            for (int i = 0; i < k.columns; i++)
+                acc[q][i] = W(add)(acc[q][i], W(load)(o->c[q] + i * LANES));
+        }
+    }
     UNROLL
     for (int q = 0; q < k.hi; q++) {
         UNROLL
-        for (int i = 0; i < k.columns; i++) {
-            real *c = o->c[q] + i * LANES;
-            W(store)(c, o->add ? W(add)(acc[q][i], W(load)(c)) : acc[q][i]);
-        }
+        for (int i = 0; i < k.columns; i++)
+            W(store)(o->c[q] + i * LANES, acc[q][i]);
     }
 }
 

@@ -100,8 +100,8 @@ INLINE vec v_pick(vec a, vidx i)
     return OP(permutexvar)(i, a);
 }
 
-/* Half registers, which this set can permute as whole ones: the words of cpu_logits.h.
- */
+/* Half registers, which this set can permute as whole ones: the words of cpu_logits.h,
+ * and those that make two halves one. */
 #define HALF_LANES (LANES / 2)
 typedef __m256i hidx;
 #if NATTEN_REAL == 32
@@ -128,6 +128,10 @@ INLINE hvec h_add(hvec a, hvec b)
 {
     return HALF_OP(add)(a, b);
 }
+INLINE hvec h_max(hvec a, hvec b)
+{
+    return HALF_OP(max)(a, b);
+}
 INLINE hvec h_fma(hvec a, hvec b, hvec c)
 {
     return HALF_OP(fmadd)(a, b, c);
@@ -140,6 +144,33 @@ INLINE hvec h_pick(hvec a, hidx i)
 {
     return HALF_OP(permutexvar)(i, a);
 }
+#if NATTEN_REAL == 32
+INLINE vec v_both(hvec low, hvec high)
+{
+    return _mm512_insertf32x8(_mm512_castps256_ps512(low), high, 1);
+}
+INLINE hvec v_low(vec a)
+{
+    return _mm512_castps512_ps256(a);
+}
+INLINE hvec v_high(vec a)
+{
+    return _mm512_extractf32x8_ps(a, 1);
+}
+#else
+INLINE vec v_both(hvec low, hvec high)
+{
+    return _mm512_insertf64x4(_mm512_castpd256_pd512(low), high, 1);
+}
+INLINE hvec v_low(vec a)
+{
+    return _mm512_castpd512_pd256(a);
+}
+INLINE hvec v_high(vec a)
+{
+    return _mm512_extractf64x4_pd(a, 1);
+}
+#endif
 
 #if NATTEN_REAL == 32
 INLINE vec v_scale2(vec magic)
