@@ -39,6 +39,7 @@ cuda_kernels = \
 	%D%/device/lane.cuh \
 	%D%/device/mma_added.cuh \
 	%D%/device/mma_copies.cuh \
+	%D%/device/mma_kept.cuh \
 	%D%/device/mma_parts.cuh \
 	%D%/device/mma_rows.cuh \
 	%D%/device/mma_runs.cuh \

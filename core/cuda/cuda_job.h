@@ -201,7 +201,7 @@ typedef struct natten_cuda_mma_row {
 /* 16 bytes at a time. */
 typedef struct __attribute__((aligned(16))) natten_cuda_mma_warp {
     int32_t begin[3], exists; /* partners that some row sees; bit per row */
-    int32_t end[3], unused;   /* where they end */
+    int32_t end[3], trouble;  /* where they end; bit per row that is done again */
     int32_t from[4], to[4];   /* those that every row sees */
 } natten_cuda_mma_warp;
 

@@ -25,8 +25,9 @@ enum { SIDES = sizeof sides };
 const natten_cuda_mma_shape natten_cuda_mma_shapes[NATTEN_CUDA_MMA_SIZES]
                                                   [NATTEN_CUDA_MMA_PASSES]
                                                   [NATTEN_CUDA_MMA_WIDTHS] = {
-#define SHAPE(bytes, pass, number, width, tensors, warps, blocks, columns, held) \
-    [(bytes) / 4][NATTEN_CUDA_MMA_##pass][number] = {width,  tensors, warps,     \
+#define SHAPE(bytes, pass, number, width, tensors, warps, sharing, blocks, columns,   \
+              held)                                                                   \
+    [(bytes) / 4][NATTEN_CUDA_MMA_##pass][number] = {width,  tensors, warps, sharing, \
                                                      blocks, columns, held},
 #include "cuda/mma_shapes.def"
 #undef SHAPE
@@ -60,8 +61,10 @@ static const cost cost_of[KINDS][NATTEN_CUDA_MMA_PASSES + 1] = {
                  [NATTEN_CUDA_MMA_GRAD_QUERY] = {3, 22.0, 5.0, 600, 16000},
                  [NATTEN_CUDA_MMA_GRAD_TOKENS] = {4, 22.0, 5.0, 600, 16000}},
 };
-/* GRAD_ALL where a block has a multiprocessor for itself. */
+/* GRAD_ALL where a block has a multiprocessor for itself; where warps share rows, too.
+ */
 static const cost cost_alone = {5, 2.3, 2.1, 2050, 30000};
+static const cost cost_sharing = {5, 2.1, 1.6, 2050, 30000};
 /* And of the GPU's memory, where sums in it are cleared, and read to be rounded. */
 static const double bytes_per_clock = 1500;
 
@@ -101,6 +104,16 @@ static const natten_cuda_mma_shape *find_shape(const natten_task *task,
             return shape;
     }
     return NULL;
+}
+
+/* Warps, or as many as share rows; and the rows of all. */
+static int32_t groups_of(const natten_cuda_mma_shape *kernel)
+{
+    return kernel->warps / kernel->sharing;
+}
+static int32_t rows_of_tile(const natten_cuda_mma_shape *kernel)
+{
+    return groups_of(kernel) * kernel->blocks * 16;
 }
 
 static int64_t divide_up(int64_t a, int64_t b)
@@ -279,11 +292,11 @@ static void try_shape(search *s, const shape *p)
         all.steps = all.needed = all.full = 0;
     /* Extra tokens: every warp takes every box, the last with masks. */
     double more = ceil((double)s->task->extras / kernel->columns);
-    double extra_warps = all.tiles * kernel->warps;
+    double extra_groups = all.tiles * groups_of(kernel);
     more = s->of_keys ? 0 : more;
     all.steps += all.tiles * more;
-    all.needed += extra_warps * more;
-    all.full += extra_warps * (more > 0 ? more - 1 : 0);
+    all.needed += extra_groups * more;
+    all.full += extra_groups * (more > 0 ? more - 1 : 0);
     const cost *c = s->cost;
     double products =
         kernel->blocks * c->products * (kernel->columns / 8.0) * (kernel->width / 16.0);
@@ -369,7 +382,7 @@ static void try_all(search *s, int power, bool any)
             static const int8_t eights[][3] = {
                 {3, 0, 0}, {0, 3, 0}, {0, 0, 3}, {2, 1, 0}, {2, 0, 1},
                 {1, 2, 0}, {0, 2, 1}, {1, 0, 2}, {0, 1, 2}, {1, 1, 1}};
-            bool of_four = s->kernel->warps == 4;
+            bool of_four = groups_of(s->kernel) == 4;
             for (int i = 0; i < (of_four ? 6 : 10); i++) {
                 const int8_t *part = of_four ? fours[i] : eights[i];
                 bool fits = true;
@@ -432,13 +445,14 @@ static bool lay_out(natten_cuda_mma_fit *fit, const natten_task *task,
                     natten_cuda_mma_pass pass, const natten_cuda_mma_shape *kernel,
                     int32_t arch)
 {
-    int32_t rows = kernel->blocks * 16 * kernel->warps;
+    int32_t rows = rows_of_tile(kernel);
     int32_t row = kernel->width * bytes_of(task), processor, block;
     int32_t stage = 2 * kernel->columns * row;
     int32_t info = (int32_t)sizeof(natten_cuda_mma_info) +
                    rows * (int32_t)sizeof(natten_cuda_mma_row);
-    int32_t kept =
-        pass == NATTEN_CUDA_MMA_GRAD_ALL ? 2 * 2 * rows * kernel->columns : 0;
+    int32_t places = (pass == NATTEN_CUDA_MMA_GRAD_ALL ? 2 : kernel->sharing > 1) +
+                     (kernel->sharing > 1);
+    int32_t kept = places * 2 * rows * kernel->columns; /* device/mma_kept.cuh */
     int32_t one = kernel->tensors * rows * row + stage + kept + info;
     room_of(arch, &processor, &block);
     int32_t held = natten_min(kernel->held, processor / (one + RESERVED_BYTES));
@@ -510,10 +524,12 @@ static bool find_fit(const natten_task *task, natten_cuda_mma_pass pass,
                 .cost = &cost_of[kind_of(task)][pass],
                 .of_keys = is_of_keys(pass),
                 .is_rest = pass == NATTEN_CUDA_MMA_GRAD_REST};
-    if (s.kernel->held == 1)
+    if (kernel->sharing > 1)
+        s.cost = &cost_sharing;
+    else if (kernel->held == 1)
         s.cost = &cost_alone;
     int power = 0;
-    while (1 << power < s.kernel->warps * s.kernel->blocks * 16)
+    while (1 << power < rows_of_tile(kernel))
         power++;
     for (int a = 0; a < 3; a++) {
         const natten_axis *axis = &task->axis[a];

@@ -11,7 +11,7 @@
 
 /* What a pass's kernel for rows of a width is like: mma_shapes.def. */
 typedef struct natten_cuda_mma_shape {
-    int32_t width, tensors, warps, blocks, columns, held;
+    int32_t width, tensors, warps, sharing, blocks, columns, held;
 } natten_cuda_mma_shape;
 
 /* By size of the numbers: of 16 bits, 32, 64; then by pass and width.  Where there is

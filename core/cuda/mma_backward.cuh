@@ -9,6 +9,10 @@
  *     grad_query    S = Q K^T    dP = dO V^T    dS = P (dP - delta)    dQ += dS K
  *     grad_tokens   S = K Q^T    dP = V dO^T    dV += P dO             dK += dS Q
  *
+ * Where two warps share rows, each has S and dP of half of a box and half of the
+ * columns of dV and dK, and P and dS of the other half come by way of shared memory: so
+ * a partner's row is read half as often for each product.
+ *
  * P and dS are rounded to 16 bits or tf32 for the last products, or divided in parts
  * (device/mma_parts.cuh).  Rows whose results are not
  * finite are in the end computed anew by level a. */
@@ -131,14 +135,17 @@ class MmaGradTokens {
         MmaShape<sizeof(T),
                  of_queries ? NATTEN_CUDA_MMA_GRAD_ALL : NATTEN_CUDA_MMA_GRAD_TOKENS,
                  dims>;
-    static constexpr int blocks = Shape::blocks, columns = Shape::columns;
+    static constexpr int blocks = Shape::blocks, sharing = Shape::sharing,
+                         columns = Shape::columns / sharing, width = dims / sharing;
     using Tile = MmaTile<T, dims, Shape, Side::keys>;
+    using Kept = MmaKept<T, Shape>;
+    static_assert(sharing == 1 || (sharing == 2 && of_keys && of_values));
 
     using Number = Sum<T>;
 
     Number factor; /* that makes S exponents */
-    Number key_sum[blocks][of_keys ? dims / 8 : 1][4],
-        value_sum[blocks][of_values ? dims / 8 : 1][4];
+    Number key_sum[blocks][of_keys ? width / 8 : 1][4],
+        value_sum[blocks][of_values ? width / 8 : 1][4];
     MmaAdded<T, dims, Shape> added;
     static constexpr float lift = of_queries ? sums_lift<T> : 1.0f; /* of dS */
 
@@ -178,20 +185,23 @@ class MmaGradTokens {
         tile.negate_rows_if_negative();
     }
 
-    __device__ void take(const MmaSight &sight, int stage)
+    __device__ void take(MmaSight sight, int stage)
     {
         Number s[blocks][columns / 8][4], dp[blocks][columns / 8][4];
+        const int first = tile.part() * columns; /* of the warp's partners */
         score<T, dims, blocks, columns, few_parts<T>>(
-            s, {tile.own_rows(0), tile.lane}, Tile::partners(0, stage), tile.lane);
+            s, {tile.own_rows(0), tile.lane}, partners(0, stage, first), tile.lane);
+        sight.seen >>= first;
         if (!sight.all)
             hide_unseen(tile, s, sight);
         if (of_keys)
             score<T, dims, blocks, columns, many_parts<T>>(
-                dp, {tile.own_rows(1), tile.lane}, Tile::partners(1, stage), tile.lane);
+                dp, {tile.own_rows(1), tile.lane}, partners(1, stage, first),
+                tile.lane);
 #pragma unroll
         for (int j = 0; j < columns / 8; j++) {
             Number lse[2], delta[2]; /* of the lane's two columns */
-            tile.read_stats(lse, delta, stage, 4 * j + tile.lane % 4);
+            tile.read_stats(lse, delta, stage, first / 2 + 4 * j + tile.lane % 4);
 #pragma unroll
             for (int e = 0; e < 2; e++)
                 lse[e] = lse_of<T>(lse[e]), delta[e] *= growth<T> * lift;
@@ -207,14 +217,27 @@ class MmaGradTokens {
                                     -delta[e % 2]);
                 }
         }
-        if constexpr (of_queries)
-            added.keep(tile, dp);
+        if constexpr (of_queries || sharing > 1)
+            Kept::keep(tile, place_of_ds(), dp);
+        if constexpr (sharing > 1)
+            Kept::keep(tile, place_of_p, s);
+        const uint32_t column = (uint32_t)(tile.part() * width * (int)sizeof(T));
         if constexpr (of_values)
-            gather<T, dims, blocks, columns>(value_sum, s, Tile::partners(1, stage),
-                                             tile.lane);
+            gather<T, dims, blocks, columns, width>(
+                value_sum, s, partners(1, stage, first) + column, tile.lane);
         if constexpr (of_keys)
-            gather<T, dims, blocks, columns>(key_sum, dp, Tile::partners(0, stage),
-                                             tile.lane);
+            gather<T, dims, blocks, columns, width>(
+                key_sum, dp, partners(0, stage, first) + column, tile.lane);
+        if constexpr (sharing > 1) {
+            const int other = columns - first;
+            tile.meet_group();
+            gather_pairs<T, dims, blocks, columns, width>(
+                value_sum, typename Kept::Others(tile, place_of_p),
+                partners(1, stage, other) + column, tile.lane);
+            gather_pairs<T, dims, blocks, columns, width>(
+                key_sum, typename Kept::Others(tile, place_of_ds()),
+                partners(0, stage, other) + column, tile.lane);
+        }
     }
 
     __device__ void end()
@@ -224,18 +247,21 @@ class MmaGradTokens {
         const natten_view *view = tile.job.task.view;
         Number own = (Number)tile.job.task.scale * shrinkage<T> * shrinkage<T> / lift;
         const Number of_key[2] = {own, own}, of_value[2] = {shrinkage<T>, shrinkage<T>};
+        const int first = tile.part() * width; /* of the warp's columns */
         uint32_t trouble = 0;
 #pragma unroll
         for (int m = 0; m < blocks; m++) {
             if constexpr (of_keys)
                 if (view[NATTEN_GRAD_KEY].data != nullptr)
-                    trouble |= store_block<T, dims>(tile, NATTEN_GRAD_KEY, m,
-                                                    key_sum[m], of_key);
+                    trouble |= store_block<T, width>(tile, NATTEN_GRAD_KEY, m,
+                                                     key_sum[m], of_key, first);
             if constexpr (of_values)
                 if (view[NATTEN_GRAD_VALUE].data != nullptr)
-                    trouble |= store_block<T, dims>(tile, NATTEN_GRAD_VALUE, m,
-                                                    value_sum[m], of_value);
+                    trouble |= store_block<T, width>(tile, NATTEN_GRAD_VALUE, m,
+                                                     value_sum[m], of_value, first);
         }
+        if constexpr (sharing > 1)
+            trouble = tile.trouble_of_group(trouble);
         __syncwarp();
         if (trouble != 0)
             redo_rows(tile, trouble,
@@ -243,6 +269,19 @@ class MmaGradTokens {
                          const Place &place, bool wanted) {
                           grad_tokens_again<Stored<T>>(job, lane, place, wanted);
                       });
+    }
+
+  private:
+    /* Places of MmaKept. */
+    static constexpr int place_of_p = of_queries ? 2 : 1;
+    __device__ int place_of_ds() const
+    {
+        return of_queries ? added.place() : 0;
+    }
+    /* Tile::partners(), from the first on that the warp takes. */
+    __device__ static uint32_t partners(int n, int stage, int first)
+    {
+        return Tile::partners(n, stage) + (uint32_t)(first * Tile::Lay::bytes);
     }
 };
 

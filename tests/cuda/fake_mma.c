@@ -53,10 +53,12 @@ static bool has_room(const natten_plan *plan, const natten_cuda_pass *pass)
 {
     const natten_cuda_mma_shape *shape = shape_of(pass);
     const natten_cuda_mma *m = &pass->job.mma;
-    int32_t rows = shape->warps * 16 * shape->blocks;
+    int32_t rows = shape->warps / shape->sharing * 16 * shape->blocks;
     int32_t each = bytes_of(pass) * shape->width;
-    /* dS of two boxes, where gradients are added. */
-    int32_t kept = pass->job.sums == NULL ? 0 : 2 * rows * shape->columns * 2;
+    /* dS of two boxes, where gradients are added; P of one, where warps share rows. */
+    int32_t places =
+        (pass->job.sums == NULL ? shape->sharing > 1 : 2) + (shape->sharing > 1);
+    int32_t kept = places * rows * shape->columns * 2;
     EXPECT(plan->task.dim <= shape->width && plan->task.dim_v <= shape->width);
     EXPECT(m->info_at ==
            (shape->tensors * rows + m->stages * 2 * shape->columns) * each + kept);
@@ -81,7 +83,7 @@ static bool is_sound(const natten_plan *plan, const natten_cuda_pass *pass)
             last += (int64_t)m->step[t][a] * (m->box[a] - 1);
         EXPECT(last <= INT32_MAX);
     }
-    EXPECT(warps == shape->warps && rows == 16 * shape->blocks);
+    EXPECT(warps * shape->sharing == shape->warps && rows == 16 * shape->blocks);
     EXPECT(volume >= 1 && volume <= shape->columns);
     EXPECT(pass->blocks == m->positions * plan->task.batch *
                                (pass->kernel < NATTEN_CUDA_KERNEL_MMA_GRAD_KEY

@@ -17,7 +17,7 @@
 #ifndef NATTEN_CUDA_DEVICE_MMA_ADDED_CUH
 #define NATTEN_CUDA_DEVICE_MMA_ADDED_CUH
 
-#include "cuda/device/mma_rows.cuh"
+#include "cuda/device/mma_kept.cuh"
 
 namespace natten {
 
@@ -55,10 +55,10 @@ __device__ inline void read_sums(const Tile &tile, int block, float (&sum)[dims 
 
 template <class T, int dims, class Shape> class MmaAdded {
     static constexpr int blocks = Shape::blocks, columns = Shape::columns;
-    static constexpr int warps = Shape::warps, warp_rows = 16 * blocks;
+    static constexpr int warps = Shape::warps, groups = warps / Shape::sharing;
     using Lay = MmaRows<T, dims>;
-    using Own = MmaRows<T, columns>; /* dS: a row for each key */
-    static constexpr int bytes = warps * warp_rows * Own::bytes; /* of a box */
+    using Kept = MmaKept<T, Shape>;
+    using Own = typename Kept::Lay; /* dS: a row for each key */
 
     /* Warps share out queries and columns, in blocks of 16: so many have queries that
      * each reads as little as can be. */
@@ -87,26 +87,14 @@ template <class T, int dims, class Shape> class MmaAdded {
         add(tile);
         last = box;
         turn ^= 1;
-        if (tile.lane == 0)
-            tile.info()->needed[turn][tile.warp] = needed;
+        if (tile.lane == 0 && tile.part() == 0)
+            tile.info()->needed[turn][tile.group()] = needed;
     }
 
-    /* The warp's dS of the box. */
-    template <class Tile>
-    __device__ void keep(const Tile &tile, const float (&ds)[blocks][columns / 8][4])
+    /* The place for dS of the box. */
+    __device__ int place() const
     {
-        uint32_t to = at(tile, turn) +
-                      Own::place(tile.warp * warp_rows + tile.lane / 4, 0) +
-                      tile.lane % 4 * 4;
-#pragma unroll
-        for (int m = 0; m < blocks; m++)
-#pragma unroll
-            for (int i = 0; i < 2; i++)
-#pragma unroll
-                for (int j = 0; j < columns / 8; j++)
-                    store_shared((to ^ (uint32_t)(j * 16)) +
-                                     (uint32_t)((16 * m + 8 * i) * Own::bytes),
-                                 pack<T>(ds[m][j][2 * i], ds[m][j][2 * i + 1]));
+        return turn;
     }
 
     template <class Tile> __device__ void finish(const Tile &tile)
@@ -116,11 +104,6 @@ template <class T, int dims, class Shape> class MmaAdded {
     }
 
   private:
-    template <class Tile> __device__ static uint32_t at(const Tile &tile, int turn)
-    {
-        return shared_address(tile.info()) - (uint32_t)((turn + 1) * bytes);
-    }
-
     /* What a product takes of 16 rows of the tile. */
     struct Sides {
         uint32_t left[queries][4], right[each][4];
@@ -128,7 +111,7 @@ template <class T, int dims, class Shape> class MmaAdded {
     template <class Tile>
     __device__ void load(Sides &to, const Tile &tile, int turn_, int rows) const
     {
-        uint32_t left = Own::right(at(tile, turn_), tile.lane),
+        uint32_t left = Own::right(Kept::at(tile, turn_), tile.lane),
                  right = Lay::right_transposed(shared_address(mma_shared), tile.lane);
 #pragma unroll
         for (int m = 0; m < queries; m++)
@@ -158,7 +141,7 @@ template <class T, int dims, class Shape> class MmaAdded {
     {
         uint64_t busy = 0;
         const uint8_t *needed = tile.info()->needed[turn];
-        if (warps == 8)
+        if (groups == 8)
             busy = *reinterpret_cast<const uint64_t *>(needed);
         else
             busy = *reinterpret_cast<const uint32_t *>(needed);
@@ -168,8 +151,8 @@ template <class T, int dims, class Shape> class MmaAdded {
 #pragma unroll
         for (int m = 0; m < queries; m++)
             clear_sums(sum[m]);
-        constexpr int all = warps * blocks; /* 16 rows at a time */
-        if (busy == UINT64_C(0x0101010101010101) >> (64 - 8 * warps)) {
+        constexpr int all = groups * blocks; /* 16 rows at a time */
+        if (busy == UINT64_C(0x0101010101010101) >> (64 - 8 * groups)) {
             Sides of[2];
             load(of[0], tile, turn, 0);
 #pragma unroll

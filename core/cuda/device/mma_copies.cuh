@@ -26,13 +26,15 @@ __device__ __noinline__ void copy_slowly(uint32_t to, const T *from, int64_t ite
 
 MMA_TILE void MMA_TILE_OF::copy_rows(int n, natten_role role) const
 {
-    constexpr int run = Lay::run, each = NATTEN_CUDA_WARP / run;
+    constexpr int run = Lay::run, each = NATTEN_CUDA_WARP / run,
+                  own_count = warp_rows / sharing;
     const natten_cuda_job &now = fresh(job);
     int32_t count = (int32_t)(n == 0 ? now.task.dim : now.task.dim_v);
     bool vector = (now.vector >> role & 1) != 0;
     int64_t item = now.task.view[role].item;
 #pragma unroll 1
-    for (int r = lane / run; r < warp_rows; r += each) {
+    for (int r = part() * own_count + lane / run; r < (part() + 1) * own_count;
+         r += each) {
         const char *from = row_at(role, r);
         uint32_t to = own_rows(n) + Lay::place(r, lane % run);
         int32_t width = exists(r) ? count : 0;

@@ -59,12 +59,13 @@ __device__ inline void words_of(uint32_t (&word)[side_by_side<T> * sizeof(T) / 4
     }
 }
 
-/* Write the 16 rows of block `block`, each times a factor.  Bit r is set for a row, of
- * all of the warp, of which not everything is finite. */
+/* Write `dims` columns from `first` on of the 16 rows of block `block`, each row times
+ * a factor.  Bit r is set for a row, of all of the warp, of which not everything is
+ * finite. */
 template <class T, int dims, class Tile>
 __device__ inline uint32_t store_block(const Tile &tile, natten_role role, int block,
                                        const Sum<T> (&sum)[dims / 8][4],
-                                       const Sum<T> (&factor)[2])
+                                       const Sum<T> (&factor)[2], int first = 0)
 {
     constexpr int held = side_by_side<T>, words = held * (int)sizeof(T) / 4;
     const natten_cuda_job &now = fresh(tile.job);
@@ -83,7 +84,7 @@ __device__ inline uint32_t store_block(const Tile &tile, natten_role role, int b
         for (int k = 0; k < dims / (4 * held); k++) {
             uint32_t word[words];
             words_of<T, dims>(word, sum, k, i, factor[i], zero);
-            int32_t from = (4 * k + tile.lane % 4) * held;
+            int32_t from = (4 * k + tile.lane % 4) * held + first;
             if (!exists || from >= count)
                 continue;
             if (vector) {
@@ -216,24 +217,34 @@ __device__ inline void score_parts(float (&s)[blocks][columns / 8][4],
     }
 }
 
-/* sum += weights times partners, of 16-bit types. */
-template <class T, int dims, int blocks, int columns>
-__device__ inline void gather_pairs(float (&sum)[blocks][dims / 8][4],
-                                    const float (&weights)[blocks][columns / 8][4],
-                                    uint32_t partners, int lane)
-{
-    using Lay = MmaRows<T, dims>;
-    constexpr int each = dims / 16, all = columns / 16 * each;
-    uint32_t right = Lay::right_transposed(partners, lane), a[blocks][4], b[2][4];
-    load_transposed(b[0], right);
-#pragma unroll
-    for (int k = 0; k < columns / 16; k++) {
+/* Weights in registers as left sides of products. */
+template <class T, int blocks, int columns> struct MmaWeights {
+    const float (&of)[blocks][columns / 8][4];
+
+    __device__ void load(uint32_t (&a)[blocks][4], int k) const
+    {
 #pragma unroll
         for (int m = 0; m < blocks; m++)
 #pragma unroll
             for (int i = 0; i < 4; i++)
-                a[m][i] = pack<T>(weights[m][2 * k + i / 2][i % 2 * 2],
-                                  weights[m][2 * k + i / 2][i % 2 * 2 + 1]);
+                a[m][i] = pack<T>(of[m][2 * k + i / 2][i % 2 * 2],
+                                  of[m][2 * k + i / 2][i % 2 * 2 + 1]);
+    }
+};
+
+/* sum += weights of `columns` partners times `width` columns of their rows of `dims`,
+ * of 16-bit types. */
+template <class T, int dims, int blocks, int columns, int width, class Left>
+__device__ inline void gather_pairs(float (&sum)[blocks][width / 8][4],
+                                    const Left &weights, uint32_t partners, int lane)
+{
+    using Lay = MmaRows<T, dims>;
+    constexpr int each = width / 16, all = columns / 16 * each;
+    uint32_t right = Lay::right_transposed(partners, lane), a[blocks][4], b[2][4];
+    load_transposed(b[0], right);
+#pragma unroll
+    for (int k = 0; k < columns / 16; k++) {
+        weights.load(a, k);
 #pragma unroll
         for (int j = 0; j < each; j++) {
             int n = k * each + j, next = n + 1;
@@ -374,15 +385,16 @@ __device__ inline void score(Sum<T> (&s)[blocks][columns / 8][4],
         score_parts<T, dims, blocks, columns, parts>(s, rows, partners, lane);
 }
 
-template <class T, int dims, int blocks, int columns>
-__device__ inline void gather(Sum<T> (&sum)[blocks][dims / 8][4],
+template <class T, int dims, int blocks, int columns, int width = dims>
+__device__ inline void gather(Sum<T> (&sum)[blocks][width / 8][4],
                               const Sum<T> (&weights)[blocks][columns / 8][4],
                               uint32_t partners, int lane)
 {
     if constexpr (sizeof(T) == 8)
         gather_doubles<T, dims, blocks, columns>(sum, weights, partners, lane);
     else if constexpr (sizeof(T) == 2)
-        gather_pairs<T, dims, blocks, columns>(sum, weights, partners, lane);
+        gather_pairs<T, dims, blocks, columns, width>(
+            sum, MmaWeights<T, blocks, columns>{weights}, partners, lane);
     else
         gather_words<T, dims, blocks, columns>(sum, weights, partners, lane);
 }

@@ -5,8 +5,9 @@
  *
  *     row, partner   a query and the keys it sees, or (grad_tokens) a key and the
  *                    queries that see it
- *     tile           the rows of a block, a box of tokens of one head: four warps with
- *                    16 or 32 rows each, which are boxes themselves
+ *     tile           the rows of a block, a box of tokens of one head: four groups, or
+ *                    eight, of 16 or 32 rows each, which are boxes themselves
+ *     group          a warp, or two that share its rows
  *     box            `columns` partners, or fewer, a box of tokens of any shape.  Boxes
  *                    begin at the tile's first partner and lie side by side
  *     slot           a partner's place in its box
@@ -37,10 +38,11 @@ extern __shared__ __align__(1024) char mma_shared[];
 
 /* What a pass's kernel for rows of `dims` numbers is like (mma_shapes.def). */
 template <int bytes, natten_cuda_mma_pass pass, int dims> struct MmaShape;
-#define SHAPE(bytes, pass, number, width, tensors_, warps_, blocks_, columns_, held_) \
-    template <> struct MmaShape<bytes, NATTEN_CUDA_MMA_##pass, width> {               \
-        static constexpr int tensors = tensors_, warps = warps_, blocks = blocks_,    \
-                             columns = columns_, held = held_;                        \
+#define SHAPE(bytes, pass, number, width, tensors_, warps_, sharing_, blocks_,       \
+              columns_, held_)                                                       \
+    template <> struct MmaShape<bytes, NATTEN_CUDA_MMA_##pass, width> {              \
+        static constexpr int tensors = tensors_, warps = warps_, sharing = sharing_, \
+                             blocks = blocks_, columns = columns_, held = held_;     \
     };
 #include "cuda/mma_shapes.def"
 #undef SHAPE
@@ -103,8 +105,9 @@ template <class T, int dims, class Shape, Side side> class MmaTile {
 
   public:
     using Lay = MmaRows<T, dims>;
-    static constexpr int warps = Shape::warps, warp_rows = 16 * Shape::blocks;
-    static constexpr int rows = warps * warp_rows;
+    static constexpr int warps = Shape::warps, sharing = Shape::sharing,
+                         groups = warps / sharing, warp_rows = 16 * Shape::blocks,
+                         rows = groups * warp_rows;
     /* Of partners: both tensors. */
     static constexpr int stage_bytes = 2 * columns * Lay::bytes;
 
@@ -128,13 +131,40 @@ template <class T, int dims, class Shape, Side side> class MmaTile {
     {
         return reinterpret_cast<natten_cuda_mma_info *>(mma_shared + job.mma.info_at);
     }
+    /* The warp's, and which of those that share its rows it is. */
+    __device__ int group() const
+    {
+        return warp / sharing;
+    }
+    __device__ int part() const
+    {
+        return warp % sharing;
+    }
+    /* All warps of the group have come here, and see what each has written. */
+    __device__ void meet_group() const
+    {
+        if (sharing > 1)
+            asm volatile("bar.sync %0, %1;" ::"r"(1 + group()),
+                         "n"(sharing * NATTEN_CUDA_WARP)
+                         : "memory");
+    }
+    /* For the first of the group's warps, when all have written their results: what any
+     * of them has found, a bit a row; for the others nothing. */
+    __device__ uint32_t trouble_of_group(uint32_t found) const
+    {
+        natten_cuda_mma_warp &of = info()->warp[group()];
+        if (part() > 0 && lane == 0)
+            of.trouble = (int32_t)found;
+        meet_group();
+        return part() > 0 ? 0 : found | (uint32_t)of.trouble;
+    }
     __device__ const natten_cuda_mma_warp &own() const
     {
-        return info()->warp[warp];
+        return info()->warp[group()];
     }
     __device__ const natten_cuda_mma_row &row(int r) const
     {
-        return info()->row[warp * warp_rows + r];
+        return info()->row[group() * warp_rows + r];
     }
     __device__ bool exists(int r) const
     {
@@ -145,7 +175,7 @@ template <class T, int dims, class Shape, Side side> class MmaTile {
     __device__ uint32_t own_rows(int n) const
     {
         return shared_address(mma_shared) +
-               (uint32_t)((n * rows + warp * warp_rows) * Lay::bytes);
+               (uint32_t)((n * rows + group() * warp_rows) * Lay::bytes);
     }
     __device__ static uint32_t partners(int n, int stage)
     {
@@ -231,15 +261,19 @@ template <class T, int dims, class Shape, Side side> class MmaTile {
     __device__ void copy_stats(const Run &r, int stage) const;
 
     /* What is hidden is far below, so the scale must be positive: if it is not, wait
-     * for the warp's rows of the first tensor and change their sign. */
+     * for the rows of the first tensor that the warp has copied and change their sign.
+     */
     __device__ void negate_rows_if_negative() const
     {
         if (job.task.scale > 0)
             return;
-        uint32_t *word = static_cast<uint32_t *>(__cvta_shared_to_generic(own_rows(0)));
+        constexpr int words = warp_rows / sharing * Lay::bytes / 4;
+        uint32_t *word =
+            static_cast<uint32_t *>(__cvta_shared_to_generic(own_rows(0))) +
+            part() * words;
         wait_for_copies();
         __syncwarp();
-        for (int i = lane; i < warp_rows * Lay::bytes / 4; i += NATTEN_CUDA_WARP)
+        for (int i = lane; i < words; i += NATTEN_CUDA_WARP)
             word[i] ^= sizeof(T) == 2                 ? 0x80008000u
                        : sizeof(T) == 4 || i % 2 == 1 ? 0x80000000u
                                                       : 0;
@@ -358,13 +392,13 @@ MMA_TILE void MMA_TILE_OF::make_row() const
         info()->warp[threadIdx.x / warp_rows].exists = (int32_t)exist;
 }
 
-/* What the rows of a warp see, a thread for each warp and axis: spans never decrease
+/* What the rows of a group see, a thread for each group and axis: spans never decrease
  * along an axis, so the first row and the last tell. */
 MMA_TILE void MMA_TILE_OF::make_warp() const
 {
     const natten_cuda_mma &m = job.mma;
     int32_t a = threadIdx.x % 4, rest = threadIdx.x / 4;
-    if (a == 3 || rest >= warps)
+    if (a == 3 || rest >= groups)
         return;
     natten_cuda_mma_warp &w = info()->warp[rest];
 #pragma unroll 1
