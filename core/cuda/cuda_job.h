@@ -253,7 +253,7 @@ typedef struct natten_cuda_mma_info {
 enum { NATTEN_CUDA_SWEEP_TENSORS = 6 };
 
 /* How the pass that has all gradients of a small window cuts a task (sweep_backward.cuh
- * has the words).  A block takes items blockIdx, blockIdx + gridDim, ... */
+ * has the words).  A block takes runs blockIdx, blockIdx + gridDim, ... of items. */
 typedef struct natten_cuda_sweep {
     int32_t columns, rows;  /* subtiles across and down a class */
     int32_t length[2];      /* its rows and columns, of tokens */
@@ -261,10 +261,15 @@ typedef struct natten_cuda_sweep {
     int32_t units, warps;   /* batch items and heads of a block, and their columns */
     int32_t each, segments; /* rows of an item, and items down a class */
     int32_t items;
-    /* 2^32 / both dilations, segments, heads, rounded down. */
-    uint32_t inverse[4];
+    int32_t run;    /* items one after the other */
+    int32_t groups; /* with a bias: of units, of classes and batch items of one head */
+    /* 2^32 / both dilations, segments, heads (with a bias groups), run, rounded down.
+     */
+    uint32_t inverse[5];
+    int32_t tables_at;    /* from what is known of a block to its entries of bias */
     int32_t writes_delta; /* delta is worked out, too */
     float scale;
+    float scale_2; /* its absolute value, of logits to base 2 */
     /* From one row or column of a class to the next, in bytes, of the tensors that are
      * not copied to shared memory. */
     int32_t step[NATTEN_CUDA_SWEEP_TENSORS][2];
@@ -288,29 +293,50 @@ NATTEN_INLINE bool natten_sweep_has(const natten_cuda_sweep *s, int across,
            natten_sweep_start(s, across, subtile) + place < s->length[across];
 }
 
-/* Warps of a block, at most: as many as shared memory has room for; bytes of each. */
-enum { NATTEN_CUDA_SWEEP_WARPS = 14, NATTEN_CUDA_SWEEP_BYTES = 16 * 1024 };
+/* Warps of a block with columns, at most: as many as have registers enough; bytes of
+ * each. */
+enum { NATTEN_CUDA_SWEEP_WARPS = 14, NATTEN_CUDA_SWEEP_BYTES = 14 * 1024 };
+
+/* Entries of a bias as a block keeps them, by how far a query lies beyond its key: 7
+ * tokens at most, down and across.  Each twice, the second time 4 bytes further, so
+ * that any two next to each other can be read at once; and all for two heads in turn.
+ */
+enum {
+    NATTEN_CUDA_SWEEP_FAR = 7,
+    NATTEN_CUDA_SWEEP_ROW = 20,
+    NATTEN_CUDA_SWEEP_TABLE = (2 * NATTEN_CUDA_SWEEP_FAR + 1) * NATTEN_CUDA_SWEEP_ROW,
+    NATTEN_CUDA_SWEEP_TABLES = 4 * NATTEN_CUDA_SWEEP_TABLE * 4, /* bytes */
+    /* dS of pairs of tokens, of 9 pairs of subtiles, when a run is over. */
+    NATTEN_CUDA_SWEEP_SUMS = 9 * 16 * 16 * 4
+};
 
 /* Rows of a class of one batch item and head. */
 typedef struct natten_cuda_sweep_item {
     int32_t batch, head, row, column;      /* and residues */
     int32_t own_from, own_to;              /* rows of subtiles that are its own */
+    int32_t number, run;                   /* and the block's so-and-so-many-th run */
     char *base[NATTEN_CUDA_SWEEP_TENSORS]; /* where the class's first row begins */
 } natten_cuda_sweep_item;
 
-/* What is known of a warp: barriers, and two items in turn. */
-typedef struct natten_cuda_sweep_warp {
+/* What is known of a warp: barriers, and two items in turn.  Its part of shared memory
+ * is 64 times as large. */
+typedef struct __attribute__((aligned(32))) natten_cuda_sweep_warp {
     uint64_t full[2];  /* rows have arrived */
     uint64_t ready[3]; /* a stage is done */
     int32_t start;     /* of its column, across a class */
     int16_t count;     /* of its tokens */
     int16_t meets_at;  /* number of the barrier of its unit's warps */
+    uint32_t trouble;  /* not 0: some result is not finite */
+    uint32_t box;      /* address of what is known of the block */
     natten_cuda_sweep_item item[2];
 } natten_cuda_sweep_warp;
 
-/* The same of a block, after its warps' parts of shared memory. */
+/* The same of a block, after its warps' parts of shared memory.  The last warp is the
+ * one that has the bias. */
 typedef struct natten_cuda_sweep_box {
-    natten_cuda_sweep_warp warp[NATTEN_CUDA_SWEEP_WARPS];
+    natten_cuda_sweep_warp warp[NATTEN_CUDA_SWEEP_WARPS + 1];
+    uint64_t tables[2]; /* barriers: a head's entries are there */
+    uint64_t summed[2]; /* a row's first stage has been added up, and all of it */
     /* Bit i: query i, from the first of the subtile before, does not see the key. */
     uint16_t columns[NATTEN_CUDA_SWEEP_WARPS * 4], rows[];
 } natten_cuda_sweep_box;
@@ -358,6 +384,8 @@ typedef struct natten_cuda_merge_job {
 #ifndef __cplusplus
 _Static_assert(sizeof(natten_cuda_job) <= 4096, "parameters of a kernel");
 _Static_assert(sizeof(natten_cuda_merge_job) <= 4096, "parameters of a kernel");
+_Static_assert(NATTEN_CUDA_SWEEP_BYTES == 64 * sizeof(natten_cuda_sweep_warp),
+               "how neighbours are found");
 #endif
 
 #endif

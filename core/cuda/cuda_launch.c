@@ -78,6 +78,10 @@ static const char *const kernel_names[NATTEN_CUDA_KERNELS] = {
     [NATTEN_CUDA_KERNEL_SWEEP + 1] = "natten_sweep_backward_3",
     [NATTEN_CUDA_KERNEL_SWEEP_ENGINE] = "natten_sweep_engine_backward_2",
     [NATTEN_CUDA_KERNEL_SWEEP_ENGINE + 1] = "natten_sweep_engine_backward_3",
+    [NATTEN_CUDA_KERNEL_SWEEP_BIAS] = "natten_sweep_backward_bias_2",
+    [NATTEN_CUDA_KERNEL_SWEEP_BIAS + 1] = "natten_sweep_backward_bias_3",
+    [NATTEN_CUDA_KERNEL_SWEEP_BIAS_ENGINE] = "natten_sweep_engine_backward_bias_2",
+    [NATTEN_CUDA_KERNEL_SWEEP_BIAS_ENGINE + 1] = "natten_sweep_engine_backward_bias_3",
     [NATTEN_CUDA_KERNEL_MMA_GRAD_ALL] = "natten_mma_grad_all_32",
     [NATTEN_CUDA_KERNEL_MMA_GRAD_ALL + 1] = "natten_mma_grad_all_64",
     [NATTEN_CUDA_KERNEL_MMA_GRAD_ALL + 2] = "natten_mma_grad_all_96",
@@ -267,7 +271,8 @@ static unsigned threads_of(natten_cuda_kernel kernel, const natten_cuda_job *job
 {
     natten_cuda_set set = natten_cuda_kernel_set(kernel);
     if (set == NATTEN_CUDA_SET_SWEEP)
-        return NATTEN_CUDA_WARP * (unsigned)job->sweep.warps;
+        return NATTEN_CUDA_WARP *
+               ((unsigned)job->sweep.warps + (kernel >= NATTEN_CUDA_KERNEL_SWEEP_BIAS));
     if (set != NATTEN_CUDA_SET_MMA && set != NATTEN_CUDA_SET_MMA_TF32)
         return NATTEN_CUDA_THREADS;
     if (set == NATTEN_CUDA_SET_MMA_TF32)

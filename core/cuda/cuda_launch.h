@@ -88,11 +88,13 @@ typedef enum natten_cuda_kernel {
     NATTEN_CUDA_KERNEL_TF32 = NATTEN_CUDA_KERNEL_ENGINE +
                               NATTEN_CUDA_KERNEL_HALO_DELTA - NATTEN_CUDA_KERNELS_SIMT,
     /* Those of sweep.cu, of two columns and of more, and the same where the copy engine
-     * fetches rows. */
+     * fetches rows; then those with a bias. */
     NATTEN_CUDA_KERNEL_SWEEP =
         NATTEN_CUDA_KERNEL_TF32 + NATTEN_CUDA_KERNEL_ENGINE - NATTEN_CUDA_KERNELS_HALO,
     NATTEN_CUDA_KERNEL_SWEEP_ENGINE = NATTEN_CUDA_KERNEL_SWEEP + 2,
-    NATTEN_CUDA_KERNELS = NATTEN_CUDA_KERNEL_SWEEP_ENGINE + 2
+    NATTEN_CUDA_KERNEL_SWEEP_BIAS = NATTEN_CUDA_KERNEL_SWEEP_ENGINE + 2,
+    NATTEN_CUDA_KERNEL_SWEEP_BIAS_ENGINE = NATTEN_CUDA_KERNEL_SWEEP_BIAS + 2,
+    NATTEN_CUDA_KERNELS = NATTEN_CUDA_KERNEL_SWEEP_BIAS_ENGINE + 2
 } natten_cuda_kernel;
 
 /* The fat binary that a kernel is in. */

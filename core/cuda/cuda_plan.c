@@ -208,14 +208,25 @@ static natten_cuda_fit bias_of_shape(const natten_task *task, const natten_gpu *
     return natten_cuda_family_choose(&shape, gpu, NATTEN_CUDA_HALO_GRAD_BIAS);
 }
 
-/* Partial sums of each entry that there is room for: enough for level a and for the
- * halo kernels. */
+/* The same of all gradients in one pass: how many sums it leaves of each entry. */
+static int64_t sweep_sums_of_shape(const natten_task *task, const natten_gpu *gpu)
+{
+    natten_task shape = *task;
+    natten_cuda_sweep_fit fit;
+    memset(shape.view, 0, sizeof shape.view);
+    shape.view[NATTEN_BIAS].data = &shape;
+    return natten_cuda_sweep_plan(&shape, gpu, &fit) ? fit.sums : 0;
+}
+
+/* Partial sums of each entry that there is room for: enough for level a, for the halo
+ * kernels and for one pass of all gradients. */
 static int64_t bias_partials(const natten_task *task, const natten_gpu *gpu)
 {
     int64_t partials = bias_chunks(task);
     if (task->operation != NATTEN_BACKWARD)
         return partials;
     natten_cuda_fit fit = bias_of_shape(task, gpu);
+    partials = larger(partials, sweep_sums_of_shape(task, gpu));
     return fit.set == NATTEN_CUDA_SET_HALO ? larger(partials, sums_of(&fit)) : partials;
 }
 
@@ -641,13 +652,15 @@ static void spare_delta(natten_cuda_pass *delta, natten_cuda_pass *next)
  * does not matter, for bits must not depend on it. */
 static bool add_sweep(list *l)
 {
+    const natten_task *task = &l->job.task;
     natten_cuda_sweep_fit fit;
-    if (!natten_cuda_sweep_plan(&l->job.task, l->gpu, &fit))
+    if (!natten_cuda_sweep_plan(task, l->gpu, &fit))
         return false;
     add_delta(l);
     natten_cuda_pass *delta = &l->passes[l->count - 1], *next = delta + 1;
-    add(l, NATTEN_CUDA_KERNEL_SWEEP + (fit.sweep.columns > 2), fit.blocks,
-        fit.shared_bytes);
+    natten_cuda_kernel kernel = wants(task, NATTEN_BIAS) ? NATTEN_CUDA_KERNEL_SWEEP_BIAS
+                                                         : NATTEN_CUDA_KERNEL_SWEEP;
+    add(l, kernel + (fit.sweep.columns > 2), fit.blocks, fit.shared_bytes);
     next->job.sweep = fit.sweep;
     next->plain = next->job.halo, next->plain_bytes = fit.shared_bytes;
     next->job.halo.by_maps = l->easy;
@@ -655,6 +668,9 @@ static bool add_sweep(list *l)
         delta->spared = true;
         next->job.sweep.writes_delta = 1;
     }
+    l->job.chunks = (int32_t)fit.sums;
+    if (wants(task, NATTEN_GRAD_BIAS))
+        add_sum_bias(l);
     return true;
 }
 

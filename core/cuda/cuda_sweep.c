@@ -3,6 +3,8 @@
  * Planning for the pass that has all gradients of a small window, see cuda_sweep.h. */
 #include "cuda/cuda_sweep.h"
 
+#include "cuda/cuda_halo.h"
+
 #include <math.h>
 
 /* Tokens of a subtile along an axis; subtiles down a class that tables have room for.
@@ -11,6 +13,9 @@ enum { SUB = 4, MAX_ROWS = 34 };
 enum { ROW = 32, MAX_UNITS = 1 << 30 };
 /* Steps that a block takes for what it does not keep, per item: half of two. */
 static const double halo_steps = 2;
+/* Runs that a block takes at least, if they are of several items; items that one may
+ * have: sums of a bias are few enough then, and blocks end together. */
+enum { LEAST_RUNS = 4, LONGEST_RUN = 64 };
 
 static int64_t divide_up(int64_t a, int64_t b)
 {
@@ -31,8 +36,7 @@ static bool takes(const natten_task *task, const natten_gpu *gpu)
     bool is_half = task->dtype == NATTEN_BF16 || task->dtype == NATTEN_FP16;
     return gpu->arch == 90 && is_half && !task->by_rows &&
            task->operation == NATTEN_BACKWARD && task->extras == 0 &&
-           task->view[NATTEN_BIAS].data == NULL && task->dim == ROW &&
-           task->dim_v == ROW && task->heads == task->heads_kv &&
+           task->dim == ROW && task->dim_v == ROW && task->heads == task->heads_kv &&
            fabs(task->scale) > 0x1p-30 && fabs(task->scale) < 0x1p30 &&
            task->heads <= MAX_UNITS && task->batch > 0 &&
            task->batch <= MAX_UNITS / task->heads && task->axis[0].length == 1 &&
@@ -57,15 +61,15 @@ static bool is_near(const natten_cuda_sweep *s, int across, const natten_class *
 }
 
 /* Cut an axis into subtiles of which that is true: as few as can be, all full but the
- * last, or with some of 3 tokens so that the last is full. */
-static bool cut(const natten_axis *axis, int across, natten_cuda_sweep *s,
-                int32_t *subtiles)
+ * last, or, if they `may_lack` one, with some of 3 tokens so that the last is full. */
+static bool cut(const natten_axis *axis, int across, bool may_lack,
+                natten_cuda_sweep *s, int32_t *subtiles)
 {
     natten_class c = natten_axis_class(axis, 0);
     int32_t count = (int32_t)divide_up(c.length, SUB), lacks = SUB * count - c.length;
     *subtiles = count;
     s->length[across] = c.length;
-    for (int narrow = 0; narrow < 2; narrow++) {
+    for (int narrow = 0; narrow < 1 + may_lack; narrow++) {
         s->narrow[across] = narrow ? lacks : 0;
         bool near = narrow == 0 || (lacks > 0 && lacks <= count - 2);
         for (int32_t i = 0; i < count && near; i++)
@@ -117,6 +121,49 @@ static void share_out(natten_cuda_sweep *s, int64_t columns_of_items,
     }
 }
 
+/* Items of a run: as many as divide those of a head, if that takes a hundredth longer
+ * at most. */
+static int32_t choose_run(int64_t items, int64_t of_head, int64_t processors)
+{
+    int64_t best = 1, least = divide_up(items, processors);
+    for (int64_t run = 2; run <= LONGEST_RUN && items / run >= LEAST_RUNS * processors;
+         run++)
+        if (of_head % run == 0 &&
+            (double)(divide_up(items / run, processors) * run) <= 1.01 * (double)least)
+            best = run;
+    return (int32_t)best;
+}
+
+/* Share a problem without a bias out: no bit depends on it. */
+static bool share_out_plain(const natten_task *task, const natten_gpu *gpu,
+                            natten_cuda_sweep *s)
+{
+    s->units = NATTEN_CUDA_SWEEP_WARPS / s->columns;
+    s->run = 1;
+    int64_t groups = divide_up(task->batch * task->heads, s->units);
+    share_out(s, groups * task->axis[1].dilation * task->axis[2].dilation,
+              gpu->processors);
+    return s->items > 0;
+}
+
+/* Share a problem with a bias out: a block's units are of one head, and which sums of
+ * it are added up when follows from the problem alone. */
+static bool share_out_bias(const natten_task *task, natten_cuda_sweep *s)
+{
+    const int64_t processors = NATTEN_CUDA_NOMINAL_PROCESSORS;
+    int64_t classes = (int64_t)task->axis[1].dilation * task->axis[2].dilation;
+    if (task->batch > MAX_UNITS / classes)
+        return false;
+    int64_t units = task->batch * classes;
+    s->units = (int32_t)natten_min(NATTEN_CUDA_SWEEP_WARPS / s->columns, units);
+    s->groups = (int32_t)divide_up(units, s->units);
+    share_out(s, s->groups * task->heads, NATTEN_CUDA_NOMINAL_PROCESSORS);
+    if (s->items == 0)
+        return false;
+    s->run = choose_run(s->items, s->groups * s->segments, processors);
+    return true;
+}
+
 /* Pairs of tokens computed, of one batch item and head: subtiles of keys, and as many
  * of queries beside each other as the kernel takes, above, below and in its row, but
  * not beyond an item's first and last. */
@@ -139,22 +186,28 @@ bool natten_cuda_sweep_plan(const natten_task *task, const natten_gpu *gpu,
         return false;
     natten_cuda_sweep *s = &fit->sweep;
     const natten_axis *down = &task->axis[1], *across = &task->axis[2];
-    if (!cut(down, 0, s, &s->rows) || !cut(across, 1, s, &s->columns))
+    bool biased = task->view[NATTEN_BIAS].data != NULL;
+    if (!cut(down, 0, !biased, s, &s->rows) || !cut(across, 1, !biased, s, &s->columns))
         return false;
     if (s->columns > NATTEN_CUDA_SWEEP_WARPS || !find_steps(task, s))
         return false;
-    s->units = NATTEN_CUDA_SWEEP_WARPS / s->columns;
+    if (biased ? !share_out_bias(task, s) : !share_out_plain(task, gpu, s))
+        return false;
     s->warps = s->units * s->columns;
-    int64_t groups = divide_up(task->batch * task->heads, s->units);
-    share_out(s, groups * down->dilation * across->dilation, gpu->processors);
-    const int64_t divisors[4] = {across->dilation, down->dilation, s->segments,
-                                 task->heads};
-    for (int i = 0; i < 4; i++)
+    const int64_t divisors[5] = {across->dilation, down->dilation, s->segments,
+                                 biased ? s->groups : task->heads, s->run};
+    for (int i = 0; i < 5; i++)
         s->inverse[i] = UINT32_MAX / (uint32_t)divisors[i];
     s->scale = (float)task->scale;
+    s->scale_2 = fabsf(s->scale) * 1.4426950408889634f;
     fit->slots = count_slots(task, s);
-    fit->blocks = s->items < gpu->processors ? s->items : gpu->processors;
-    fit->shared_bytes = s->warps * NATTEN_CUDA_SWEEP_BYTES +
-                        (int32_t)sizeof(natten_cuda_sweep_box) + s->rows * SUB * 2;
-    return s->items > 0;
+    fit->blocks = natten_min(s->items / s->run, gpu->processors);
+    s->tables_at = (int32_t)divide_up(
+                       (int64_t)sizeof(natten_cuda_sweep_box) + s->rows * SUB * 2, 16) *
+                   16;
+    fit->shared_bytes =
+        s->warps * NATTEN_CUDA_SWEEP_BYTES + s->tables_at +
+        (biased ? NATTEN_CUDA_SWEEP_TABLES + NATTEN_CUDA_SWEEP_SUMS : 0);
+    fit->sums = biased ? s->groups * s->segments / s->run : 0;
+    return true;
 }

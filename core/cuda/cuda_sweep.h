@@ -13,6 +13,7 @@
 typedef struct natten_cuda_sweep_fit {
     natten_cuda_sweep sweep;
     int64_t blocks;
+    int64_t sums; /* of each entry of a bias, that are added up in the end */
     double slots; /* pairs of tokens computed, of one batch item and head */
     int32_t shared_bytes;
 } natten_cuda_sweep_fit;

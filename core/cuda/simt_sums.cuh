@@ -203,6 +203,7 @@ template <class T> __device__ void sum_bias(const natten_cuda_job &job)
     for (int64_t n = blockIdx.x * (int64_t)blockDim.x + threadIdx.x; n < total;
          n += gridDim.x * (int64_t)blockDim.x) {
         Sum<T> sum = 0;
+#pragma unroll 16 /* so many are on their way at once */
         for (int c = 0; c < job.chunks; c++)
             sum += static_cast<const Sum<T> *>(job.partial)[c * total + n];
         int64_t rest = n % job.entries;

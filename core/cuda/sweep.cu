@@ -8,16 +8,20 @@
 
 using T = NATTEN_ELEMENT;
 
-#define KERNEL(name, sides, engine)                                      \
+#define KERNEL(name, sides, engine, biased)                              \
     extern "C" __global__ void __launch_bounds__(                        \
-        NATTEN_CUDA_SWEEP_WARPS *NATTEN_CUDA_WARP, 1)                    \
+        (NATTEN_CUDA_SWEEP_WARPS + (biased)) * NATTEN_CUDA_WARP, 1)      \
         natten_sweep_##name(const __grid_constant__ natten_cuda_job job) \
     {                                                                    \
         if constexpr (natten::has_copy_engine)                           \
-            natten::Sweep<T, sides, engine>(job).run();                  \
+            natten::Sweep<T, sides, engine, biased>(job).run();          \
     }
 
-KERNEL(backward_2, 2, false)
-KERNEL(backward_3, 3, false)
-KERNEL(engine_backward_2, 2, true)
-KERNEL(engine_backward_3, 3, true)
+KERNEL(backward_2, 2, false, false)
+KERNEL(backward_3, 3, false, false)
+KERNEL(engine_backward_2, 2, true, false)
+KERNEL(engine_backward_3, 3, true, false)
+KERNEL(backward_bias_2, 2, false, true)
+KERNEL(backward_bias_3, 3, false, true)
+KERNEL(engine_backward_bias_2, 2, true, true)
+KERNEL(engine_backward_bias_3, 3, true, true)

@@ -24,30 +24,30 @@
  * j - 1, so three places for dS are enough, and who has waited for stage j - 1 may
  * fill the places that were read before.  Warps of a block meet where an item ends.
  *
- * Shared memory of a warp, 16 KiB: its queries and grad_out of 4 rows, keys of 2,
- * values of 1, dS of 3 stages, lse to base 2 and minus delta of 4 rows. */
+ * A bias is added to S, and one more warp adds dS up for its gradient
+ * (device/sweep_bias.cuh), before the places are written to again.
+ *
+ * Shared memory of a warp, 14 KiB: its queries and grad_out of 3 rows, of which the
+ * first is filled again once all are done with it; keys of 2, values of 1, dS of 3
+ * stages, lse to base 2 and minus delta of 3 rows. */
 #ifndef NATTEN_CUDA_SWEEP_BACKWARD_CUH
 #define NATTEN_CUDA_SWEEP_BACKWARD_CUH
 
 #include "cuda/device/halo_rows.cuh"
-#include "cuda/device/sweep_tile.cuh"
-#include "cuda/simt_again.cuh"
+#include "cuda/device/sweep_bias.cuh"
 
 namespace natten {
 
-template <class T, int sides, bool engine> class Sweep {
+template <class T, int sides, bool engine, bool biased> class Sweep {
   public:
     __device__ explicit Sweep(const natten_cuda_job &job_) : tile(job_)
     {
         const int lane = tile.lane;
         from_single = kept(tile.own + tile.permute(lane % 8, lane / 8));
-        from_both[0] = kept(tile.own + tile.permute(lane % 16, lane / 16));
-        from_both[1] = kept(from_both[0] ^ 32);
+        from_both = kept(tile.own + tile.permute(lane % 16, lane / 16));
         from_stats = kept(tile.own + sweep_stats + (uint32_t)(lane % 4 * 16));
-        ds_at = kept(tile.own + sweep_ds + (uint32_t)(lane * 16));
         int swapped = lane % 8 + lane / 16 * 8 + lane / 8 % 2 * 16;
         ds_to = kept(tile.own + sweep_ds + (uint32_t)(swapped * 16));
-        scale = fabsf(job_.sweep.scale) * log2_e;
         for (int i = 0; i < 2; i++) { /* which y and x keys have, as A of 8 columns */
             int r = lane / 4 + 8 * i, k = lane % 4 * 2;
             int has = k < 4 ? r / 4 - k : r % 4 - (k - 4);
@@ -59,48 +59,63 @@ template <class T, int sides, bool engine> class Sweep {
     {
         tile.open();
         look_across();
-        SweepEnd end = {{}, (int32_t)blockIdx.x, 0};
-        tile.locate(end, 0);
-        SweepRow now = end.at;
-        tile.fetch(SweepRow(), now, 0);
-        tile.advance(end);
-        tile.fetch(now, end.at, 1);
-        SweepRow next = end.at;
+        if constexpr (biased)
+            if (tile.warp == tile.job.sweep.warps) {
+                __syncthreads();
+                again(SweepBias<T, sides, engine>(tile).run());
+                return;
+            }
+        SweepRow now = tile.locate(tile.first_item(), 0, true), next = tile.after(now);
+        tile.fetch(SweepRow(), now, 0, 0);
+        tile.fetch(now, next, 1, sweep_tile);
 #pragma unroll 1
         for (int i = 0; i < 2; i++) {
             SweepRow r = i == 0 ? now : next;
             tile.keep_stats(tile.load_number(sweep_lse, r),
                             tile.sum_half(tile.load_half(r, 0)),
-                            tile.sum_half(tile.load_half(r, 1)), r, i);
+                            tile.sum_half(tile.load_half(r, 1)), r, i * sweep_tile);
         }
-        if (next.exists())
-            tile.advance(end);
+        SweepRow before, far = next.exists() ? tile.after(next) : next;
         tile.wait_for_rows(0);
         __syncthreads();
-        SweepRow before;
-        for (int32_t n = 0; now.exists(); n++) {
-            step(n, before, now, next, end.at);
+        uint32_t place = 0;
+        for (int32_t n = 0; now.exists(); n++, place = place_after(place)) {
+            step(n, place, before, now, next, far);
             if (now.last())
                 tile.meet_unit();
-            before = now, now = next, next = end.at;
-            if (next.exists())
-                tile.advance(end);
-            if (end.at.exists())
-                tile.bring_stats_nearer(end.at);
+            before = now, now = next, next = far;
+            if (far.exists())
+                far = tile.after(far);
+            if (far.exists())
+                tile.bring_stats_nearer(far);
         }
-        again();
+        again(0);
     }
 
   private:
-    SweepTile<T, sides, engine> tile;
-    /* Addresses of what a lane reads: of 8 tokens of a subtile, of 16 both halves of a
-     * row, statistics, dS; where it writes dS, so that it is read as A of a product. */
-    uint32_t from_single, from_both[2], from_stats, ds_at, ds_to;
-    uint32_t who[2], seen[sides]; /* seen: what hides columns, by side */
-    uint32_t trouble = 0;         /* NaN: some result is not finite */
-    float scale;                  /* to base 2 */
+    SweepTile<T, sides, engine, biased> tile;
+    /* Addresses of what a lane reads: of 8 tokens of a subtile, of 16 the left half of
+     * a row, statistics; where it writes dS, so that it is read as A of a product. */
+    uint32_t from_single, from_both, from_stats, ds_to;
+    uint32_t who[2], seen; /* seen: what hides columns, 4 bits further for each side */
+    uint32_t entries;      /* of bias: of the lane's first key and query */
     Rows<32> key, value;
     float key_sum[4][4], value_sum[4][4], above[4][4], here[4][4]; /* above, here: dQ */
+
+    /* Of an item's head. */
+    __device__ void find_entries(const SweepRow &now)
+    {
+        int32_t run = tile.run_of(now);
+        tile.wait_for_table(run);
+        int lane = (int)kept((uint32_t)tile.lane);
+        int down = lane % 4 / 2 - lane / 16, across = lane % 2 * 2 - lane / 4 % 4,
+            odd = lane / 4 % 2;
+        int first = down * NATTEN_CUDA_SWEEP_ROW + across +
+                    odd * (NATTEN_CUDA_SWEEP_TABLE + 1) +
+                    (run & 1) * 2 * NATTEN_CUDA_SWEEP_TABLE;
+        entries = kept(tile.box_at() +
+                       (uint32_t)(fresh(tile.job).sweep.tables_at + 4 * first));
+    }
 
     /* What hides columns of the subtiles next to the warp's and of its tile.own. */
     __device__ void look_across()
@@ -109,10 +124,10 @@ template <class T, int sides, bool engine> class Sweep {
         uint32_t two = load_uint(shared_address(
             &tile.box()->columns[4 * tile.column + natten_max(2 * t - 4, 0)]));
         two = (two >> x & 0x01110111u) * 5;
-        for (int i = 0; i < sides; i++) {
-            int side = sides == 3 ? i : i == 0 ? 1 : tile.column > 0 ? 0 : 2;
-            seen[i] = kept(t < 2 ? 0 : two >> (4 * side) & 0x00050005u);
-        }
+        if (sides == 2) /* its own first */
+            two = (two >> 4 & 0x00050005u) |
+                  ((tile.column > 0 ? two << 4 : two >> 4) & 0x00500050u);
+        seen = kept(t < 2 ? 0 : two);
     }
 
     /* ---- products ---- */
@@ -141,14 +156,25 @@ template <class T, int sides, bool engine> class Sweep {
                : side == 0 ? 0
                            : tile.right;
     }
-    /* Where the side's warp has dS of this warp's queries, counted so, and from this
-     * warp's first. */
-    __device__ uint32_t back(int side) const
+    /* Where the lane reads dS of this warp's queries that the side's warp has. */
+    __device__ uint32_t ds_from(int side) const
     {
-        uint32_t far = there(side);
+        uint32_t far = kept(there(side)), lane;
+        asm volatile("mov.u32 %0, %%laneid;" : "=r"(lane));
         uint32_t mirrored = sides == 3 ? 2 - side : side;
         /* At an edge nothing, which is what its own dS of that side is. */
-        return far + 512 * (far == 0 ? (uint32_t)side : mirrored);
+        far += 512 * (far == 0 ? (uint32_t)side : mirrored);
+        return tile.own + sweep_ds + lane * 16 + far;
+    }
+
+    /* Biases of the lane's keys of half h and queries of half g of a pair. */
+    __device__ float2 biases(int stage, int side, int h, int g) const
+    {
+        int down = 4 * (stage - 1) + 2 * (g - h);
+        if (sides == 3)
+            return load_floats(entries + 4 * sweep_entry(down, 4 * (side - 1)));
+        uint32_t across = side == 0 ? 0 : 16 - (tile.column > 0 ? 32 : 0);
+        return load_floats(entries + across + 4 * sweep_entry(down, 0));
     }
 
     /* The warp's keys and the queries of a subtile on a side; `turn` is the place of
@@ -162,7 +188,8 @@ template <class T, int sides, bool engine> class Sweep {
 #pragma unroll
         for (int g = 0; g < 2; g++) {
             constexpr uint32_t minus_large = 0xfe80; /* -2^126 */
-            uint32_t bits = (seen[side] | hidden_rows) & 0x00010001u << (2 * g);
+            uint32_t bits = (shifted(seen, 4 * side) | hidden_rows) & 0x00010001u
+                                                                          << (2 * g);
             float4 of = load_four_floats(stats + g * 64);
             const float lse[2] = {of.x, of.z};
             const float minus_delta[4] = {of.y, of.w, of.y, of.w};
@@ -171,31 +198,38 @@ template <class T, int sides, bool engine> class Sweep {
                           {0, 0, 0, 0});
             dot<T, 32>(s, key, single + (g * 512 + sweep_queries), s);
             dot<T, 32>(dp, value, single + (g * 512 + sweep_grads), minus_delta);
+            float bias[4] = {};
+            if constexpr (biased) {
+                float2 first = biases(stage, side, 0, g),
+                       second = biases(stage, side, 1, g);
+                bias[0] = first.x, bias[1] = first.y;
+                bias[2] = second.x, bias[3] = second.y;
+            }
 #pragma unroll
             for (int e = 0; e < 4; e++) {
-                s[e] = exp2_fast(fmaf(s[e], scale, -lse[e % 2]));
+                s[e] =
+                    exp2_fast(fmaf(s[e], tile.job.sweep.scale_2, bias[e] - lse[e % 2]));
                 dp[e] *= s[e];
             }
             p[2 * g] = pack<T>(s[0], s[1]), p[2 * g + 1] = pack<T>(s[2], s[3]);
             ds[2 * g] = pack<T>(dp[0], dp[1]), ds[2 * g + 1] = pack<T>(dp[2], dp[3]);
         }
         store_matrices(ds_to + (uint32_t)(stage * sweep_stage + side * 512), ds);
-        uint32_t both[2] = {from_both[0] + far, from_both[1] + far};
-        sum_up(value_sum, p, both[0] + sweep_grads, both[1] + sweep_grads);
-        sum_up(key_sum, ds, both[0] + sweep_queries, both[1] + sweep_queries);
+        uint32_t left = from_both + far, right = left ^ 32;
+        sum_up(value_sum, p, left + sweep_grads, right + sweep_grads);
+        sum_up(key_sum, ds, left + sweep_queries, right + sweep_queries);
     }
     /* The stage of the n-th row with queries `down` rows further. */
-    __device__ void take_row(int down, int32_t n, uint32_t hidden)
+    __device__ void take_row(int down, int32_t n, uint32_t turn, uint32_t hidden)
     {
         /* Each time anew: registers are scarce. */
         uint32_t keys = sweep_keys + (uint32_t)(n & 1) * sweep_tile;
 #pragma unroll
         for (int k = 0; k < 2; k++)
-            load_matrices(key.a[k], from_both[k] + keys);
+            load_matrices(key.a[k], from_both + keys ^ k * 32);
         if (fresh(tile.job).sweep.scale < 0)
             negate(key);
         uint32_t hidden_rows = hidden >> (4 * (down + 1)) & 0x00050005u;
-        uint32_t turn = (uint32_t)(n + down & 3) * sweep_tile;
 #pragma unroll
         for (int side = 0; side < sides; side++)
             take(down + 1, side, turn, hidden_rows);
@@ -207,9 +241,9 @@ template <class T, int sides, bool engine> class Sweep {
         uint32_t keys = sweep_keys + (uint32_t)(n & 1) * sweep_tile;
 #pragma unroll
         for (int side = 0; side < sides; side++) {
-            uint32_t ds[4], far = there(side) + keys;
-            load_transposed(ds, ds_at + back(side) + (uint32_t)(stage * sweep_stage));
-            sum_up(sum, ds, from_both[0] + far, from_both[1] + far);
+            uint32_t ds[4], left = from_both + there(side) + keys;
+            load_transposed(ds, ds_from(side) + (uint32_t)(stage * sweep_stage));
+            sum_up(sum, ds, left, left ^ 32);
         }
     }
     /* The same of stages 1 and 2, whose keys are the same. */
@@ -218,13 +252,14 @@ template <class T, int sides, bool engine> class Sweep {
         uint32_t keys = sweep_keys + (uint32_t)(n & 1) * sweep_tile;
 #pragma unroll
         for (int side = 0; side < sides; side++) {
-            uint32_t same[4], below[4], far = there(side) + keys;
-            load_transposed(same, ds_at + back(side) + sweep_stage);
-            load_transposed(below, ds_at + back(side) + 2 * sweep_stage);
+            uint32_t same[4], below[4], left = from_both + there(side) + keys;
+            uint32_t ds = ds_from(side);
+            load_transposed(same, ds + sweep_stage);
+            load_transposed(below, ds + 2 * sweep_stage);
 #pragma unroll
             for (int k = 0; k < 2; k++) {
                 uint32_t b[4];
-                load_transposed(b, from_both[k] + far);
+                load_transposed(b, left ^ k * 32);
                 multiply<T>(above[2 * k], same, b[0], b[1]);
                 multiply<T>(above[2 * k + 1], same, b[2], b[3]);
                 multiply<T>(here[2 * k], below, b[0], b[1]);
@@ -235,53 +270,59 @@ template <class T, int sides, bool engine> class Sweep {
 
     /* The n-th row; its stages are 0, 1 and 2.  The last two are gathered in the next
      * step; the first waits, so that one sum of dQ less is kept. */
-    __device__ void step(int32_t n, const SweepRow &before, const SweepRow &now,
-                         const SweepRow &next, const SweepRow &far)
+    __device__ void step(int32_t n, uint32_t place, const SweepRow &before,
+                         const SweepRow &now, const SweepRow &next, const SweepRow &far)
     {
+        if constexpr (biased)
+            if (now.first())
+                find_entries(now);
         tile.wait_for_rows(n + 1);
 #pragma unroll
         for (int k = 0; k < 2; k++)
-            load_matrices(value.a[k], from_both[k] + sweep_values);
+            load_matrices(value.a[k], from_both + sweep_values ^ k * 32);
         clear_sums(key_sum);
         clear_sums(value_sum);
-        uint32_t hidden = load_uint(
-            shared_address(&tile.box()->rows[4 * now.row() + tile.lane % 2 * 2]));
+        uint32_t hidden = load_uint(tile.box_at() + (uint32_t)offsetof(SweepBox, rows) +
+                                    (uint32_t)(4 * now.row() + tile.lane % 2 * 2) * 2);
         hidden = tile.lane % 4 < 2 ? hidden >> (tile.lane / 16) : 0;
         if (!now.first())
-            take_row(-1, n, hidden);
+            take_row(-1, n, place_before(place), hidden);
         clear_sums(here);
         if (!now.first()) {
-            tile.wait_for_stage(2, n - 1);
+            tile.template wait_for_stage<2>(n - 1);
             gather_both(n - 1);
         }
-        tile.tell(0, n);
+        tile.template tell<0>(n);
         float lse = tile.load_number(sweep_lse, far), delta[2];
         auto half = tile.load_half(far, 0);
         if (!now.first()) {
-            tile.wait_for_stage(0, n);
+            tile.template wait_for_stage<0>(n);
             gather(0, above, n);
         }
         delta[0] = tile.sum_half(half);
         half = tile.load_half(far, 1);
+        tile.template wait_for_sums<1>(n - 1);
         if (!now.first()) {
             if (tile.owns(before))
                 write(sweep_grad_query, before, above, 2);
         }
         delta[1] = tile.sum_half(half);
-        tile.keep_stats(lse, delta[0], delta[1], far, n + 2);
-        if (!now.first() && next.exists()) /* all are done with the row before */
-            tile.fetch(next, far, n + 2);
-        take_row(0, n, hidden);
+        /* All are done with the row before. */
+        tile.keep_stats(lse, delta[0], delta[1], far, place_before(place));
+        if (!now.first() && next.exists())
+            tile.fetch(next, far, n + 2, place_before(place));
+        take_row(0, n, place, hidden);
         if (now.first() && next.exists())
-            tile.fetch(next, far, n + 2);
-        tile.tell(1, n);
+            tile.fetch(next, far, n + 2, place_before(place));
+        tile.template tell<1>(n);
         if (!now.last())
-            take_row(1, n, hidden);
-        tile.tell(2, n);
-        tile.wait_for_stage(1, n);
+            take_row(1, n, place_after(place), hidden);
+        tile.template tell<2>(n);
+        tile.template wait_for_stage<1>(n);
         if (now.last())
             gather(1, here, n);
         if (tile.owns(now)) {
+            tile.template wait_for_sums<0>(n);
             write(sweep_grad_key, now, key_sum, 0);
             write(sweep_grad_value, now, value_sum, 0);
             if (now.last())
@@ -321,6 +362,7 @@ template <class T, int sides, bool engine> class Sweep {
             store_matrices(from_single + place + i * 512, word);
         }
         __syncwarp();
+        uint32_t zero = 0; /* what is not finite, times 0, is NaN */
 #pragma unroll
         for (int i = 0; i < 2; i++) {
             if (tile.has_row(r, i)) {
@@ -333,28 +375,35 @@ template <class T, int sides, bool engine> class Sweep {
                     store_four(shape, row, chunk * strip, w.x, w.y);
                     store_four(shape, row, chunk * strip + 4, w.z, w.w);
                 }
-                /* What is not finite, times 0, is NaN. */
-                trouble = multiply_pair<T>(w.x, 0, trouble);
-                trouble = multiply_pair<T>(w.y, 0, trouble);
-                trouble = multiply_pair<T>(w.z, 0, trouble);
-                trouble = multiply_pair<T>(w.w, 0, trouble);
+                zero = multiply_pair<T>(w.x, 0, zero);
+                zero = multiply_pair<T>(w.y, 0, zero);
+                zero = multiply_pair<T>(w.z, 0, zero);
+                zero = multiply_pair<T>(w.w, 0, zero);
             }
             to += 2 * job.sweep.step[tensor][0];
         }
+        if ((zero & 0x7fff7fffu) != 0)
+            tile.note_trouble();
     }
 
-    /* Rows of the block that hold anything not finite, by level a. */
-    __device__ void again()
+    /* Rows of the block that hold anything not finite, by level a; and all sums of bias
+     * of its runs, if some of them is not. */
+    __device__ void again(uint32_t trouble_of_sums)
     {
         const natten_cuda_job &job = tile.job;
-        __syncthreads(); /* all delta are there */
-        if (!__any_sync(all_lanes, (trouble & 0x7fff7fffu) != 0))
+        if constexpr (biased) {
+            if (__syncthreads_or((int)trouble_of_sums))
+                sums_again();
+        } else {
+            __syncthreads(); /* all delta are there */
+        }
+        if (tile.box()->warp[tile.warp].trouble == 0)
             return;
         Lane group(job.lanes);
-        SweepEnd end = {{}, (int32_t)blockIdx.x, 0};
-        for (; end.item < job.sweep.items; end.item += (int32_t)gridDim.x) {
-            tile.locate(end, 0);
-            const SweepItem item = tile.item_of(end.at);
+        bool begins;
+        for (int32_t number = tile.first_item(); number < job.sweep.items;
+             number = tile.item_after(number, begins)) {
+            const SweepItem item = tile.item_of(tile.locate(number, 0, false));
             for (int32_t row = item.own_from; row < item.own_to; row++)
                 for (int token = group.group; token < subtile; token += group.groups) {
                     Place place = {item.batch, item.head, item.head, {0, 0, 0}};
@@ -373,6 +422,65 @@ template <class T, int sides, bool engine> class Sweep {
                     if (__any_sync(all_lanes, wanted))
                         grad_tokens_again<T>(job, group, place, wanted);
                 }
+        }
+    }
+    /* Sums of bias of runs of which some are not finite. */
+    __device__ void sums_again()
+    {
+        const natten_cuda_job &job = tile.job;
+        int32_t item = tile.first_item();
+        while (item < job.sweep.items) {
+            float *partial = SweepBias<T, sides, engine>::partial(job, item);
+            float zero = 0;
+            for (int32_t e = (int32_t)threadIdx.x; e < job.entries;
+                 e += (int32_t)blockDim.x)
+                zero = fmaf(__ldcg(partial + e), 0, zero);
+            bool wanted = __syncthreads_or(zero != 0);
+            float *own = reinterpret_cast<float *>(halo_shared + tile.warp * sweep_own);
+            bool works = wanted && tile.warp < job.sweep.warps;
+            for (int32_t e = tile.lane; works && e < job.entries; e += NATTEN_CUDA_WARP)
+                own[e] = 0;
+            __syncwarp();
+            for (bool begins = false; !begins; item = tile.item_after(item, begins))
+                if (works)
+                    sum_item_again(item, own);
+            __syncthreads();
+            for (int32_t e = (int32_t)threadIdx.x; wanted && e < job.entries;
+                 e += (int32_t)blockDim.x) {
+                float total = 0;
+                for (int w = 0; w < job.sweep.warps; w++)
+                    total += reinterpret_cast<float *>(halo_shared + w * sweep_own)[e];
+                partial[e] = total;
+            }
+            __syncthreads();
+        }
+    }
+    /* The warp's share of an item's: queries of all units that see its keys. */
+    __device__ void sum_item_again(int32_t item, float *own) const
+    {
+        const natten_cuda_job &job = tile.job;
+        const natten_cuda_sweep &s = job.sweep;
+        const natten_axis *axis = job.task.axis;
+        Lane group(job.lanes);
+        int32_t head = item / (s.groups * s.segments), segment = item % s.segments,
+                from = segment * s.each, to = natten_min(from + s.each, s.rows),
+                first = tile.first_unit(item);
+        int32_t from_key = natten_sweep_start(&s, 0, from),
+                to_key = natten_sweep_start(&s, 0, to),
+                from_query = natten_sweep_start(&s, 0, natten_max(from - 1, 0)),
+                to_query = natten_min(natten_sweep_start(&s, 0, to + 1), s.length[0]),
+                queries = (to_query - from_query) * s.length[1];
+        int32_t units = natten_min(tile.units() - first, s.units);
+        for (int32_t i = tile.warp; i < units * queries; i += s.warps) {
+            int32_t unit = first + i / queries, query = i % queries,
+                    class_ = unit % (axis[1].dilation * axis[2].dilation);
+            Place place = {
+                unit / (axis[1].dilation * axis[2].dilation), head, head, {}};
+            place.at[1] = class_ / axis[2].dilation +
+                          (from_query + query / s.length[1]) * axis[1].dilation;
+            place.at[2] =
+                class_ % axis[2].dilation + query % s.length[1] * axis[2].dilation;
+            sum_bias_again<T>(job, group, place, from_key, to_key, own);
         }
     }
 };

@@ -495,7 +495,7 @@ static bool halo_bias(void)
 {
     natten_plan plan;
     natten_cuda_pass pass[NATTEN_CUDA_PASSES];
-    EXPECT(fake_plan_of("bwd bf16 b64 h4 d32 56x56 w7x7 bias", 90, &plan));
+    EXPECT(fake_plan_of("bwd bf16 b64 h4 d32 56x60 w7x7 bias", 90, &plan));
     EXPECT(natten_cuda_plan_passes(&plan, NULL, pass) == 4);
     EXPECT(pass[0].kernel == NATTEN_CUDA_KERNEL_HALO_DELTA);
     EXPECT(pass[1].kernel == NATTEN_CUDA_KERNEL_HALO_GRAD_BIAS);
@@ -874,6 +874,7 @@ static const struct {
     {"maps", maps},
     {"no_maps", no_maps},
     {"sweep", fake_sweep},
+    {"sweep_bias", fake_sweep_bias},
     {"sweep_launches", fake_sweep_launches},
     {"mma", fake_mma},
     {"mma_launches", fake_mma_launches},

@@ -24,21 +24,28 @@ static bool is_shared_out(const char *text)
 {
     natten_plan plan;
     natten_cuda_sweep_fit fit, other;
+    natten_cuda_sweep first;
     EXPECT(fake_plan_of(text, 90, &plan));
     EXPECT(plan.choice.work >= 1 && plan.choice.work < 32);
     for (int32_t processors = 1; processors < 300; processors += 43) {
         natten_gpu gpu = {.arch = 90, .processors = processors};
         EXPECT(natten_cuda_sweep_plan(&plan.task, &gpu, &fit));
         const natten_cuda_sweep *s = &fit.sweep;
-        int64_t units = plan.task.batch * plan.task.heads;
-        int64_t groups = (units + s->units - 1) / s->units;
+        bool biased = plan.task.view[NATTEN_BIAS].data != NULL;
         int64_t classes = plan.task.axis[1].dilation * plan.task.axis[2].dilation;
+        int64_t units = plan.task.batch * (biased ? classes : plan.task.heads);
+        int64_t groups = (units + s->units - 1) / s->units;
         EXPECT(s->each * s->segments >= s->rows &&
                s->each * (s->segments - 1) < s->rows);
         /* A row is kept while the one after the next is fetched. */
         EXPECT(s->rows >= 2 && (s->segments == 1 || s->each >= 2));
-        EXPECT(s->items == groups * classes * s->segments);
-        EXPECT(fit.blocks >= 1 && fit.blocks <= s->items);
+        EXPECT(s->items == groups * (biased ? plan.task.heads : classes) * s->segments);
+        EXPECT(fit.blocks >= 1 && fit.blocks <= s->items / s->run);
+        /* Runs are of one head, and follow from the problem alone. */
+        EXPECT(biased ? s->groups == groups : s->run == 1);
+        EXPECT(fit.sums * s->run == (biased ? groups * s->segments : 0));
+        EXPECT(processors == 1 || !biased || memcmp(s, &first, sizeof first) == 0);
+        first = *s;
         EXPECT(s->warps == s->units * s->columns &&
                s->warps <= NATTEN_CUDA_SWEEP_WARPS);
         EXPECT(fit.shared_bytes <= NATTEN_CUDA_SHARED_ENGINE);
@@ -110,11 +117,15 @@ bool fake_sweep(void)
                                         "bwd bf16 b3 h5 d32 19x14 w5x5 s2x3",
                                         "bwd bf16 b2 h2 d32 40x15 w5x3 e2x3 causal10",
                                         "bwd fp16 b2 h3 d32 57x54 w7x7",
-                                        "bwd bf16 b2 h16 d32 14x14 w7x7"};
+                                        "bwd bf16 b2 h16 d32 14x14 w7x7",
+                                        "bwd bf16 b64 h4 d32 56x56 w7x7 bias",
+                                        "bwd fp16 b64 h4 d32 56x56 w7x7 e8x8 bias",
+                                        "bwd bf16 b1 h3 d32 40x15 w5x3 e2x3 bias",
+                                        "bwd bf16 b67 h2 d32 28x28 w3x7 bias dlse"};
     static const char *const left[] = {
         "fwd bf16 b64 h4 d32 56x56 w7x7",     "bwd fp32 b64 h4 d32 56x56 w7x7",
         "bwd bf16 b64 h4 d64 56x56 w7x7",     "bwd bf16 b64 h4 d32:64 56x56 w7x7",
-        "bwd bf16 b64 h4:2 d32 56x56 w7x7",   "bwd bf16 b64 h4 d32 56x56 w7x7 bias",
+        "bwd bf16 b64 h4:2 d32 56x56 w7x7",   "bwd bf16 b64 h4 d32 14x14 w7x7 bias",
         "bwd bf16 b64 h4 d32 56x56 w7x7 m3",  "bwd bf16 b64 h4 d32 56x60 w7x7",
         "bwd bf16 b64 h4 d32 56x56 w13x13",   "bwd bf16 b64 h4 d32 55x56 w7x7 e2x2",
         "bwd bf16 b64 h4 d32 3x56x56 w1x7x7", "bwd bf16 b64 h4 d32 200 w7"};
@@ -125,6 +136,29 @@ bool fake_sweep(void)
     for (size_t i = 0; i < sizeof left / sizeof *left; i++)
         EXPECT(!is_taken(left[i], 90));
     return sees_next_door();
+}
+
+/* With a bias there is a warp more, and a second launch adds sums of its gradient up,
+ * if that is asked for. */
+bool fake_sweep_bias(void)
+{
+    static trial t;
+    fake_state *s = state();
+    int stream;
+    for (int n = 0; n < 2; n++) {
+        make(&t, "bwd bf16 b5 h2 d32 20x8 w7x7 bias", NATTEN_CUDA);
+        t.given[NATTEN_GRAD_BIAS] = n > 0;
+        int before = s->launches;
+        EXPECT(trial_call(&t, NULL, 0, &stream) == NATTEN_OK);
+        EXPECT(s->launches == before + (n > 0 ? 2 : 1));
+        const fake_launch *sweep = &s->launch[before], *sum = sweep + 1;
+        EXPECT(strcmp(sweep->kernel, "natten_sweep_engine_backward_bias_2") == 0);
+        EXPECT((int)sweep->block == (sweep->job.sweep.warps + 1) * NATTEN_CUDA_WARP);
+        EXPECT(n == 0 || strcmp(sum->kernel, "natten_simt_sum_bias") == 0);
+        EXPECT(n == 0 || sum->job.chunks * sum->job.task.heads * sweep->job.sweep.run ==
+                             sweep->job.sweep.items);
+    }
+    return true;
 }
 
 /* With easy rows one launch, which works delta out unless rows of OUT lie otherwise;

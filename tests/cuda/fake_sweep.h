@@ -7,6 +7,7 @@
 #include <stdbool.h>
 
 bool fake_sweep(void);
+bool fake_sweep_bias(void);
 bool fake_sweep_launches(void);
 
 #endif

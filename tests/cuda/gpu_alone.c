@@ -24,6 +24,7 @@ static const char *const texts[] = {
     "bwd b70 h1 d32 10x12x10 w5x5x5 bias",
     "bwd b70 h4 d32 14x17 w7x7 dlse",
     "bwd b70 h3 d32 21x10 w5x5 e3x2",
+    "bwd b70 h2 d32 20x17 w7x5 bias dlse",
     "bwd b7 h2:1 d160 20x21 w13x9 m3",
     "bwd b7 h2 d64 30x31 w17x13 e1x2 causal10 m70 dlse",
 };

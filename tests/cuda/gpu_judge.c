@@ -7,7 +7,7 @@
  * core/cuda/halo_forward.cuh and core/cuda/halo_backward.cuh, core/cuda/mma.cu:
  * core/cuda/mma_forward.cuh and core/cuda/mma_backward.cuh, core/cuda/sweep.cu:
  * core/cuda/sweep_backward.cuh with
- * core/cuda/device/sweep_tile.cuh, made of
+ * core/cuda/device/sweep_tile.cuh and core/cuda/device/sweep_bias.cuh, made of
  * core/cuda/device/mma_tile.cuh, core/cuda/device/mma_copies.cuh,
  * core/cuda/device/mma_added.cuh, core/cuda/device/mma_parts.cuh,
  * core/cuda/device/mma_rows.cuh, core/cuda/device/mma_runs.cuh,
@@ -55,6 +55,7 @@
 static int number, failures, on_tensor_cores;
 static int by_mma, by_long_mma; /* by its kernels; with boxes of the grid alone */
 static int by_sweep;            /* all gradients in one pass */
+static int with_bias;           /* of them */
 static int by_added;            /* with gradients of queries added in any order */
 
 static void report(bool passed, const char *what)
@@ -155,7 +156,9 @@ static bool run_trial(const trial_wish *wish, uint64_t seed, uint64_t flags)
     on_tensor_cores += t.rounded != 0;
     bool is_mma = device_uses(&t, NATTEN_CUDA_SET_MMA);
     by_mma += is_mma;
-    by_sweep += device_uses(&t, NATTEN_CUDA_SET_SWEEP);
+    bool is_sweep = device_uses(&t, NATTEN_CUDA_SET_SWEEP);
+    by_sweep += is_sweep;
+    with_bias += is_sweep && t.spec.has_bias;
     by_added += device_adds(&t);
     by_long_mma += is_mma && t.spec.extras == 0 && wish->keys > 0;
     bool right = false;
@@ -278,15 +281,16 @@ static void judge(int dtype, int first, int count, aim at)
     snprintf(
         what, sizeof what,
         "%s: %d of %d random problems from %d are wrong, %d on tensor cores, %d by "
-        "mma, %d of many boxes, %d added in any order, %d in one pass",
+        "mma, %d of many boxes, %d added in any order, %d in one pass, %d with a bias",
         type_name(dtype), wrong, count, first, on_tensor_cores, by_mma, by_long_mma,
-        by_added, by_sweep);
+        by_added, by_sweep, with_bias);
     bool reached = !is_wide || count < FEW_PROBLEMS || !has_mma(dtype) ||
                    (by_mma * 5 >= count * 2 && by_long_mma * 20 >= count * 3);
     if (at == AIM_ADDED && count >= FEW_PROBLEMS)
         reached = by_added * 8 >= count;
     if (at == AIM_SWEEP && natten_gpu_get(0).arch / 10 == 9)
-        reached = by_sweep * 2 >= count;
+        reached =
+            by_sweep * 2 >= count && (count < FEW_PROBLEMS || with_bias * 4 >= count);
     report(wrong == 0 && reached, what);
 }
 
@@ -603,12 +607,16 @@ static void median(int dtype, natten_operation operation, natten_role role)
 /* ---- repeat ---- */
 
 /* A problem of each kind, large enough that many blocks run at once; then of both
- * 16-bit types with windows of many boxes. */
+ * 16-bit types with windows of many boxes; then some whose gradients, that of a bias
+ * too, are of one pass. */
 static void repeat(int times)
 {
-    for (int n = 0; n < 10; n++) {
+    static const char *const sweeps[] = {"bwd bf16 b9 h3 d32 56x56 w7x7 bias",
+                                         "bwd fp16 b11 h2 d32 32x40 w5x7 e4x4 bias"};
+    for (int n = 0; n < 12; n++) {
         trial_wish wish = TRIAL_ANY;
-        bool is_long = n >= 6;
+        bool is_long = n >= 6 && n < 10;
+        randoms r = {1};
         wish.operation = NATTEN_BACKWARD;
         wish.dtype = !is_long ? n % NATTEN_DTYPES : n % 2 ? NATTEN_BF16 : NATTEN_FP16;
         wish.rank = is_long ? 3 - n % 2 : 1 + n % 3;
@@ -620,7 +628,10 @@ static void repeat(int times)
             wish.dim = n == 6 ? 64 : n == 8 ? 128 : -1;
         }
         static trial t, other;
-        trial_make(&t, &wish, (uint64_t)(9000000 + n));
+        if (n < 10)
+            trial_make(&t, &wish, (uint64_t)(9000000 + n));
+        else if (!make_of_text(&t, sweeps[n - 10], &r))
+            report(false, sweeps[n - 10]);
         for (int i = 1; is_long && i < 100 && !device_uses(&t, NATTEN_CUDA_SET_MMA);
              i++) {
             trial_free(&t);
@@ -628,7 +639,6 @@ static void repeat(int times)
         }
         bool is_mma = device_uses(&t, NATTEN_CUDA_SET_MMA);
         int differing = trial_run(&t, NATTEN_BACKEND_CUDA) != NATTEN_OK;
-        randoms r = {1};
         for (int i = 0; i < times; i++) {
             trial_copy(&other, &t, i % 3 == 0 ? ARRAY_ANY : ARRAY_COMPACT, &r);
             bool same = trial_run(&other, NATTEN_BACKEND_CUDA) == NATTEN_OK;

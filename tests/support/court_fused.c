@@ -199,8 +199,11 @@ static void backward_row(court *c, int64_t row, logit *l)
                       c->eta_p[NATTEN_GRAD_VALUE],
                   grad, t->spec.dim_v);
         static const double one = 1;
+        double bias_rounding =
+            c->u_p[NATTEN_GRAD_BIAS] * (double)fabsl(ds) + c->eta_p[NATTEN_GRAD_BIAS];
         if (c->sum[NATTEN_GRAD_BIAS] != NULL && !key->extra)
-            court_add(c->sum[NATTEN_GRAD_BIAS] + key->bias, ds, ds_error, &one, 1);
+            court_add(c->sum[NATTEN_GRAD_BIAS] + key->bias, ds,
+                      ds_error + bias_rounding, &one, 1);
     }
 }
 

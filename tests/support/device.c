@@ -72,8 +72,9 @@ static uint32_t rounded_by(natten_cuda_kernel kernel, natten_dtype dtype)
 {
     const uint32_t tokens = UINT32_C(1) << NATTEN_GRAD_KEY | UINT32_C(1)
                                                                  << NATTEN_GRAD_VALUE;
-    if (kernel >= NATTEN_CUDA_KERNEL_SWEEP)
-        return UINT32_C(1) << NATTEN_GRAD_QUERY | tokens;
+    if (kernel >= NATTEN_CUDA_KERNEL_SWEEP) /* sums of a bias are of rounded dS, too */
+        return UINT32_C(1) << NATTEN_GRAD_QUERY | UINT32_C(1) << NATTEN_GRAD_BIAS |
+               tokens;
     if (kernel >= NATTEN_CUDA_KERNEL_TF32)
         kernel = kernel - NATTEN_CUDA_KERNEL_TF32 + NATTEN_CUDA_KERNELS_HALO;
     else if (kernel < NATTEN_CUDA_KERNEL_HALO_FORWARD || dtype == NATTEN_FP32 ||

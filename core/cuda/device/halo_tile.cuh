@@ -52,6 +52,14 @@ __device__ inline uint32_t kept(uint32_t x)
     return x;
 }
 
+/* x >> by, worked out where it says so. */
+__device__ inline uint32_t shifted(uint32_t x, uint32_t by)
+{
+    uint32_t y;
+    asm volatile("shr.u32 %0, %1, %2;" : "=r"(y) : "r"(x), "r"(by));
+    return y;
+}
+
 /* x & mask, worked out where it says so. */
 __device__ inline uint32_t masked(uint32_t x, uint32_t mask)
 {

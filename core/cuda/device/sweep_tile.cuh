@@ -13,11 +13,22 @@
 namespace natten {
 
 /* Places of a warp's part of shared memory, bytes. */
-constexpr uint32_t sweep_tile = 1024, sweep_queries = 0, sweep_grads = 4 * sweep_tile,
-                   sweep_keys = 8 * sweep_tile, sweep_values = 10 * sweep_tile,
-                   sweep_ds = 11 * sweep_tile, sweep_stage = 3 * 512,
+constexpr uint32_t sweep_tile = 1024, sweep_queries = 0, sweep_grads = 3 * sweep_tile,
+                   sweep_keys = 6 * sweep_tile, sweep_values = 8 * sweep_tile,
+                   sweep_ds = 9 * sweep_tile, sweep_stage = 3 * 512,
                    sweep_stats = sweep_ds + 3 * sweep_stage,
                    sweep_own = NATTEN_CUDA_SWEEP_BYTES;
+
+/* Of three places that are filled in turn, as bytes from the first: the next one, and
+ * the one before. */
+__device__ inline uint32_t place_after(uint32_t place)
+{
+    return place == 2 * sweep_tile ? 0 : place + sweep_tile;
+}
+__device__ inline uint32_t place_before(uint32_t place)
+{
+    return place == 0 ? 2 * sweep_tile : place - sweep_tile;
+}
 
 using SweepItem = natten_cuda_sweep_item;
 using SweepWarp = natten_cuda_sweep_warp;
@@ -67,12 +78,6 @@ struct SweepRow {
     }
 };
 
-/* The same, to go on from: `item` is its number, and its rows end at `to`. */
-struct SweepEnd {
-    SweepRow at;
-    int32_t item, to;
-};
-
 /* Tensors that are not copied to shared memory. */
 enum {
     sweep_grad_query,
@@ -96,7 +101,7 @@ __device__ inline natten_role sweep_role(int tensor)
 /* `sides`: subtiles beside each other that the warp's keys meet, 3; of two columns 2,
  * its own and the other.  Warps at an edge take their own part for that of the
  * neighbour that they lack, of which everything is hidden. */
-template <class T, int sides, bool engine> class SweepTile {
+template <class T, int sides, bool engine, bool biased> class SweepTile {
   public:
     const natten_cuda_job &job;
     int lane, warp, column;
@@ -122,29 +127,45 @@ template <class T, int sides, bool engine> class SweepTile {
     {
         return (uint32_t)(token * 64 + ((chunk ^ (token >> 1 & 3)) << 4));
     }
+    /* Address of what is known of the block. */
+    __device__ uint32_t box_at() const
+    {
+        return load_uint(known + (uint32_t)offsetof(SweepWarp, box));
+    }
     __device__ SweepBox *box() const
     {
         return reinterpret_cast<SweepBox *>(halo_shared + job.sweep.warps * sweep_own);
     }
     /* ---- rows of subtiles, one after the other ---- */
 
-    /* The first row of an item. */
-    __device__ void locate(SweepEnd &end, int32_t turn)
+    /* The first row of an item, which may begin a run. */
+    __device__ SweepRow locate(int32_t number, int32_t turn, bool begins) const
     {
         const natten_cuda_job &now = fresh(job);
         const natten_cuda_sweep &s = now.sweep;
         const natten_task &task = now.task;
         SweepItem &item = box()->warp[warp].item[turn];
-        int32_t rest = end.item, row, column_, segment, head;
-        rest = Divider(task.axis[2].dilation, s.inverse[0])(rest, column_);
-        rest = Divider(task.axis[1].dilation, s.inverse[1])(rest, row);
-        rest = Divider(s.segments, s.inverse[2])(rest, segment);
-        int32_t unit = rest * s.units + warp / s.columns;
-        unit = natten_min(unit, (int32_t)(task.batch * task.heads) - 1);
-        int32_t batch = Divider((int32_t)task.heads, s.inverse[3])(unit, head);
+        const Divider by_columns(task.axis[2].dilation, s.inverse[0]),
+            by_rows(task.axis[1].dilation, s.inverse[1]),
+            by_segments(s.segments, s.inverse[2]);
+        int32_t rest = number, row, column_, segment, head, batch;
+        if constexpr (biased) { /* all units of one head */
+            rest = by_segments(rest, segment);
+            head = Divider(s.groups, s.inverse[3])(rest, rest);
+            int32_t unit = natten_min(rest * s.units + warp / s.columns, units() - 1);
+            batch = by_rows(by_columns(unit, column_), row);
+        } else {
+            rest = by_segments(by_rows(by_columns(rest, column_), row), segment);
+            int32_t unit = rest * s.units + warp / s.columns;
+            unit = natten_min(unit, (int32_t)(task.batch * task.heads) - 1);
+            batch = Divider((int32_t)task.heads, s.inverse[3])(unit, head);
+        }
         int32_t from = segment * s.each, to = natten_min(from + s.each, s.rows);
         __syncwarp();
         if (lane == 0) {
+            item.number = number;
+            if (biased)
+                item.run = box()->warp[warp].item[turn ^ 1].run + (int)begins;
             item.batch = batch, item.head = head;
             item.row = row, item.column = column_;
             item.own_from = from, item.own_to = to;
@@ -157,23 +178,50 @@ template <class T, int sides, bool engine> class SweepTile {
         }
         __syncwarp();
         from = natten_max(from - 1, 0), to = natten_min(to + 1, s.rows);
-        end.at = SweepRow(s, from, turn, true, from + 1 == to);
-        end.to = to;
+        return SweepRow(s, from, turn, true, from + 1 == to);
     }
-    /* The next row, if there is one. */
-    __device__ void advance(SweepEnd &end)
+    /* Classes and batch items of a head. */
+    __device__ int32_t units() const
     {
-        if (!end.at.last()) {
-            int32_t row = end.at.row() + 1;
-            end.at = SweepRow(fresh(job).sweep, row, end.at.turn(), false,
-                              row + 1 == end.to);
-            return;
+        const natten_task &task = fresh(job).task;
+        return (int32_t)task.batch * task.axis[1].dilation * task.axis[2].dilation;
+    }
+    /* The first of a group. */
+    __device__ int32_t first_unit(int32_t item) const
+    {
+        const natten_cuda_sweep &s = fresh(job).sweep;
+        return item / s.segments % s.groups * s.units;
+    }
+    /* The block's first item. */
+    __device__ int32_t first_item() const
+    {
+        return (int32_t)blockIdx.x * (biased ? job.sweep.run : 1);
+    }
+    /* The next item; does it begin a run? */
+    __device__ int32_t item_after(int32_t item, bool &begins) const
+    {
+        const natten_cuda_sweep &s = fresh(job).sweep;
+        begins = true;
+        if (!biased)
+            return item + (int32_t)gridDim.x;
+        int32_t rest;
+        Divider(s.run, s.inverse[4])(++item, rest);
+        begins = rest == 0;
+        return begins ? item + ((int32_t)gridDim.x - 1) * s.run : item;
+    }
+    /* The row after one, if there is any.  What it goes on from is in shared memory,
+     * for registers are scarce. */
+    __device__ SweepRow after(const SweepRow &r) const
+    {
+        const natten_cuda_sweep &s = fresh(job).sweep;
+        if (!r.last()) {
+            int32_t row = r.row() + 1, own_to = of_item(r, offsetof(SweepItem, own_to));
+            return SweepRow(s, row, r.turn(), false,
+                            row + 1 == natten_min(own_to + 1, s.rows));
         }
-        end.item += (int32_t)gridDim.x;
-        if (end.item < job.sweep.items)
-            locate(end, end.at.turn() ^ 1);
-        else
-            end.at = SweepRow();
+        bool begins;
+        int32_t item = item_after(of_item(r, offsetof(SweepItem, number)), begins);
+        return item < s.items ? locate(item, r.turn() ^ 1, begins) : SweepRow();
     }
     __device__ const SweepItem &item_of(const SweepRow &r) const
     {
@@ -258,12 +306,19 @@ template <class T, int sides, bool engine> class SweepTile {
                 (int16_t)natten_min(natten_sweep_start(&s, 1, column + 1) - own_.start,
                                     s.length[1] - own_.start);
             own_.meets_at = (int16_t)(1 + warp / s.columns);
+            own_.item[1].run = -1; /* the one before the first */
+            own_.trouble = 0;
+            own_.box = shared_address(box());
         }
         if (lane == 0)
             for (int i = 0; i < 3; i++) {
                 barrier_make(ready(i), NATTEN_CUDA_WARP);
                 if (i < 2)
                     barrier_make(full(i), 1);
+                if (biased && warp == 0 && i < 2) {
+                    barrier_make(shared_address(&box()->tables[i]), NATTEN_CUDA_WARP);
+                    barrier_make(shared_address(&box()->summed[i]), NATTEN_CUDA_WARP);
+                }
             }
         __syncthreads();
     }
@@ -310,9 +365,9 @@ template <class T, int sides, bool engine> class SweepTile {
         }
     }
     /* Keys and values of one row and queries of the next, as far as they exist: of the
-     * rows of queries the block's so-and-so-many-th. */
-    __device__ void fetch(const SweepRow &keys, const SweepRow &queries,
-                          int32_t number) const
+     * rows of queries the block's so-and-so-many-th, which goes to `turn`. */
+    __device__ void fetch(const SweepRow &keys, const SweepRow &queries, int32_t number,
+                          uint32_t turn) const
     {
         uint32_t full = this->full(number & 1);
         if (engine && !is_elected())
@@ -321,13 +376,12 @@ template <class T, int sides, bool engine> class SweepTile {
             barrier_expect(full, (keys.exists() ? 2 * sweep_tile : 0) +
                                      (queries.exists() ? 2 * sweep_tile : 0));
         if (queries.exists()) {
-            uint32_t place = own + (uint32_t)(number & 3) * sweep_tile;
-            fetch_tile(0, queries, place + sweep_queries, full);
-            fetch_tile(1, queries, place + sweep_grads, full);
+            fetch_tile(0, queries, own + turn + sweep_queries, full);
+            fetch_tile(1, queries, own + turn + sweep_grads, full);
         }
         if (keys.exists()) {
-            uint32_t turn = (uint32_t)(number - 1 & 1) * sweep_tile;
-            fetch_tile(2, keys, own + sweep_keys + turn, full);
+            uint32_t place = (uint32_t)(number - 1 & 1) * sweep_tile;
+            fetch_tile(2, keys, own + sweep_keys + place, full);
             fetch_tile(3, keys, own + sweep_values, full);
         }
         if (!engine) {
@@ -339,23 +393,49 @@ template <class T, int sides, bool engine> class SweepTile {
     __device__ void wait_for_rows(int32_t number) const
     {
         for (int i = 0; i < sides; i++)
-            barrier_wait(full(number & 1) + known_of(i), (uint32_t)(number >> 1 & 1));
+            barrier_wait<offsetof(SweepWarp, full)>(
+                known_of(i) + (uint32_t)(number & 1) * 8, (uint32_t)(number >> 1 & 1));
     }
     /* The n-th row's stage of rows above, of the same row, or below, of both
      * neighbours.
      */
-    __device__ void wait_for_stage(int stage, int32_t n) const
+    template <int stage> __device__ void wait_for_stage(int32_t n) const
     {
         for (int i = 1; i < sides; i++)
-            barrier_wait(ready(stage) + known_of(i), (uint32_t)(n & 1));
+            barrier_wait<offsetof(SweepWarp, ready) + stage * 8>(known_of(i),
+                                                                 (uint32_t)(n & 1));
         __syncwarp(); /* its own */
     }
     /* The n-th row's stage is over: what a lane wrote may be read by the neighbours. It
      * has long seen the end of the row before's. */
-    __device__ void tell(int stage, int32_t n) const
+    template <int stage> __device__ void tell(int32_t n) const
     {
-        barrier_wait(ready(stage), (uint32_t)(n + 1 & 1));
+        barrier_wait<offsetof(SweepWarp, ready) + stage * 8>(known,
+                                                             (uint32_t)(n + 1 & 1));
         barrier_arrive(ready(stage));
+    }
+    /* The block's so-and-so-many-th run that a row is of, and the biases of its head.
+     */
+    __device__ int32_t run_of(const SweepRow &r) const
+    {
+        return of_item(r, offsetof(SweepItem, run));
+    }
+    __device__ void wait_for_table(int32_t run) const
+    {
+        barrier_wait<offsetof(SweepBox, tables)>(box_at() + (uint32_t)(run & 1) * 8,
+                                                 (uint32_t)(run >> 1 & 1));
+    }
+    /* Some result is not finite. */
+    __device__ void note_trouble() const
+    {
+        store_shared(known + (uint32_t)offsetof(SweepWarp, trouble), 1);
+    }
+    /* dS of the n-th row's first stage, or of all three, have been added up. */
+    template <int which> __device__ void wait_for_sums(int32_t n) const
+    {
+        if constexpr (biased)
+            barrier_wait<offsetof(SweepBox, summed) + which * 8>(box_at(),
+                                                                 (uint32_t)(n & 1));
     }
     /* The warps of a unit meet. */
     __device__ void meet_unit() const
@@ -422,10 +502,10 @@ template <class T, int sides, bool engine> class SweepTile {
         const char *at = row_at(tensor, r, 2 * half * fresh(job).sweep.step[tensor][0]);
         return __ldg(reinterpret_cast<const float *>(at));
     }
-    /* Write lse and delta to the place of row `number`, delta of both halves also where
-     * others look for it. */
+    /* Write lse and delta to the place of a row, delta of both halves also where others
+     * look for it. */
     __device__ void keep_stats(float lse, float first, float second, const SweepRow &r,
-                               int32_t number) const
+                               uint32_t turn) const
     {
         const natten_cuda_job &now = fresh(job);
         const int half = lane % 4;
@@ -443,7 +523,7 @@ template <class T, int sides, bool engine> class SweepTile {
                         delta);
         }
         float2 *to = reinterpret_cast<float2 *>(
-            __cvta_shared_to_generic(own + sweep_stats + (uint32_t)(number & 3) * 128));
+            __cvta_shared_to_generic(own + sweep_stats + turn / 8));
         to[lane / 4 + 8 * half] = {there ? lse_of(lse) : 0, -delta};
     }
     __device__ float grad_lse_at(const SweepItem &item, int32_t row, int i) const
@@ -458,6 +538,11 @@ template <class T, int sides, bool engine> class SweepTile {
     }
 
   private:
+    /* A number of a row's item, by where it is there. */
+    __device__ int32_t of_item(const SweepRow &r, int offset) const
+    {
+        return (int32_t)load_uint(item_at(r) + (uint32_t)offset);
+    }
     /* Where the warp's column begins in a class, and how many tokens wide it is. */
     __device__ uint2 across() const
     {
@@ -476,13 +561,15 @@ template <class T, int sides, bool engine> class SweepTile {
     {
         return known + (uint32_t)(offsetof(SweepWarp, ready) + stage * 8);
     }
-    /* From what is known of the warp to what is of itself, its first neighbour and its
-     * second. */
+    /* What is known of the warp itself, of its first neighbour and of its second. */
     __device__ uint32_t known_of(int i) const
     {
-        constexpr int bytes = sizeof(SweepWarp);
-        uint32_t far = i == 0 ? 0 : i == 1 ? right : left;
-        return (uint32_t)((int32_t)far / (int32_t)sweep_own * bytes);
+        static_assert(sweep_own == 64 * sizeof(SweepWarp), "");
+        if (i == 0)
+            return known;
+        uint32_t further; /* worked out each time: registers are scarce */
+        asm volatile("shr.s32 %0, %1, 6;" : "=r"(further) : "r"(i == 1 ? right : left));
+        return known + further;
     }
 };
 

@@ -105,16 +105,17 @@ __device__ inline void barrier_expect(uint32_t barrier, uint32_t bytes)
 #endif
 }
 /* Wait for the end of the phase of that parity. */
+template <int further = 0>
 __device__ inline void barrier_wait(uint32_t barrier, uint32_t parity)
 {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
     uint32_t done;
     do {
         asm volatile("{\n.reg .pred p;\n"
-                     "mbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2;\n"
+                     "mbarrier.try_wait.parity.shared::cta.b64 p, [%1 + %3], %2;\n"
                      "selp.u32 %0, 1, 0, p;\n}"
                      : "=r"(done)
-                     : "r"(barrier), "r"(parity)
+                     : "r"(barrier), "r"(parity), "n"(further)
                      : "memory");
     } while (done == 0);
 #else
