@@ -260,11 +260,11 @@ typedef struct natten_cuda_sweep {
     int32_t narrow[2];      /* subtiles of 3 tokens along them, from the second on */
     int32_t units, warps;   /* batch items and heads of a block, and their columns */
     int32_t each, segments; /* rows of an item, and items down a class */
-    int32_t items;
-    int32_t run;    /* items one after the other */
-    int32_t groups; /* with a bias: of units, of classes and batch items of one head */
-    /* 2^32 / both dilations, segments, heads (with a bias groups), run, rounded down.
-     */
+    int32_t items;          /* with a bias counted as if all runs were full */
+    /* With a bias: classes and batch items of a head, by units, and items of all these;
+     * how many items a run has, the last of a head maybe fewer, and runs of a head. */
+    int32_t groups, of_head, run, runs;
+    /* 2^32 / both dilations, segments, heads (with a bias runs), run, rounded down. */
     uint32_t inverse[5];
     int32_t tables_at;    /* from what is known of a block to its entries of bias */
     int32_t writes_delta; /* delta is worked out, too */
@@ -295,19 +295,20 @@ NATTEN_INLINE bool natten_sweep_has(const natten_cuda_sweep *s, int across,
 
 /* Warps of a block with columns, at most: as many as have registers enough; bytes of
  * each. */
-enum { NATTEN_CUDA_SWEEP_WARPS = 14, NATTEN_CUDA_SWEEP_BYTES = 14 * 1024 };
+enum { NATTEN_CUDA_SWEEP_WARPS = 14, NATTEN_CUDA_SWEEP_BYTES = 15 * 1024 };
 
 /* Entries of a bias as a block keeps them, by how far a query lies beyond its key: 7
  * tokens at most, down and across.  Each twice, the second time 4 bytes further, so
  * that any two next to each other can be read at once; and all for two heads in turn.
- */
+ * Rows and tables are so long that lanes read different banks. */
 enum {
     NATTEN_CUDA_SWEEP_FAR = 7,
     NATTEN_CUDA_SWEEP_ROW = 20,
-    NATTEN_CUDA_SWEEP_TABLE = (2 * NATTEN_CUDA_SWEEP_FAR + 1) * NATTEN_CUDA_SWEEP_ROW,
+    NATTEN_CUDA_SWEEP_TABLE = 326,
     NATTEN_CUDA_SWEEP_TABLES = 4 * NATTEN_CUDA_SWEEP_TABLE * 4, /* bytes */
-    /* dS of pairs of tokens, of 9 pairs of subtiles, when a run is over. */
-    NATTEN_CUDA_SWEEP_SUMS = 9 * 16 * 16 * 4
+    /* dS of 9 pairs of subtiles, when a run is over, of three quarters of their pairs
+     * of tokens: those of the last have the same entries as the first's. */
+    NATTEN_CUDA_SWEEP_SUMS = 9 * 3 * 8 * 8 * 4
 };
 
 /* Rows of a class of one batch item and head. */
@@ -320,14 +321,15 @@ typedef struct natten_cuda_sweep_item {
 
 /* What is known of a warp: barriers, and two items in turn.  Its part of shared memory
  * is 64 times as large. */
-typedef struct __attribute__((aligned(32))) natten_cuda_sweep_warp {
-    uint64_t full[2];  /* rows have arrived */
-    uint64_t ready[3]; /* a stage is done */
-    int32_t start;     /* of its column, across a class */
-    int16_t count;     /* of its tokens */
-    int16_t meets_at;  /* number of the barrier of its unit's warps */
-    uint32_t trouble;  /* not 0: some result is not finite */
-    uint32_t box;      /* address of what is known of the block */
+typedef struct natten_cuda_sweep_warp {
+    uint64_t full[2];   /* rows have arrived */
+    uint64_t ready[3];  /* a stage is done */
+    uint64_t summed[3]; /* and its dS added up */
+    int32_t start;      /* of its column, across a class */
+    int16_t count;      /* of its tokens */
+    int16_t meets_at;   /* number of the barrier of its unit's warps */
+    uint32_t trouble;   /* not 0: some result is not finite */
+    uint32_t box;       /* address of what is known of the block */
     natten_cuda_sweep_item item[2];
 } natten_cuda_sweep_warp;
 
@@ -335,8 +337,7 @@ typedef struct __attribute__((aligned(32))) natten_cuda_sweep_warp {
  * one that has the bias. */
 typedef struct natten_cuda_sweep_box {
     natten_cuda_sweep_warp warp[NATTEN_CUDA_SWEEP_WARPS + 1];
-    uint64_t tables[2]; /* barriers: a head's entries are there */
-    uint64_t summed[2]; /* a row's first stage has been added up, and all of it */
+    uint64_t tables[2]; /* barriers: a head's entries of bias are there */
     /* Bit i: query i, from the first of the subtile before, does not see the key. */
     uint16_t columns[NATTEN_CUDA_SWEEP_WARPS * 4], rows[];
 } natten_cuda_sweep_box;

@@ -15,7 +15,7 @@ enum { ROW = 32, MAX_UNITS = 1 << 30 };
 static const double halo_steps = 2;
 /* Runs that a block takes at least, if they are of several items; items that one may
  * have: sums of a bias are few enough then, and blocks end together. */
-enum { LEAST_RUNS = 4, LONGEST_RUN = 64 };
+enum { LEAST_RUNS = 2, LONGEST_RUN = 64 };
 
 static int64_t divide_up(int64_t a, int64_t b)
 {
@@ -121,16 +121,16 @@ static void share_out(natten_cuda_sweep *s, int64_t columns_of_items,
     }
 }
 
-/* Items of a run: as many as divide those of a head, if that takes a hundredth longer
- * at most. */
-static int32_t choose_run(int64_t items, int64_t of_head, int64_t processors)
+/* Items of a run: as many as may be, if that takes a hundredth longer at most. */
+static int32_t choose_run(int64_t of_head, int64_t heads, int64_t processors)
 {
-    int64_t best = 1, least = divide_up(items, processors);
-    for (int64_t run = 2; run <= LONGEST_RUN && items / run >= LEAST_RUNS * processors;
-         run++)
-        if (of_head % run == 0 &&
-            (double)(divide_up(items / run, processors) * run) <= 1.01 * (double)least)
+    int64_t best = 1, least = divide_up(of_head * heads, processors);
+    for (int64_t run = 2; run <= LONGEST_RUN; run++) {
+        int64_t runs = divide_up(of_head, run) * heads;
+        if (runs >= LEAST_RUNS * processors &&
+            (double)(divide_up(runs, processors) * run) <= 1.01 * (double)least)
             best = run;
+    }
     return (int32_t)best;
 }
 
@@ -160,7 +160,12 @@ static bool share_out_bias(const natten_task *task, natten_cuda_sweep *s)
     share_out(s, s->groups * task->heads, NATTEN_CUDA_NOMINAL_PROCESSORS);
     if (s->items == 0)
         return false;
-    s->run = choose_run(s->items, s->groups * s->segments, processors);
+    s->of_head = s->groups * s->segments;
+    s->run = choose_run(s->of_head, task->heads, processors);
+    s->runs = (int32_t)divide_up(s->of_head, s->run);
+    if (s->runs * task->heads > INT32_MAX / s->run)
+        return false;
+    s->items = (int32_t)(s->runs * task->heads * s->run);
     return true;
 }
 
@@ -195,7 +200,7 @@ bool natten_cuda_sweep_plan(const natten_task *task, const natten_gpu *gpu,
         return false;
     s->warps = s->units * s->columns;
     const int64_t divisors[5] = {across->dilation, down->dilation, s->segments,
-                                 biased ? s->groups : task->heads, s->run};
+                                 biased ? s->runs : task->heads, s->run};
     for (int i = 0; i < 5; i++)
         s->inverse[i] = UINT32_MAX / (uint32_t)divisors[i];
     s->scale = (float)task->scale;
@@ -208,6 +213,6 @@ bool natten_cuda_sweep_plan(const natten_task *task, const natten_gpu *gpu,
     fit->shared_bytes =
         s->warps * NATTEN_CUDA_SWEEP_BYTES + s->tables_at +
         (biased ? NATTEN_CUDA_SWEEP_TABLES + NATTEN_CUDA_SWEEP_SUMS : 0);
-    fit->sums = biased ? s->groups * s->segments / s->run : 0;
+    fit->sums = s->runs;
     return true;
 }

@@ -25,11 +25,11 @@
  * fill the places that were read before.  Warps of a block meet where an item ends.
  *
  * A bias is added to S, and one more warp adds dS up for its gradient
- * (device/sweep_bias.cuh), before the places are written to again.
+ * (device/sweep_bias.cuh): that of a stage until the same stage of the next row.
  *
- * Shared memory of a warp, 14 KiB: its queries and grad_out of 3 rows, of which the
+ * Shared memory of a warp, 15 KiB: its queries and grad_out of 3 rows, of which the
  * first is filled again once all are done with it; keys of 2, values of 1, dS of 3
- * stages, lse to base 2 and minus delta of 3 rows. */
+ * stages, lse to base 2 and minus delta of 3 rows, 1 of results. */
 #ifndef NATTEN_CUDA_SWEEP_BACKWARD_CUH
 #define NATTEN_CUDA_SWEEP_BACKWARD_CUH
 
@@ -220,7 +220,8 @@ template <class T, int sides, bool engine, bool biased> class Sweep {
         sum_up(key_sum, ds, left + sweep_queries, right + sweep_queries);
     }
     /* The stage of the n-th row with queries `down` rows further. */
-    __device__ void take_row(int down, int32_t n, uint32_t turn, uint32_t hidden)
+    template <int down>
+    __device__ void take_row(int32_t n, uint32_t turn, uint32_t hidden)
     {
         /* Each time anew: registers are scarce. */
         uint32_t keys = sweep_keys + (uint32_t)(n & 1) * sweep_tile;
@@ -285,8 +286,9 @@ template <class T, int sides, bool engine, bool biased> class Sweep {
         uint32_t hidden = load_uint(tile.box_at() + (uint32_t)offsetof(SweepBox, rows) +
                                     (uint32_t)(4 * now.row() + tile.lane % 2 * 2) * 2);
         hidden = tile.lane % 4 < 2 ? hidden >> (tile.lane / 16) : 0;
+        tile.template wait_for_sums<0>(n - 1);
         if (!now.first())
-            take_row(-1, n, place_before(place), hidden);
+            take_row<-1>(n, place_before(place), hidden);
         clear_sums(here);
         if (!now.first()) {
             tile.template wait_for_stage<2>(n - 1);
@@ -301,32 +303,32 @@ template <class T, int sides, bool engine, bool biased> class Sweep {
         }
         delta[0] = tile.sum_half(half);
         half = tile.load_half(far, 1);
-        tile.template wait_for_sums<1>(n - 1);
         if (!now.first()) {
             if (tile.owns(before))
-                write(sweep_grad_query, before, above, 2);
+                write(sweep_grad_query, before, above);
         }
         delta[1] = tile.sum_half(half);
         /* All are done with the row before. */
         tile.keep_stats(lse, delta[0], delta[1], far, place_before(place));
         if (!now.first() && next.exists())
             tile.fetch(next, far, n + 2, place_before(place));
-        take_row(0, n, place, hidden);
+        tile.template wait_for_sums<1>(n - 1);
+        take_row<0>(n, place, hidden);
         if (now.first() && next.exists())
             tile.fetch(next, far, n + 2, place_before(place));
         tile.template tell<1>(n);
+        tile.template wait_for_sums<2>(n - 1);
         if (!now.last())
-            take_row(1, n, place_after(place), hidden);
+            take_row<1>(n, place_after(place), hidden);
         tile.template tell<2>(n);
         tile.template wait_for_stage<1>(n);
         if (now.last())
             gather(1, here, n);
         if (tile.owns(now)) {
-            tile.template wait_for_sums<0>(n);
-            write(sweep_grad_key, now, key_sum, 0);
-            write(sweep_grad_value, now, value_sum, 0);
+            write(sweep_grad_key, now, key_sum);
+            write(sweep_grad_value, now, value_sum);
             if (now.last())
-                write(sweep_grad_query, now, here, 0);
+                write(sweep_grad_query, now, here);
         }
 #pragma unroll
         for (int j = 0; j < 4; j++)
@@ -337,20 +339,17 @@ template <class T, int sides, bool engine, bool biased> class Sweep {
 
     /* ---- results ---- */
 
-    /* Write sums to the warp's rows of a subtile, by way of a stage's place that nobody
-     * reads from any more. */
-    __device__ void write(int tensor, const SweepRow &r, const float (&sum)[4][4],
-                          int stage)
+    /* Write sums to the warp's rows of a subtile. */
+    __device__ void write(int tensor, const SweepRow &r, const float (&sum)[4][4])
     {
         const natten_cuda_job &job = fresh(tile.job);
         const natten_role role = sweep_role(tensor);
         if (job.task.view[role].data == nullptr)
             return;
         float factor = tensor == sweep_grad_value ? 1 : job.sweep.scale;
-        const uint32_t place = sweep_ds + (uint32_t)(stage * sweep_stage);
         const int chunk = tile.lane % 4;
         const uint32_t from =
-            kept(tile.own + place + tile.permute(tile.lane / 4, chunk));
+            kept(tile.own + sweep_results + tile.permute(tile.lane / 4, chunk));
         char *to = tile.row_at(tensor, r, engine ? chunk * 16 : 0);
         __syncwarp();
 #pragma unroll
@@ -359,7 +358,7 @@ template <class T, int sides, bool engine, bool biased> class Sweep {
 #pragma unroll
             for (int j = 0; j < 4; j++)
                 word[j] = pack<T>(sum[j][2 * i] * factor, sum[j][2 * i + 1] * factor);
-            store_matrices(from_single + place + i * 512, word);
+            store_matrices(from_single + sweep_results + i * 512, word);
         }
         __syncwarp();
         uint32_t zero = 0; /* what is not finite, times 0, is NaN */
@@ -430,7 +429,7 @@ template <class T, int sides, bool engine, bool biased> class Sweep {
         const natten_cuda_job &job = tile.job;
         int32_t item = tile.first_item();
         while (item < job.sweep.items) {
-            float *partial = SweepBias<T, sides, engine>::partial(job, item);
+            float *partial = SweepBias<T, sides, engine>::partial(tile, item);
             float zero = 0;
             for (int32_t e = (int32_t)threadIdx.x; e < job.entries;
                  e += (int32_t)blockDim.x)
@@ -462,7 +461,8 @@ template <class T, int sides, bool engine, bool biased> class Sweep {
         const natten_cuda_sweep &s = job.sweep;
         const natten_axis *axis = job.task.axis;
         Lane group(job.lanes);
-        int32_t head = item / (s.groups * s.segments), segment = item % s.segments,
+        auto place_of_item = tile.place_of(item);
+        int32_t head = place_of_item.head, segment = place_of_item.index % s.segments,
                 from = segment * s.each, to = natten_min(from + s.each, s.rows),
                 first = tile.first_unit(item);
         int32_t from_key = natten_sweep_start(&s, 0, from),

@@ -39,11 +39,13 @@ static bool is_shared_out(const char *text)
                s->each * (s->segments - 1) < s->rows);
         /* A row is kept while the one after the next is fetched. */
         EXPECT(s->rows >= 2 && (s->segments == 1 || s->each >= 2));
-        EXPECT(s->items == groups * (biased ? plan.task.heads : classes) * s->segments);
+        int64_t items = groups * (biased ? 1 : classes) * s->segments;
+        EXPECT(s->items == (biased ? s->runs * plan.task.heads * s->run : items));
         EXPECT(fit.blocks >= 1 && fit.blocks <= s->items / s->run);
         /* Runs are of one head, and follow from the problem alone. */
-        EXPECT(biased ? s->groups == groups : s->run == 1);
-        EXPECT(fit.sums * s->run == (biased ? groups * s->segments : 0));
+        EXPECT(fit.sums == s->runs && (biased || (s->run == 1 && s->runs == 0)));
+        EXPECT(!biased || (s->groups == groups && s->of_head == items));
+        EXPECT(s->runs * s->run >= s->of_head && (s->runs - 1) * s->run < items);
         EXPECT(processors == 1 || !biased || memcmp(s, &first, sizeof first) == 0);
         first = *s;
         EXPECT(s->warps == s->units * s->columns &&

@@ -26,6 +26,7 @@
  *     gpu_judge added TYPE FIRST COUNT   their backward with gradients of queries that
  *                                        are added in any order, where that is chosen
  *     gpu_judge sweep TYPE FIRST COUNT   the same with gradients in one pass
+ *     gpu_judge runs TYPE                and a bias, of many heads or batch items
  *     gpu_judge older TYPE FIRST COUNT   the same, planned for a GPU of compute
  *                                        capability 8.6, whose blocks have less room
  *     gpu_judge climb TYPE               logits that climb within a row
@@ -426,6 +427,41 @@ static void lift(int dtype)
     report(wrong == 0, what);
 }
 
+/* ---- runs ---- */
+
+/* Gradients of a bias where a block of the pass that has all gradients takes several
+ * runs of items, of some heads or of one, and where runs are of several items. */
+static void judge_runs(int dtype)
+{
+    static const char *const sizes[] = {"b1 h600 d32 5x5 w3x3", "b462 h8 d32 5x5 w3x3",
+                                        "b3 h300 d32 9x6 w3x3", "b1 h280 d32 9x9 w5x5"};
+    int wrong = 0, count = sizeof sizes / sizeof sizes[0];
+    for (int n = 0; n < count; n++) {
+        static trial t;
+        char text[96];
+        randoms r = {(uint64_t)n};
+        snprintf(text, sizeof text, "bwd %s %s bias",
+                 natten_dtype_name((natten_dtype)dtype), sizes[n]);
+        if (!make_of_text(&t, text, &r)) {
+            wrong++;
+            continue;
+        }
+        judgement j;
+        judge_give_forward(&t);
+        judge_for(&t, NATTEN_BACKEND_CUDA, &j);
+        by_sweep += device_uses(&t, NATTEN_CUDA_SET_SWEEP);
+        wrong += trial_run(&t, NATTEN_BACKEND_CUDA) != NATTEN_OK || !is_right(&t, &j) ||
+                 !run_again(&t);
+        judge_free(&j);
+        trial_free(&t);
+    }
+    char what[128];
+    snprintf(what, sizeof what,
+             "%s: %d of %d problems of several runs are wrong, %d in one pass",
+             type_name(dtype), wrong, count, by_sweep);
+    report(wrong == 0, what);
+}
+
 /* ---- merge ---- */
 
 enum { PARTIALS = 5 };
@@ -681,6 +717,8 @@ int main(int argc, char **argv)
         climb(type_named(argv[2]));
     } else if (strcmp(mode, "lift") == 0 && argc == 3) {
         lift(type_named(argv[2]));
+    } else if (strcmp(mode, "runs") == 0 && argc == 3) {
+        judge_runs(type_named(argv[2]));
     } else if (strcmp(mode, "merge") == 0 && argc == 4) {
         merge(type_named(argv[2]), atoi(argv[3]));
     } else if (strcmp(mode, "median") == 0 && argc == 3) {
@@ -694,8 +732,8 @@ int main(int argc, char **argv)
     } else {
         fprintf(stderr,
                 "usage: gpu_judge judge|halo|mma|added|sweep|older TYPE FIRST COUNT | "
-                "climb TYPE | lift TYPE | merge TYPE COUNT | median TYPE | repeat "
-                "COUNT\n");
+                "climb TYPE | lift TYPE | runs TYPE | merge TYPE COUNT | median TYPE | "
+                "repeat COUNT\n");
         return 2;
     }
     printf("1..%d\n", number);

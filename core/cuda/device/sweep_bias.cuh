@@ -6,8 +6,8 @@
  * of each of the 3 x 3 pairs of subtiles at a time, over all warps and rows of a run of
  * items; and in the end over those of an entry, in a fixed order.
  *
- *     others    S + bias ... dS   | tell ... later: wait till row n - 1 is added up
- *     it        waits for a stage | adds dS up | tells
+ *     others    ... dS of a stage | tell ...  a row later: wait till it is added up
+ *     it        waits             | adds it up | tells
  *
  * Registers: 72 sums.  Others have none left for even a part of these, and 56 tokens
  * across leave two schedulers a warp less than the other two. */
@@ -63,13 +63,13 @@ template <class T, int sides, bool engine> class SweepBias {
     }
 
     /* Sums of entries of a run that begins with that item. */
-    __device__ static float *partial(const natten_cuda_job &job, int32_t item)
+    __device__ static float *partial(const SweepTile<T, sides, engine, true> &tile,
+                                     int32_t item)
     {
-        const natten_cuda_sweep &s = job.sweep;
-        int32_t each = s.groups * s.segments, head = item / each;
-        int64_t chunk = (item - head * each) / s.run;
+        const natten_cuda_job &job = tile.job;
+        auto place = tile.place_of(item);
         return static_cast<float *>(job.partial) +
-               (chunk * job.task.heads + head) * job.entries;
+               ((int64_t)place.run * job.task.heads + place.head) * job.entries;
     }
 
   private:
@@ -104,7 +104,7 @@ template <class T, int sides, bool engine> class SweepBias {
         if (item >= s.items)
             return;
         const natten_view &view = job.task.view[NATTEN_BIAS];
-        int32_t head = item / (s.groups * s.segments);
+        int32_t head = tile.place_of(item).head;
         int32_t height = 2 * job.task.axis[1].window - 1,
                 width = 2 * job.task.axis[2].window - 1;
         const float *from = static_cast<const float *>(view.data) + head * view.head;
@@ -137,37 +137,51 @@ template <class T, int sides, bool engine> class SweepBias {
         for (int stage = 0; stage < 3; stage++) {
             int32_t count =
                 (stage == 0 && now.first()) || (stage == 2 && now.last()) ? 0 : warps;
-            uint32_t ready = shared_address(&tile.box()->warp[0].ready[stage]);
-            uint32_t from = shared_address(halo_shared) + sweep_ds +
+            uint32_t known = shared_address(tile.box()),
+                     from = shared_address(halo_shared) + sweep_ds +
                             stage * sweep_stage + (uint32_t)tile.lane * 16;
-            constexpr int step = sides == 2 ? 2 : 1;
+            /* Two at a time, so that dS are on their way while others are added. */
 #pragma unroll 1
-            for (int32_t w = 0; w < s.warps; w += step) {
+            for (int32_t w = 0; w < s.warps; w += 2) {
+                uint32_t ds[2][sides][4];
 #pragma unroll
-                for (int i = 0; i < step; i++)
-                    barrier_wait(ready + (uint32_t)(i * sizeof(SweepWarp)),
-                                 (uint32_t)(n & 1));
-                if (w < count)
+                for (int i = 0; i < 2; i++) {
+                    if (w + i >= s.warps)
+                        continue;
+                    barrier_wait(known + ready_at(stage, i), (uint32_t)(n & 1));
+                    if (w + i < count)
 #pragma unroll
-                    for (int i = 0; i < step; i++)
-                        add_stage(stage, i, from + (uint32_t)i * sweep_own);
-                ready += (uint32_t)(step * sizeof(SweepWarp));
-                from += step * sweep_own;
+                        for (int side = 0; side < sides; side++)
+                            load_transposed(ds[i][side],
+                                            from + i * sweep_own + side * 512);
+                }
+#pragma unroll
+                for (int i = 0; i < 2; i++) {
+                    if (w + i < count)
+                        add_stage(stage, i, ds[i]);
+                    if (w + i < s.warps)
+                        barrier_arrive(known + ready_at(stage, i) +
+                                       (uint32_t)(offsetof(SweepWarp, summed) -
+                                                  offsetof(SweepWarp, ready)));
+                }
+                known += 2 * (uint32_t)sizeof(SweepWarp), from += 2 * sweep_own;
             }
-            if (stage != 1)
-                barrier_arrive(shared_address(&tile.box()->summed[stage / 2]));
         }
     }
+    /* From what is known of a warp to the barrier of a stage of the i-th after it. */
+    __device__ static uint32_t ready_at(int stage, int i)
+    {
+        return (uint32_t)(offsetof(SweepWarp, ready) + i * sizeof(SweepWarp) +
+                          stage * 8);
+    }
     /* Of two columns the other one lies to the right of the first. */
-    __device__ void add_stage(int stage, int column, uint32_t from)
+    __device__ void add_stage(int stage, int column, const uint32_t (&ds)[sides][4])
     {
 #pragma unroll
         for (int side = 0; side < sides; side++) {
             int at = sides == 3 ? side : side == 0 ? 1 : column == 0 ? 2 : 0;
-            uint32_t ds[4];
-            load_transposed(ds, from + side * 512);
-            multiply<T>(sum[stage][at][0], unit, ds[0], ds[3]);
-            multiply<T>(sum[stage][at][1], unit, ds[1], ds[2]);
+            multiply<T>(sum[stage][at][0], unit, ds[side][0], ds[side][3]);
+            multiply<T>(sum[stage][at][1], unit, ds[side][1], ds[side][2]);
         }
     }
 
@@ -179,16 +193,16 @@ template <class T, int sides, bool engine> class SweepBias {
 #pragma unroll
         for (int pair = 0; pair < 9; pair++)
 #pragma unroll
-            for (int e = 0; e < 4; e++) {
-                int key = tile.lane / 4 + 8 * (e / 2), half = e / 2,
-                    query = tile.lane % 4 * 2 + e % 2;
+            for (int e = 0; e < 2; e++) {
                 const float(&of)[2][4] = sum[pair / 3][pair % 3];
-                float *to = all + (pair * 16 + key) * 16 + query;
-                to[half * 8] = of[0][e];
-                to[(1 - half) * 8] = of[1][e];
+                float *to =
+                    all + pair * 192 + tile.lane / 4 * 8 + tile.lane % 4 * 2 + e;
+                to[0] = of[0][e] + of[0][2 + e];
+                to[64] = of[1][e];
+                to[128] = of[1][2 + e];
             }
         __syncwarp();
-        float *to = partial(job, first);
+        float *to = partial(tile, first);
         const int32_t y = job.task.axis[1].window, x = job.task.axis[2].window;
         float zero = 0; /* what is not finite, times 0, is NaN */
         for (int32_t e = tile.lane; e < (2 * y - 1) * (2 * x - 1);
@@ -200,15 +214,27 @@ template <class T, int sides, bool engine> class SweepBias {
         clear();
         return zero != 0;
     }
-    /* dS of queries so many tokens beyond their keys. */
+    /* dS of queries so many tokens beyond their keys. Where that of a key in row i and
+     * column j is, is the sum of two numbers that rows and columns decide. */
     __device__ static float sum_of(int32_t down, int32_t across, const float *all)
     {
+        constexpr int nowhere = -100000;
+        int of_row[4], of_column[4];
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+            int y = i + down + 4, x = i + across + 4;
+            /* Where both are of the second half, they are among the first's. */
+            int part = i < 2 ? y % 4 / 2 : 2;
+            bool counts = (unsigned)y < 12 && (i < 2 || y % 4 < 2);
+            of_row[i] =
+                counts ? (y / 4 * 9 + part) * 64 + i % 2 * 32 + y % 2 * 4 : nowhere;
+            of_column[i] = (unsigned)x < 12 ? x / 4 * 192 + i * 8 + x % 4 : nowhere;
+        }
         float total = 0;
-#pragma unroll 4
+#pragma unroll
         for (int key = 0; key < subtile; key++) {
-            int y = key / 4 + down + 4, x = key % 4 + across + 4;
-            if ((unsigned)y < 12 && (unsigned)x < 12)
-                total += all[((y / 4 * 3 + x / 4) * 16 + key) * 16 + y % 4 * 4 + x % 4];
+            int at = of_row[key / 4] + of_column[key % 4];
+            total += at >= 0 ? all[at] : 0;
         }
         return total;
     }

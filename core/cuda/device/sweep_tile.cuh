@@ -17,6 +17,7 @@ constexpr uint32_t sweep_tile = 1024, sweep_queries = 0, sweep_grads = 3 * sweep
                    sweep_keys = 6 * sweep_tile, sweep_values = 8 * sweep_tile,
                    sweep_ds = 9 * sweep_tile, sweep_stage = 3 * 512,
                    sweep_stats = sweep_ds + 3 * sweep_stage,
+                   sweep_results = sweep_stats + 3 * 128,
                    sweep_own = NATTEN_CUDA_SWEEP_BYTES;
 
 /* Of three places that are filled in turn, as bytes from the first: the next one, and
@@ -150,8 +151,8 @@ template <class T, int sides, bool engine, bool biased> class SweepTile {
             by_segments(s.segments, s.inverse[2]);
         int32_t rest = number, row, column_, segment, head, batch;
         if constexpr (biased) { /* all units of one head */
-            rest = by_segments(rest, segment);
-            head = Divider(s.groups, s.inverse[3])(rest, rest);
+            rest = by_segments(place_of(number).index, segment);
+            head = place_of(number).head;
             int32_t unit = natten_min(rest * s.units + warp / s.columns, units() - 1);
             batch = by_rows(by_columns(unit, column_), row);
         } else {
@@ -186,11 +187,24 @@ template <class T, int sides, bool engine, bool biased> class SweepTile {
         const natten_task &task = fresh(job).task;
         return (int32_t)task.batch * task.axis[1].dilation * task.axis[2].dilation;
     }
-    /* The first of a group. */
+    /* With a bias: which of a head's items and runs an item is. */
+    struct PlaceOfItem {
+        int32_t head, run, within, index;
+    };
+    __device__ PlaceOfItem place_of(int32_t item) const
+    {
+        const natten_cuda_sweep &s = fresh(job).sweep;
+        PlaceOfItem p;
+        int32_t run = Divider(s.run, s.inverse[4])(item, p.within);
+        p.head = Divider(s.runs, s.inverse[3])(run, p.run);
+        p.index = p.run * s.run + p.within;
+        return p;
+    }
+    /* The first of an item's units. */
     __device__ int32_t first_unit(int32_t item) const
     {
         const natten_cuda_sweep &s = fresh(job).sweep;
-        return item / s.segments % s.groups * s.units;
+        return Divider(s.segments, s.inverse[2])(place_of(item).index) * s.units;
     }
     /* The block's first item. */
     __device__ int32_t first_item() const
@@ -204,10 +218,9 @@ template <class T, int sides, bool engine, bool biased> class SweepTile {
         begins = true;
         if (!biased)
             return item + (int32_t)gridDim.x;
-        int32_t rest;
-        Divider(s.run, s.inverse[4])(++item, rest);
-        begins = rest == 0;
-        return begins ? item + ((int32_t)gridDim.x - 1) * s.run : item;
+        PlaceOfItem p = place_of(item);
+        begins = p.within + 1 == s.run || p.index + 1 == s.of_head;
+        return begins ? item - p.within + (int32_t)gridDim.x * s.run : item + 1;
     }
     /* The row after one, if there is any.  What it goes on from is in shared memory,
      * for registers are scarce. */
@@ -315,10 +328,11 @@ template <class T, int sides, bool engine, bool biased> class SweepTile {
                 barrier_make(ready(i), NATTEN_CUDA_WARP);
                 if (i < 2)
                     barrier_make(full(i), 1);
-                if (biased && warp == 0 && i < 2) {
+                if (biased)
+                    barrier_make(shared_address(&box()->warp[warp].summed[i]),
+                                 NATTEN_CUDA_WARP);
+                if (biased && warp == 0 && i < 2)
                     barrier_make(shared_address(&box()->tables[i]), NATTEN_CUDA_WARP);
-                    barrier_make(shared_address(&box()->summed[i]), NATTEN_CUDA_WARP);
-                }
             }
         __syncthreads();
     }
@@ -333,16 +347,20 @@ template <class T, int sides, bool engine, bool biased> class SweepTile {
                                  : which == 1 ? NATTEN_GRAD_OUT
                                  : which == 2 ? NATTEN_KEY
                                               : NATTEN_VALUE;
-        const SweepItem &item = item_of(r);
         const natten_cuda_job &now = fresh(job);
         if constexpr (engine) {
             const natten_view &view = now.task.view[role];
-            const int32_t at[5] = {(int32_t)(item.head * view.head +
-                                             item.row * view.axis[1] +
-                                             item.column * view.axis[2]),
-                                   (int32_t)across().x, r.start(), 0, item.batch};
+            int32_t head = of_item(r, offsetof(SweepItem, head)),
+                    row = of_item(r, offsetof(SweepItem, row)),
+                    column_ = of_item(r, offsetof(SweepItem, column));
+            const int32_t at[5] = {head * (int32_t)view.head +
+                                       row * (int32_t)view.axis[1] +
+                                       column_ * (int32_t)view.axis[2],
+                                   (int32_t)across().x, r.start(), 0,
+                                   of_item(r, offsetof(SweepItem, batch))};
             copy_box(to, &job.map[which][0], full, at);
         } else {
+            const SweepItem &item = item_of(r);
             Source<T> source(now, role);
             for (int i = lane; i < 64; i += NATTEN_CUDA_WARP) {
                 int32_t at[3];
@@ -430,12 +448,13 @@ template <class T, int sides, bool engine, bool biased> class SweepTile {
     {
         store_shared(known + (uint32_t)offsetof(SweepWarp, trouble), 1);
     }
-    /* dS of the n-th row's first stage, or of all three, have been added up. */
-    template <int which> __device__ void wait_for_sums(int32_t n) const
+    /* dS of the n-th row's stage have been added up.  It is waited for in each step, so
+     * that no barrier is a phase ahead of who waits at it. */
+    template <int stage> __device__ void wait_for_sums(int32_t n) const
     {
         if constexpr (biased)
-            barrier_wait<offsetof(SweepBox, summed) + which * 8>(box_at(),
-                                                                 (uint32_t)(n & 1));
+            barrier_wait<offsetof(SweepWarp, summed) + stage * 8>(known,
+                                                                  (uint32_t)(n & 1));
     }
     /* The warps of a unit meet. */
     __device__ void meet_unit() const
