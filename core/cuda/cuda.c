@@ -102,6 +102,7 @@ static natten_status map(natten_cuda_call *call, natten_cuda_pass *pass)
     if (!pass->job.halo.by_maps) {
         pass->job.halo = pass->plain;
         pass->shared_bytes = pass->plain_bytes;
+        pass->blocks = pass->plain_blocks;
     }
     return NATTEN_OK;
 }

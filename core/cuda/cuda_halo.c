@@ -31,6 +31,7 @@ static const double open_clocks[4] = {10000, 6000, 6000, 6000}; /* by pass */
 static const double bytes_per_clock = 24, step_clocks = 1200, table_clocks = 600;
 static const double clocks_per_byte = 1 / 160.0, engine_clocks = 300, walk_clocks = 150,
                     slice_clocks = 60;
+static const double of_three = 1.15;      /* three blocks hide latency that two don't */
 static const double collision_clocks = 6; /* of a pair */
 static const double bias_clocks = 6000;   /* a block's sums of entries */
 static const double entry_clocks = 1200;  /* a step for which biases are copied */
@@ -175,6 +176,7 @@ typedef struct search {
     int32_t blocks;    /* that a multiprocessor holds at once */
     bool by_maps;      /* the copy engine may fetch them */
     bool by_threads;   /* layouts for copies by threads are tried, too */
+    bool light;        /* pairs of a box, for three blocks */
     natten_cuda_halo_fit best;
 } search;
 
@@ -366,7 +368,10 @@ static bool lay_out_slices(const search *s, const shape *p, int32_t rows, bool t
     int64_t pairs = ((int64_t)box[1] * box[2] + 15) / 16 + touched - 1;
     if (by_maps && (!s->by_maps || rows > MAX_BOX || h->pitch > MAX_BOX))
         return false;
-    int32_t most = of_keys(s) ? NATTEN_CUDA_FLAT_KEYS : NATTEN_CUDA_FLAT_QUERIES;
+    int32_t most = s->light     ? NATTEN_CUDA_FLAT_LIGHT
+                   : of_keys(s) ? NATTEN_CUDA_FLAT_KEYS
+                                : NATTEN_CUDA_FLAT_QUERIES;
+    h->light = s->light && by_maps;
     if (flat && (pairs > most || !is_flat(s, p, slices)))
         return false;
     int32_t grain = by_maps ? ENGINE_ROWS * row_bytes : 256;
@@ -414,7 +419,8 @@ static bool lay_out_slices(const search *s, const shape *p, int32_t rows, bool t
     h->tables_at = align(end);
     h->columns_at = h->tables_at + tables;
     if (flat) { /* read before there are rows, and orders, behind them, before that */
-        int32_t orders = h->order_pitch > 0 ? h->places * NATTEN_CUDA_ORDERED : 0;
+        int32_t orders =
+            h->order_pitch > 0 ? NATTEN_CUDA_WARPS * NATTEN_CUDA_ORDERED : 0;
         h->tables_at = h->rows_at;
         h->columns_at = align(larger(end, h->tables_at + tables + orders));
     }
@@ -493,6 +499,195 @@ static void share_out(natten_cuda_halo_fit *fit, int32_t units, int32_t processo
     }
 }
 
+/* ---- kinds of tiles ---- */
+
+/* Are two tiles of a class alike: all rows exist, and see the same from where the tile
+ * begins? */
+static bool is_alike(const natten_class *c, int32_t tokens, int32_t tile, int32_t other)
+{
+    int64_t last = (int64_t)larger(tile, other) * tokens + tokens;
+    if (last > c->queries.end - c->queries.begin)
+        return false;
+    int32_t first = c->queries.begin + tile * tokens, apart = (other - tile) * tokens;
+    for (int32_t g = first; g < first + tokens; g++) {
+        natten_span a = natten_class_keys(c, g), b = natten_class_keys(c, g + apart);
+        if (a.begin + apart != b.begin || a.end + apart != b.end)
+            return false;
+    }
+    return true;
+}
+
+/* Partners on average of the subtiles of a tile. */
+static double count_kind(const natten_class *c, int32_t sub, int32_t subs, int32_t tile)
+{
+    int32_t first = c->queries.begin + tile * sub * subs, count = 0, sum = 0;
+    for (int32_t i = 0; i < subs && first + i * sub < c->queries.end; i++, count++) {
+        int32_t g = first + i * sub, last = smaller(g + sub, c->queries.end) - 1;
+        sum += natten_class_keys(c, last).end - natten_class_keys(c, g).begin;
+    }
+    return (double)sum / larger(count, 1);
+}
+
+static natten_cuda_count counted(int32_t count)
+{
+    return (natten_cuda_count){count, count > 0 ? UINT32_MAX / (uint32_t)count : 0};
+}
+
+/* Which tiles are alike, of a forward pass.  With a stride none are; else all between
+ * those near the borders. */
+static void find_kinds(const natten_task *task, natten_cuda_halo_fit *fit)
+{
+    const natten_cuda_halo *h = &fit->halo;
+    natten_cuda_halo_share *share = &fit->share;
+    for (int a = 0; a < 3; a++) {
+        const natten_axis *axis = &task->axis[a];
+        bool even = axis->length % axis->dilation == 0 &&
+                    axis->query_count == axis->length &&
+                    axis->key_count == axis->length;
+        natten_class c = natten_axis_class(axis, 0);
+        int32_t tiles = h->tiles[a], tokens = h->sub[a] * h->warps[a],
+                middle = tiles / 2, first = middle, end = middle;
+        if (axis->stride == 1 && (even || axis->dilation == 1)) {
+            for (first = 0; first < middle; first++)
+                if (is_alike(&c, tokens, first, middle))
+                    break;
+            for (end = tiles; end > middle; end--)
+                if (is_alike(&c, tokens, middle, end - 1))
+                    break;
+        }
+        if (end - first < (a == 0 ? tiles : 2)) /* else the last one is another sort */
+            first = end = a == 0 ? tiles : tiles - 1;
+        int32_t classes = even ? axis->dilation : 1;
+        const int32_t begins[] = {0, first, end, tiles};
+        for (int sort = 0; sort < NATTEN_CUDA_SORTS; sort++) {
+            int32_t count = begins[sort + 1] - begins[sort];
+            bool alike = sort == 1 && count > 0;
+            share->kinds[a][sort] =
+                (natten_cuda_halo_kinds){.kinds = counted(alike ? 1 : count),
+                                         .classes = counted(axis->dilation / classes),
+                                         .alike = counted(alike ? count : 1),
+                                         .all = counted((alike ? count : 1) * classes),
+                                         .first = begins[sort]};
+            double *most = &fit->kind_partners[a][sort];
+            *most = 0;
+            for (int i = 0; i < 2 && count > 0; i++)
+                *most = fmax(*most,
+                             count_kind(&c, h->sub[a], h->warps[a],
+                                        i == 0 ? begins[sort] : begins[sort + 1] - 1));
+        }
+        share->sort_of_planes = a == 0 ? end > first : share->sort_of_planes;
+    }
+}
+
+enum { SORTS = NATTEN_CUDA_SORTS * NATTEN_CUDA_SORTS };
+
+/* Count kinds of each sort and tiles of each; the clocks of a multiprocessor that a
+ * unit takes. */
+static void count_sorts(natten_cuda_halo_fit *fit, double clocks[SORTS])
+{
+    natten_cuda_halo_share *share = &fit->share;
+    for (int i = 0; i < SORTS; i++) {
+        const int sort[3] = {share->sort_of_planes, i / NATTEN_CUDA_SORTS,
+                             i % NATTEN_CUDA_SORTS};
+        int32_t kinds = 1, tiles = 1;
+        double box = 1;
+        for (int a = 0; a < 3; a++) {
+            const natten_cuda_halo_kinds *k = &share->kinds[a][sort[a]];
+            kinds *= k->kinds.count * k->classes.count;
+            tiles *= k->all.count;
+            box *= fit->kind_partners[a][sort[a]];
+        }
+        share->sort[i].kinds = counted(kinds);
+        share->sort[i].tiles = counted(tiles);
+        /* A box has half a group more than it fills.  Where some warps have no rows the
+         * others don't end much earlier. */
+        clocks[i] = unit_clocks[0] + (pair_clocks[0] + wide_clocks[0]) * (box + 4) / 16;
+    }
+}
+
+/* So many blocks in all do what takes so long, in clocks, at most. */
+static int64_t share_within(natten_cuda_halo_share *share, const double clocks[SORTS],
+                            int32_t rounds, double longest)
+{
+    int64_t blocks = 0;
+    for (int i = 0; i < SORTS; i++) {
+        natten_cuda_halo_sort *s = &share->sort[i];
+        int64_t steps = (int64_t)s->tiles.count * rounds,
+                each = (int64_t)(longest / clocks[i] * (1 + 1e-9));
+        s->first = (int32_t)blocks;
+        s->share = s->kinds.count > 0 ? (int32_t)((steps + each - 1) / each) : 0;
+        blocks += (int64_t)s->share * s->kinds.count;
+    }
+    return blocks;
+}
+
+/* Blocks that are left of `room` go to those that take longest. */
+static int64_t share_rest(natten_cuda_halo_share *share, const double clocks[SORTS],
+                          int32_t rounds, int64_t blocks, int64_t room)
+{
+    for (int next = 0; next >= 0;) {
+        double longest = 0;
+        next = -1;
+        for (int i = 0; i < SORTS; i++) {
+            const natten_cuda_halo_sort *s = &share->sort[i];
+            double steps = (double)s->tiles.count * rounds;
+            if (s->kinds.count > 0 && blocks + s->kinds.count <= room &&
+                s->share < steps && steps / s->share * clocks[i] > longest)
+                longest = steps / s->share * clocks[i], next = i;
+        }
+        if (next < 0)
+            break;
+        share->sort[next].share++;
+        blocks += share->sort[next].kinds.count;
+        for (int i = next + 1; i < SORTS; i++)
+            share->sort[i].first += share->sort[next].kinds.count;
+    }
+    return blocks;
+}
+
+/* Share out tiles by kinds among as many blocks as the GPU holds at once, so that all
+ * end together; false if there are more kinds, or a step would have units of two
+ * tiles. */
+static bool share_out_kinds(natten_cuda_halo_fit *fit, int32_t units,
+                            int32_t processors)
+{
+    natten_cuda_halo_share *share = &fit->share;
+    int32_t room = processors * fit->blocks, rounds = units / fit->halo.units;
+    double clocks[SORTS], all = 0, most = 0, slowest = 0;
+    int64_t kinds = 0, blocks;
+    count_sorts(fit, clocks);
+    for (int i = 0; i < SORTS; i++) {
+        const natten_cuda_halo_sort *s = &share->sort[i];
+        double each = (double)s->tiles.count * rounds * clocks[i];
+        if (s->kinds.count == 0)
+            continue;
+        if ((double)s->tiles.count * units > INT32_MAX / 2)
+            return false;
+        kinds += s->kinds.count;
+        all += s->kinds.count * each;
+        slowest = fmax(slowest, clocks[i]), most = fmax(most, each);
+    }
+    if (units % fit->halo.units != 0 || kinds > room)
+        return false;
+    /* The shortest time in which so many blocks do all, by halves. */
+    double least = fmax(slowest, all / room);
+    blocks = share_within(share, clocks, rounds, least);
+    if (blocks <= room)
+        most = least;
+    for (int turn = 0; turn < 18 && least < most; turn++) {
+        double longest = (least + most) / 2;
+        if (share_within(share, clocks, rounds, longest) <= room)
+            most = longest;
+        else
+            least = longest;
+    }
+    blocks = share_rest(share, clocks, rounds,
+                        share_within(share, clocks, rounds, most), room);
+    fit->clocks = (most / slowest * fit->tile_clocks + fit->open_clocks) *
+                  (blocks > processors ? fit->blocks : 1);
+    return true;
+}
+
 /* The same for sums over the batch, head by head: the number of sums decides about
  * bits, so it does not depend on the GPU. */
 static void share_out_by_head(natten_cuda_halo_fit *fit, int32_t units, int32_t batch)
@@ -530,6 +725,12 @@ static void count_units(natten_cuda_halo_fit *fit, int32_t units, int32_t batch,
         h->stride = h->units;
     } else {
         share_out(fit, units, processors);
+        if (fit->share.kinds[0][0].classes.count > 0) {
+            double clocks = fit->clocks;
+            h->by_kinds = share_out_kinds(fit, units, processors) &&
+                          fit->clocks <= clocks * 1.001;
+            fit->clocks = fmin(fit->clocks, clocks);
+        }
         h->stride = h->replicas * h->units;
         h->inner = units / batch;
     }
@@ -547,6 +748,7 @@ static bool lay_out_plainly(const search *s, const shape *p, natten_cuda_halo_fi
         !lay_out(&alone, p, fit->halo.rows, true, false, &plain))
         return false;
     plain.halo.order_pitch = fit->halo.order_pitch;
+    plain.halo.by_kinds = plain.halo.light = 0;
     fit->plain = plain.halo;
     fit->plain_bytes = plain.shared_bytes;
     return true;
@@ -589,6 +791,10 @@ static void try_shape(search *s, const shape *p)
                 !lay_out_plainly(s, p, &fit))
                 continue;
             fits = fits || by_maps == s->by_maps;
+            h->by_kinds = 0;
+            memset(&fit.share, 0, sizeof fit.share);
+            if (by_maps && s->dims == 32 && s->pass == NATTEN_CUDA_HALO_FORWARD)
+                find_kinds(s->task, &fit);
             count_units(&fit, s->units, s->batch, NATTEN_CUDA_NOMINAL_PROCESSORS);
             if (s->best.clocks == 0 || fit.clocks < s->best.clocks ||
                 (fit.clocks == s->best.clocks && fit.slots < s->best.slots))
@@ -771,6 +977,15 @@ static bool find_fit(const natten_task *task, const natten_gpu *gpu,
     s.by_threads = !s.by_maps;
     if (s.best.clocks == 0)
         try_all(&s, false);
+    if (pass == NATTEN_CUDA_HALO_FORWARD && s.dims == 32 && s.by_maps && is_half &&
+        s.entries == 0 && s.best.halo.by_maps) {
+        search three = s;
+        three.best = (natten_cuda_halo_fit){0};
+        three.light = true, three.blocks = 3, three.room = NATTEN_CUDA_SHARED_THIRD;
+        try_all(&three, false);
+        if (three.best.clocks > 0 && three.best.clocks < s.best.clocks * of_three)
+            s.best = three.best;
+    }
     if (s.best.clocks == 0 && !s.by_threads) {
         s.by_threads = true;
         try_all(&s, false);
@@ -826,8 +1041,12 @@ bool natten_cuda_halo_spread(const natten_task *task, const natten_gpu *gpu,
     return true;
 }
 
-int64_t natten_cuda_halo_blocks(const natten_cuda_halo *h)
+int64_t natten_cuda_halo_blocks(const natten_cuda_halo_fit *fit,
+                                const natten_cuda_halo *h)
 {
+    const natten_cuda_halo_sort *last = &fit->share.sort[SORTS - 1];
+    if (h->by_kinds)
+        return last->first + (int64_t)last->share * last->kinds.count;
     return (int64_t)h->few * h->positions + (int64_t)(h->replicas - h->few) * h->full;
 }
 

@@ -41,6 +41,9 @@ typedef struct natten_cuda_halo_fit {
     double open_clocks; /* until a block begins */
     double clocks;      /* the whole pass, estimated for a GPU of 132 processors */
     double slots;       /* pairs of tokens computed, of one batch item and head */
+    natten_cuda_halo_share share; /* if halo.by_kinds */
+    /* Partners of a subtile on an axis, of tiles of a sort. */
+    double kind_partners[3][NATTEN_CUDA_SORTS];
 } natten_cuda_halo_fit;
 
 /* The task as the halo kernels see it: an axis that is alone counts rows, not columns,
@@ -60,7 +63,8 @@ bool natten_cuda_halo_spread(const natten_task *task, const natten_gpu *gpu,
                              natten_cuda_halo_pass pass, natten_cuda_halo_fit *fit);
 
 /* How many blocks a pass has, once they are shared out. */
-int64_t natten_cuda_halo_blocks(const natten_cuda_halo *h);
+int64_t natten_cuda_halo_blocks(const natten_cuda_halo_fit *fit,
+                                const natten_cuda_halo *h);
 
 /* Have at most `sums` partial sums of a bias entry, of one head; at least one for each
  * position. */

@@ -16,6 +16,38 @@ enum { NATTEN_CUDA_WARP = 32, NATTEN_CUDA_WARPS = 8, NATTEN_CUDA_THREADS = 256 }
  * that width, each by a warp of its own that computes the weights anew. */
 enum { NATTEN_CUDA_SLICE = NATTEN_CUDA_WARP * NATTEN_CUDA_STRIP };
 
+/* Sorts of tiles on an axis, by what they see: before those that are alike, these, and
+ * after them. */
+enum { NATTEN_CUDA_SORTS = 3 };
+
+/* How many, and what quotients by it are worked out with: 2^32 / count, rounded down.
+ */
+typedef struct natten_cuda_count {
+    int32_t count;
+    uint32_t inverse;
+} natten_cuda_count;
+
+/* Tiles of a sort on an axis: kinds of a class, classes that are kinds of their own;
+ * tiles of a kind in a class, and in all its classes. */
+typedef struct natten_cuda_halo_kinds {
+    natten_cuda_count kinds, classes, alike, all;
+    int32_t first; /* kinds begin at that tile */
+} natten_cuda_halo_kinds;
+
+/* Blocks of kinds of a sort on all axes: the first, how many a kind has; kinds, and
+ * tiles of one. */
+typedef struct natten_cuda_halo_sort {
+    int32_t first, share;
+    natten_cuda_count kinds, tiles;
+} natten_cuda_halo_sort;
+
+/* By rows and by columns; planes are all of one sort. */
+typedef struct natten_cuda_halo_share {
+    int32_t sort_of_planes;
+    natten_cuda_halo_kinds kinds[3][NATTEN_CUDA_SORTS];
+    natten_cuda_halo_sort sort[NATTEN_CUDA_SORTS * NATTEN_CUDA_SORTS];
+} natten_cuda_halo_share;
+
 /* How the halo kernels cut a task (device/halo_tile.cuh has the words); the axes are
  * planes, rows and columns.  Places in shared memory are bytes. */
 typedef struct natten_cuda_halo {
@@ -52,6 +84,10 @@ typedef struct natten_cuda_halo {
     int32_t writes_delta;  /* the pass of queries works delta and job.stats out, too */
     int32_t short_kind[3]; /* what is added to a map's number where the class on an axis
                               is one of the short ones */
+    /* Forward of a flat halo: blocks are of a kind of tiles that are alike, and go
+     * through all of them for each `units` units. */
+    int32_t light;    /* a box has few pairs: by the kernel for three blocks */
+    int32_t by_kinds; /* natten_cuda_job.share says which */
 } natten_cuda_halo;
 
 /* How the copy engine of sm_90 finds a tensor's slices: the driver encodes it. A tensor
@@ -61,12 +97,13 @@ typedef struct __attribute__((aligned(64))) natten_cuda_map {
     unsigned char bytes[128];
 } natten_cuda_map;
 
-/* Shared memory of a block: what every GPU from sm_80 on has; half of what Hopper and
- * Blackwell have for two blocks; what those of data centres have for one, and those of
- * them with a copy engine. */
+/* Shared memory of a block: what every GPU from sm_80 on has; half and a third of what
+ * Hopper and Blackwell have for two blocks and for three; what those of data centres
+ * have for one, and those of them with a copy engine. */
 enum {
     NATTEN_CUDA_SHARED_BYTES = 99 * 1024,
     NATTEN_CUDA_SHARED_HALF = 113 * 1024,
+    NATTEN_CUDA_SHARED_THIRD = 75 * 1024,
     NATTEN_CUDA_SHARED_LARGE = 163 * 1024,
     NATTEN_CUDA_SHARED_ENGINE = 227 * 1024
 };
@@ -80,6 +117,7 @@ enum { NATTEN_CUDA_SUBTILE = 16 };
 enum {
     NATTEN_CUDA_HALO_SUMS = 8,
     NATTEN_CUDA_FLAT_QUERIES = 7,
+    NATTEN_CUDA_FLAT_LIGHT = 4, /* where three blocks share a multiprocessor */
     NATTEN_CUDA_FLAT_KEYS = 8
 };
 /* Most partners of a slice that are put in an order of banks. */
@@ -109,6 +147,16 @@ typedef struct natten_cuda_halo_stride {
     int64_t step, carry;
 } natten_cuda_halo_stride;
 
+/* What a pass that looks ahead knows of a unit: where its rows begin, and for the copy
+ * engine where its partners do. */
+typedef struct natten_cuda_halo_unit {
+    char *base[3];
+    int32_t inner[2], first[3], batch;
+    int32_t head; /* of the rows */
+} natten_cuda_halo_unit;
+/* So many units, the next steps' and the last ones', and so many are found at once. */
+enum { NATTEN_CUDA_AHEAD = 32, NATTEN_CUDA_FOUND = 8 };
+
 typedef struct natten_cuda_halo_box {
     natten_cuda_halo_place place;
     int32_t begin, end;  /* the block's units */
@@ -126,14 +174,15 @@ typedef struct natten_cuda_halo_box {
     int32_t inner[NATTEN_CUDA_WARPS], rank[NATTEN_CUDA_WARPS];
     uint32_t trouble[NATTEN_CUDA_WARPS];
     /* Where slices begin, of two steps; where rows of a warp's unit do, of two units;
-     * or, where a pass looks ahead, where rows of a step's units do, of four steps. */
+     * or, where a pass looks ahead, what it knows of its units, in turn. */
     union {
         struct {
             char *partner_base[3][NATTEN_CUDA_WARPS][NATTEN_CUDA_PARTNERS];
             char *row_base[2][NATTEN_CUDA_WARPS][NATTEN_CUDA_ROWS];
         };
-        char *unit_base[4][NATTEN_CUDA_WARPS][NATTEN_CUDA_ROWS];
+        natten_cuda_halo_unit ahead[NATTEN_CUDA_AHEAD];
     };
+    int32_t sort; /* of the block's kind */
 } natten_cuda_halo_box;
 
 typedef struct natten_cuda_halo_row {
@@ -153,10 +202,13 @@ typedef struct natten_cuda_halo_warp {
      * each other, in different banks. */
     int64_t offset[NATTEN_CUDA_ROWS][NATTEN_CUDA_SUBTILE];
     natten_cuda_halo_row row[NATTEN_CUDA_SUBTILE];
-    int32_t plane_begin, plane_end;             /* of the box */
-    int32_t row_begin, width;                   /* of the box: its rows, its columns */
-    int32_t first_pair[NATTEN_CUDA_SLICES + 1]; /* of the table, a slice each */
-    uint32_t exists;                            /* bit per row */
+    int32_t plane_begin, plane_end; /* of the box */
+    int32_t row_begin, width;       /* of the box: its rows, its columns */
+    /* Of the table, a slice each, of which a flat halo has one; there groups come
+     * third.
+     */
+    int32_t first_pair[NATTEN_CUDA_SLICES + 1];
+    uint32_t exists; /* bit per row */
 } natten_cuda_halo_warp;
 
 /* The passes of the kernels for large windows, and how many widths of rows each has
@@ -363,7 +415,13 @@ typedef struct natten_cuda_job {
     float *stats; /* for halo.cu, [batch, axes..., heads, 2]: lse to base 2 and minus
                      delta; NULL: nobody wants them */
     natten_cuda_mma mma;
-    natten_cuda_map map[4][NATTEN_CUDA_KINDS]; /* of halo.cu the first two */
+    union {
+        natten_cuda_map map[4][NATTEN_CUDA_KINDS];
+        struct { /* of halo.cu the first two */
+            natten_cuda_map of_halo[2][NATTEN_CUDA_KINDS];
+            natten_cuda_halo_share share; /* if halo.by_kinds */
+        };
+    };
     natten_cuda_sweep sweep;
     float *sums; /* of gradients of queries, [batch, axes..., heads, width of rows],
                     each 16 in the order of device/mma_added.cuh; NULL: nobody adds */

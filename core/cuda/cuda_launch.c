@@ -82,6 +82,7 @@ static const char *const kernel_names[NATTEN_CUDA_KERNELS] = {
     [NATTEN_CUDA_KERNEL_SWEEP_BIAS + 1] = "natten_sweep_backward_bias_3",
     [NATTEN_CUDA_KERNEL_SWEEP_BIAS_ENGINE] = "natten_sweep_engine_backward_bias_2",
     [NATTEN_CUDA_KERNEL_SWEEP_BIAS_ENGINE + 1] = "natten_sweep_engine_backward_bias_3",
+    [NATTEN_CUDA_KERNEL_HALO_LIGHT] = "natten_halo_engine_forward_light_32",
     [NATTEN_CUDA_KERNEL_MMA_GRAD_ALL] = "natten_mma_grad_all_32",
     [NATTEN_CUDA_KERNEL_MMA_GRAD_ALL + 1] = "natten_mma_grad_all_64",
     [NATTEN_CUDA_KERNEL_MMA_GRAD_ALL + 2] = "natten_mma_grad_all_96",
@@ -96,13 +97,14 @@ static pthread_mutex_t load_lock = PTHREAD_MUTEX_INITIALIZER;
 
 natten_cuda_set natten_cuda_kernel_set(natten_cuda_kernel kernel)
 {
-    return kernel < NATTEN_CUDA_KERNELS_EASY    ? NATTEN_CUDA_SET_SIMT_EASY
-           : kernel < NATTEN_CUDA_KERNELS_SIMT  ? NATTEN_CUDA_SET_SIMT
-           : kernel < NATTEN_CUDA_KERNELS_HALO  ? NATTEN_CUDA_SET_HALO
-           : kernel < NATTEN_CUDA_KERNEL_ENGINE ? NATTEN_CUDA_SET_MMA
-           : kernel < NATTEN_CUDA_KERNEL_TF32   ? NATTEN_CUDA_SET_HALO
-           : kernel < NATTEN_CUDA_KERNEL_SWEEP  ? NATTEN_CUDA_SET_MMA_TF32
-                                                : NATTEN_CUDA_SET_SWEEP;
+    return kernel < NATTEN_CUDA_KERNELS_EASY        ? NATTEN_CUDA_SET_SIMT_EASY
+           : kernel < NATTEN_CUDA_KERNELS_SIMT      ? NATTEN_CUDA_SET_SIMT
+           : kernel < NATTEN_CUDA_KERNELS_HALO      ? NATTEN_CUDA_SET_HALO
+           : kernel < NATTEN_CUDA_KERNEL_ENGINE     ? NATTEN_CUDA_SET_MMA
+           : kernel < NATTEN_CUDA_KERNEL_TF32       ? NATTEN_CUDA_SET_HALO
+           : kernel < NATTEN_CUDA_KERNEL_SWEEP      ? NATTEN_CUDA_SET_MMA_TF32
+           : kernel < NATTEN_CUDA_KERNEL_HALO_LIGHT ? NATTEN_CUDA_SET_SWEEP
+                                                    : NATTEN_CUDA_SET_HALO;
 }
 
 /* With load_lock held. */
@@ -255,7 +257,9 @@ natten_status natten_cuda_call_map(const natten_cuda_call *call, natten_cuda_job
             NATTEN_TRY(encode(call, job, (natten_role)job->halo.partners[which], kind,
                               box, &job->map[which][kind]));
     if (job->halo.by_maps)
-        *kernel = sweeps ? *kernel + 2 : ENGINE(*kernel);
+        *kernel = sweeps            ? *kernel + 2
+                  : job->halo.light ? NATTEN_CUDA_KERNEL_HALO_LIGHT
+                                    : ENGINE(*kernel);
     return NATTEN_OK;
 }
 

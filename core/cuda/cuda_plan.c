@@ -379,7 +379,7 @@ static void choose_tensor_cores(natten_choice *choice, const natten_task *task,
         return;
     bool is_mma = fit.set == NATTEN_CUDA_SET_MMA;
     choice->kernel = adds ? "mma, adding in any order" : is_mma ? "mma" : "halo";
-    choice->items = is_mma ? fit.mma.blocks : natten_cuda_halo_blocks(h);
+    choice->items = is_mma ? fit.mma.blocks : natten_cuda_halo_blocks(&fit.halo, h);
     for (int a = 0; a < 3; a++)
         choice->tile[a] = is_mma ? m->sub[a] * m->warps[a] : h->sub[a] * h->warps[a];
     choice->work =
@@ -552,11 +552,12 @@ static void add_halo(list *l, natten_cuda_halo_pass pass,
     bool by_engine = fit->halo.by_maps && l->easy; /* which writes whole rows */
     int32_t shared = by_engine ? fit->shared_bytes : fit->plain_bytes;
     l->job.halo = by_engine ? fit->halo : fit->plain;
+    l->job.share = fit->share;
     int before = l->count;
     int kind =
         (fit->dims > 64 ? 2 : fit->dims > 32) +
         (wants(&task, NATTEN_BIAS) && pass != NATTEN_CUDA_HALO_GRAD_BIAS ? 3 : 0);
-    int64_t blocks = natten_cuda_halo_blocks(&fit->halo);
+    int64_t blocks = natten_cuda_halo_blocks(fit, &l->job.halo);
     static const natten_cuda_kernel first[] = {
         NATTEN_CUDA_KERNEL_HALO_FORWARD, NATTEN_CUDA_KERNEL_HALO_GRAD_QUERY,
         NATTEN_CUDA_KERNEL_HALO_GRAD_KEY, NATTEN_CUDA_KERNEL_HALO_GRAD_BIAS};
@@ -568,9 +569,11 @@ static void add_halo(list *l, natten_cuda_halo_pass pass,
     for (int i = before; i < l->count; i++) {
         l->passes[i].plain = fit->plain;
         l->passes[i].plain_bytes = fit->plain_bytes;
+        l->passes[i].plain_blocks = natten_cuda_halo_blocks(fit, &fit->plain);
     }
     l->job.task = own;
     memset(&l->job.halo, 0, sizeof l->job.halo); /* others have none */
+    memset(&l->job.share, 0, sizeof l->job.share);
 }
 
 /* A pass on tensor cores; false if there are no kernels for it. */
@@ -663,6 +666,7 @@ static bool add_sweep(list *l)
     add(l, kernel + (fit.sweep.columns > 2), fit.blocks, fit.shared_bytes);
     next->job.sweep = fit.sweep;
     next->plain = next->job.halo, next->plain_bytes = fit.shared_bytes;
+    next->plain_blocks = fit.blocks;
     next->job.halo.by_maps = l->easy;
     if (delta->kernel == NATTEN_CUDA_KERNEL_HALO_DELTA && l->easy) {
         delta->spared = true;

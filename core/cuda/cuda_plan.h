@@ -18,6 +18,7 @@ typedef struct natten_cuda_pass {
     /* In place of job.halo and shared_bytes if the copy engine can't be used. */
     natten_cuda_halo plain;
     int32_t plain_bytes;
+    int64_t plain_blocks;
     bool spared;        /* nothing to do if the copy engine is used in the next one */
     size_t clear_bytes; /* of job.sums, which have to be zeros before; 0: none */
 } natten_cuda_pass;

@@ -55,6 +55,7 @@ KERNEL(grad_value_bias_128, 1, HaloGradTokens<T, 128, true, false, false, true>)
 
 /* The same where the copy engine fetches slices; nothing where there is none. */
 KERNEL(engine_forward_32, 2, HaloForward<T, 32, false, true>)
+KERNEL(engine_forward_light_32, 3, HaloForward<T, 32, false, true, true>)
 KERNEL(engine_forward_64, 2, HaloForward<T, 64, false, true>)
 KERNEL(engine_forward_bias_32, 2, HaloForward<T, 32, true, true>)
 KERNEL(engine_forward_bias_64, 2, HaloForward<T, 64, true, true>)

@@ -234,7 +234,7 @@ class HaloGradQuery {
 #pragma unroll
         for (int p = 1; p < 4; p++)
             add<false>(at, bias, p, 0, pairs[p]);
-        if (pairs.count <= 4)
+        if (pairs.groups <= 8)
             return;
 #pragma unroll
         for (int p = 4; p < NATTEN_CUDA_FLAT_QUERIES; p++)
@@ -244,7 +244,8 @@ class HaloGradQuery {
     __device__ void end()
     {
         float factor = negative ? -scale : scale, factors[2] = {factor, factor};
-        bool found = store_rows<T, dims>(tile, NATTEN_GRAD_QUERY, sum, factors, 4);
+        bool found = store_rows<T, dims>(tile, NATTEN_GRAD_QUERY, sum, factors, 4,
+                                         tile.base_of(4, tile.turn));
         tile.note(found);
         if constexpr (!flat)
             clear_sums(sum);
@@ -290,9 +291,10 @@ class HaloGradQuery {
     __device__ void again() const
     {
         if (tile.halo()->trouble[tile.warp] != 0)
-            redo<T>(tile, NATTEN_GRAD_QUERY, NATTEN_GRAD_QUERY,
-                    [](const natten_cuda_job &job, const Lane &lane, const Place &place,
-                       bool wanted) { grad_query_again<T>(job, lane, place, wanted); });
+            redo<T, false>(
+                tile, NATTEN_GRAD_QUERY, NATTEN_GRAD_QUERY,
+                [](const natten_cuda_job &job, const Lane &lane, const Place &place,
+                   bool wanted) { grad_query_again<T>(job, lane, place, wanted); });
     }
 
   private:
@@ -466,12 +468,12 @@ class HaloGradTokens {
         const char *base =
             reinterpret_cast<const char *>(tile.base_of(row_tensors - 1, turn));
         uint32_t inverse = tile.halo()->pitch_inverse;
-        bool is_met = pairs.count > 0; /* else `base` may be behind all statistics */
+        bool is_met = pairs.groups > 0; /* else `base` may be behind all statistics */
         int i = tile.lane / 8;
         uint32_t to = stats_at() + (uint32_t)(tile.lane % 8 * 8 + i * 128 + i % 2 * 64);
 #pragma unroll
         for (int k = 0; k < 2; k++) {
-            if (k > 0 && pairs.count <= 4)
+            if (k > 0 && pairs.groups <= 8)
                 break;
             const uint32_t *four = pairs.rows + 4 * k;
             uint32_t low = i % 2 == 0 ? four[0] : four[1];
@@ -517,12 +519,12 @@ class HaloGradTokens {
 #pragma unroll
         for (int p = 1; p < 4; p++)
             add<false>(at, bias, p, 0, pairs[p]);
-        if (pairs.count <= 4)
+        if (pairs.groups <= 8)
             return;
 #pragma unroll
         for (int p = 4; p < 7; p++)
             add<false>(at, bias, p, 0, pairs[p]);
-        if (pairs.count > 7)
+        if (pairs.groups > 14)
             add<false>(at, bias, 7, 0, pairs[7]);
     }
 
@@ -532,10 +534,12 @@ class HaloGradTokens {
         float factor[2] = {signed_scale, signed_scale}, one[2] = {1, 1};
         bool found = false;
         if (of_keys && tile.job.task.view[NATTEN_GRAD_KEY].data != nullptr)
-            found = store_rows<T, dims>(tile, NATTEN_GRAD_KEY, key_sum, factor, 2);
+            found = store_rows<T, dims>(tile, NATTEN_GRAD_KEY, key_sum, factor, 2,
+                                        tile.base_of(2, tile.turn));
         tile.note(found);
         if (of_values && tile.job.task.view[NATTEN_GRAD_VALUE].data != nullptr)
-            found = store_rows<T, dims>(tile, NATTEN_GRAD_VALUE, value_sum, one, 3);
+            found = store_rows<T, dims>(tile, NATTEN_GRAD_VALUE, value_sum, one, 3,
+                                        tile.base_of(3, tile.turn));
         tile.note(found);
         if constexpr (!flat) {
             clear_sums(key_sum);
@@ -550,7 +554,7 @@ class HaloGradTokens {
     __device__ void again() const
     {
         if (tile.halo()->trouble[tile.warp] != 0)
-            redo<T>(
+            redo<T, false>(
                 tile, of_keys ? NATTEN_GRAD_KEY : NATTEN_GRAD_VALUE,
                 of_values ? NATTEN_GRAD_VALUE : NATTEN_GRAD_KEY,
                 [](const natten_cuda_job &job, const Lane &lane, const Place &place,

@@ -24,11 +24,18 @@
 
 namespace natten {
 
-template <class T, int dims, bool biased, bool engine> class HaloForward {
+/* `light`: a box has so few pairs of groups that registers are left for three blocks of
+ * a multiprocessor. */
+template <class T, int dims, bool biased, bool engine, bool light = false>
+class HaloForward {
   public:
     HaloTile<T, dims, Side::queries, engine> tile;
     static constexpr bool by_engine = engine, flat = engine && dims == 32;
-    FlatPairs<flat ? NATTEN_CUDA_FLAT_QUERIES : 0, 2> pairs;
+    FlatPairs<!flat   ? 0
+              : light ? NATTEN_CUDA_FLAT_LIGHT
+                      : NATTEN_CUDA_FLAT_QUERIES,
+              2>
+        pairs;
 
     __device__ explicit HaloForward(const natten_cuda_job &job)
         : tile(job), factor(fabsf((float)job.task.scale) * (to_base_e ? 1 : log2_e)),
@@ -53,15 +60,16 @@ template <class T, int dims, bool biased, bool engine> class HaloForward {
 
     __device__ void copy_rows(int turn) const
     {
-        tile.copy_rows(0, NATTEN_QUERY, turn);
+        tile.template copy_rows<looks_ahead>(0, NATTEN_QUERY, turn);
     }
     __device__ void copy_more(int stage, const HaloStep &step, int thread,
                               int warps) const
     {
-        if constexpr (flat)
-            tile.put_bias(stage, step, thread, warps);
-        else
-            tile.copy_bias(stage, step, thread, warps);
+        tile.copy_bias(stage, step, thread, warps);
+    }
+    __device__ void copy_ahead(int stage, int turn, int thread, int warps) const
+    {
+        tile.put_bias(stage, turn, thread, warps);
     }
 
     __device__ void begin()
@@ -90,16 +98,38 @@ template <class T, int dims, bool biased, bool engine> class HaloForward {
     {
         Bias bias(tile, number, step);
         uint32_t from = tile.stage(stage);
-        round<true, FlatPair>(from, bias, 0, 0,
-                              {pairs[0], pairs[1], pairs[2], pairs[3]});
-        if ((recalls ? tile.info()->first_pair[1] : pairs.count) > 4)
-            round<false, FlatPair>(from, bias, 4, 0, {pairs[4], pairs[5], pairs[6]});
+        int32_t groups = recalls ? tile.info()->first_pair[2] : pairs.groups;
+        const FlatPair early[4] = {pairs[0], pairs[1], pairs[2], pairs[3]};
+        if (groups <= 7) {
+            round<true, 7>(from, bias, 0, 0, early);
+            return;
+        }
+        round<true, 8>(from, bias, 0, 0, early);
+        if constexpr (!light) {
+            const FlatPair late[3] = {pairs[4], pairs[5], pairs[6]};
+            if (groups == 9)
+                round<false, 1>(from, bias, 4, 0, late);
+            else if (groups > 13)
+                round<false, 6>(from, bias, 4, 0, late);
+            else if (groups > 8)
+                round<false, 5>(from, bias, 4, 0, late);
+        }
+    }
+
+    /* Where results begin, before the unit's place is another's. */
+    __device__ void recall_results()
+    {
+        for (int n = 0; n < 2; n++)
+            begins[n] = looks_ahead ? tile.base_ahead(1 + n, tile.turn)
+                                    : tile.base_of(1 + n, tile.turn);
     }
 
     __device__ void end()
     {
         if constexpr (recalls)
             tile.recall_rows();
+        if constexpr (!looks_ahead)
+            recall_results();
         bool has_lse = fresh(tile.job).task.view[NATTEN_LSE].data != nullptr;
         float inverse[2];
         for (int i = 0; i < 2; i++) {
@@ -108,14 +138,14 @@ template <class T, int dims, bool biased, bool engine> class HaloForward {
             bool good = weights[i] > least_weight && reference[i] < -unseen;
             inverse[i] = good ? inverse_of(weights[i]) : NAN;
         }
-        bool found = store_rows<T, dims>(tile, NATTEN_OUT, sum, inverse, 1);
+        bool found = store_rows<T, dims>(tile, NATTEN_OUT, sum, inverse, 1, begins[0]);
         tile.note(found);
         /* The first two lanes of a quad write a row each. */
         int t = tile.lane % 4;
         float weight = t == 0 ? weights[0] : weights[1];
         float at = t == 0 ? reference[0] : reference[1];
         if (has_lse && t < 2 && (t == 0 ? tile.exists[0] : tile.exists[1]))
-            store_float(tile.row_at(2, tile.base_of(2, tile.turn), 8 * t),
+            store_float(tile.row_at(2, begins[1], 8 * t),
                         (at + log2_fast(weight)) * log_2);
         if constexpr (!flat)
             reset();
@@ -128,9 +158,10 @@ template <class T, int dims, bool biased, bool engine> class HaloForward {
     __device__ void again() const
     {
         if (tile.halo()->trouble[tile.warp] != 0)
-            redo<T>(tile, NATTEN_OUT, NATTEN_OUT,
-                    [](const natten_cuda_job &job, const Lane &lane, const Place &place,
-                       bool wanted) { forward_again<T>(job, lane, place, wanted); });
+            redo<T, looks_ahead>(
+                tile, NATTEN_OUT, NATTEN_OUT,
+                [](const natten_cuda_job &job, const Lane &lane, const Place &place,
+                   bool wanted) { forward_again<T>(job, lane, place, wanted); });
     }
 
   private:
@@ -150,6 +181,7 @@ template <class T, int dims, bool biased, bool engine> class HaloForward {
     float factor; /* that makes S logits, to base 2 or e */
     bool negative;
     bool begun, settled; /* some rows have a reference; all do */
+    int64_t begins[2];
     Rows<dims> rows;
     float reference[2], weights[2], sum[dims / 8][4];
 
@@ -175,36 +207,39 @@ template <class T, int dims, bool biased, bool engine> class HaloForward {
 #pragma unroll
         for (int i = 0; i < n; i++)
             pair[i] = HaloPair(tile.table()[(first + i) * NATTEN_CUDA_WARP]);
-        round<false>(tile.stage(stage), bias, first, also, pair);
+        round<false, 2 * n>(tile.stage(stage), bias, first, also, pair);
     }
 
-    /* Some pairs, the first of which has a number, in slices that begin at `keys`; the
-     * first of a unit, if it `opens`. */
-    template <bool opens, class Pair, int n>
+    /* Some groups of pairs, the first of which has a number, in slices that begin at
+     * `keys`.  The last group may be alone. */
+    template <bool opens, int groups, class Pair, int n>
     __device__ void round(uint32_t keys, Bias &bias, int32_t first, uint32_t also,
                           const Pair (&pair)[n])
     {
-        float s[n][2][4], more[2];
+        static_assert(groups <= 2 * n, "");
+        float s[groups][4], more[2];
         bool raises = opens || !settled;
         for (;;) {
 #pragma unroll
-            for (int i = 0; i < n; i++) {
-                bias.open(first + i);
-                score(s[i], pair[i], keys, bias, also);
+            for (int g = 0; g < groups; g++) {
+                if (g % 2 == 0)
+                    bias.open(first + g / 2);
+                score(s[g], pair[g / 2], g % 2, keys, bias, also);
             }
             if (raises)
                 raise_reference<opens>(s);
-            more[0] = more[1] = 0;
 #pragma unroll
-            for (int i = 0; i < n; i++)
+            for (int g = 0; g < groups; g++)
 #pragma unroll
-                for (int g = 0; g < 2; g++)
+                for (int e = 0; e < 4; e++)
+                    s[g][e] = exp2_fast(fmaf(s[g][e], exponent(), -reference[e / 2]));
 #pragma unroll
-                    for (int e = 0; e < 4; e++) {
-                        s[i][g][e] =
-                            exp2_fast(fmaf(s[i][g][e], exponent(), -reference[e / 2]));
-                        more[e / 2] += s[i][g][e];
-                    }
+            for (int r = 0; r < 2; r++) {
+                more[r] = s[0][2 * r] + s[0][2 * r + 1];
+#pragma unroll
+                for (int g = 1; g < groups; g++)
+                    more[r] = more[r] + s[g][2 * r] + s[g][2 * r + 1];
+            }
             if (raises || !any_exceeds(more))
                 break;
             raises = true;
@@ -213,48 +248,50 @@ template <class T, int dims, bool biased, bool engine> class HaloForward {
             weights[r] = opens ? more[r] : weights[r] + more[r];
         uint32_t values = keys + (uint32_t)tile.job.halo.box_bytes;
 #pragma unroll
-        for (int i = 0; i < n; i++) {
-            uint32_t p[4] = {
-                pack<T>(s[i][0][0], s[i][0][1]), pack<T>(s[i][0][2], s[i][0][3]),
-                pack<T>(s[i][1][0], s[i][1][1]), pack<T>(s[i][1][2], s[i][1][3])};
-            if (opens && i == 0)
-                accumulate<T, dims, true>(sum, p, pair[i].both(values));
+        for (int g = 0; g + 1 < groups; g += 2) {
+            uint32_t p[4] = {pack<T>(s[g][0], s[g][1]), pack<T>(s[g][2], s[g][3]),
+                             pack<T>(s[g + 1][0], s[g + 1][1]),
+                             pack<T>(s[g + 1][2], s[g + 1][3])};
+            if (opens && g == 0)
+                accumulate<T, dims, true>(sum, p, pair[g / 2].both(values));
             else
-                accumulate<T, dims>(sum, p, pair[i].both(values));
+                accumulate<T, dims>(sum, p, pair[g / 2].both(values));
+        }
+        if constexpr (groups % 2 != 0) {
+            constexpr int g = groups - 1;
+            accumulate_group<T, dims, opens && g == 0>(sum, pack<T>(s[g][0], s[g][1]),
+                                                       pack<T>(s[g][2], s[g][3]),
+                                                       pair[g / 2].both(values));
         }
     }
 
+    /* Of group g of the pair. */
     template <class Pair>
-    __device__ void score(float (&s)[2][4], const Pair &pair, uint32_t keys,
+    __device__ void score(float (&s)[4], const Pair &pair, int g, uint32_t keys,
                           const Bias &bias, uint32_t also)
     {
 #pragma unroll
-        for (int g = 0; g < 2; g++) {
+        for (int e = 0; e < 4; e++)
+            s[e] = 0;
+        hide_in(s, pair, also, g, tile.unit_matrix);
+        dot<T, dims>(s, rows, pair.row(keys, g), s);
 #pragma unroll
-            for (int e = 0; e < 4; e++)
-                s[g][e] = 0;
-            hide_in(s[g], pair, also, g, tile.unit_matrix);
-            dot<T, dims>(s[g], rows, pair.row(keys, g), s[g]);
-#pragma unroll
-            for (int e = 0; e < 4 && biased; e++)
-                s[g][e] = fmaf(s[g][e], factor, bias.at(g, e));
-        }
+        for (int e = 0; e < 4 && biased; e++)
+            s[e] = fmaf(s[e], factor, bias.at(g, e));
     }
 
     /* Raise each row's reference to its largest exponent so far. */
-    template <bool opens, int n>
-    __device__ void raise_reference(const float (&s)[n][2][4])
+    template <bool opens, int groups>
+    __device__ void raise_reference(const float (&s)[groups][4])
     {
         const float least = 0.5f * hidden * (biased ? factor : 1);
         bool open = false;
 #pragma unroll
         for (int r = 0; r < 2; r++) {
-            float top = -INFINITY;
+            float top = fmaxf(s[0][2 * r], s[0][2 * r + 1]);
 #pragma unroll
-            for (int i = 0; i < n; i++)
-#pragma unroll
-                for (int g = 0; g < 2; g++)
-                    top = fmaxf(top, fmaxf(s[i][g][2 * r], s[i][g][2 * r + 1]));
+            for (int g = 1; g < groups; g++)
+                top = fmaxf(top, fmaxf(s[g][2 * r], s[g][2 * r + 1]));
             top = quad_max(top);
             top = top > least ? top * exponent() : unseen;
             float higher = fmaxf(opens ? unseen : reference[r], top);

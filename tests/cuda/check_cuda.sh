@@ -43,6 +43,7 @@ scenario 'a GPU with little memory takes small slabs, or says what it lacks' \
 scenario 'a call on arrays of the host can be stopped, and leaves nothing' host_stopped
 scenario 'planning for GPUs that are not here' planning
 scenario 'small windows go to tensor cores, by boxes that cost least' halo
+scenario 'blocks go from tile to tile where tiles are alike, and end together' kinds
 scenario 'statistics of queries are there before the gradients of keys and values' \
     statistics
 scenario 'the copy engine gets the maps of the tensors that it can fetch' maps

@@ -26,6 +26,7 @@
 #include "support/judge.h"
 
 #include <dlfcn.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -676,6 +677,76 @@ static bool kept_biases(void)
     return true;
 }
 
+/* Blocks of kinds of tiles: each tile is of one kind, and no block has much more to do
+ * than the mean. */
+static bool kinds_cover(const natten_cuda_pass *pass, int64_t units, int32_t room)
+{
+    const natten_cuda_halo *h = &pass->job.halo;
+    int64_t blocks = 0, tiles = 0;
+    double most = 0, rounds = (double)units / h->units;
+    EXPECT(h->by_kinds && h->by_maps && !pass->plain.by_kinds);
+    EXPECT(pass->plain_blocks == (int64_t)h->positions * h->replicas);
+    EXPECT(units % h->units == 0);
+    for (int i = 0; i < NATTEN_CUDA_SORTS * NATTEN_CUDA_SORTS; i++) {
+        const natten_cuda_halo_sort *s = &pass->job.share.sort[i];
+        EXPECT(s->first == blocks);
+        EXPECT((s->share > 0) == (s->kinds.count > 0));
+        if (s->kinds.count == 0)
+            continue;
+        EXPECT(s->kinds.inverse == UINT32_MAX / (uint32_t)s->kinds.count);
+        EXPECT(s->tiles.inverse == UINT32_MAX / (uint32_t)s->tiles.count);
+        EXPECT(s->share <= s->tiles.count * rounds);
+        blocks += (int64_t)s->kinds.count * s->share;
+        tiles += (int64_t)s->kinds.count * s->tiles.count;
+        most = fmax(most, ceil(s->tiles.count * rounds / s->share));
+    }
+    EXPECT(pass->blocks == blocks && blocks <= room && tiles == h->positions);
+    double mean = (double)tiles * rounds / room;
+    /* A tile near a border sees less, and its rounds are shorter. */
+    EXPECT(most <= fmax(1, mean * 1.25 + 1));
+    return true;
+}
+
+/* Forward of small windows: which tiles are alike, and who does them. */
+static bool kinds(void)
+{
+    static const struct {
+        const char *text;
+        int64_t units;
+        int32_t blocks; /* of a multiprocessor */
+    } shared[] = {
+        {"fwd bf16 b64 h4 d32 56x56 w7x7", 256, 2},
+        {"fwd bf16 b64 h4 d32 56x56 w7x7 bias", 256, 2},
+        {"fwd fp16 b64 h4 d32 56x56 w7x7 e8x8", 256, 3},
+        {"fwd bf16 b64 h4 d32 56x56 w3x3", 256, 3},
+        {"fwd bf16 b8 h4 d32 56x56 w7x7", 32, 2},
+        {"fwd bf16 b2 h8 d32 512x512 w7x7", 16, 2},
+        {"fwd bf16 b4 h3 d32 57x61 w7x7 e3x2", 12, 2},
+        {"fwd bf16 b6 h2 d32 40x33 w7x7 causal01 g64x64 q9x8 k0x0 n64x64", 12, 2},
+    };
+    natten_plan plan;
+    natten_cuda_pass pass[NATTEN_CUDA_PASSES];
+    for (size_t i = 0; i < sizeof shared / sizeof shared[0]; i++)
+        for (int processors = 40; processors <= 132; processors += 46) {
+            EXPECT(fake_plan_of(shared[i].text, 90, &plan));
+            plan.choice.processors = processors;
+            EXPECT(natten_cuda_plan_passes(&plan, NULL, pass) == 1);
+            EXPECT(pass[0].job.halo.light == (shared[i].blocks == 3));
+            EXPECT(kinds_cover(pass, shared[i].units, processors * shared[i].blocks));
+            EXPECT(shared[i].blocks < 3 ||
+                   pass[0].shared_bytes <= NATTEN_CUDA_SHARED_THIRD);
+        }
+    /* With a stride no tiles are alike, and gradients know nothing of it. */
+    EXPECT(fake_plan_of("fwd bf16 b64 h4 d32 56x56 w7x7 s2x2", 90, &plan) &&
+           natten_cuda_plan_passes(&plan, NULL, pass) == 1);
+    EXPECT(pass[0].job.share.sort[4].kinds.count == 0);
+    EXPECT(fake_plan_of("bwd bf16 b64 h4 d32 70x70 w7x7", 90, &plan));
+    int count = natten_cuda_plan_passes(&plan, NULL, pass);
+    for (int i = 0; i < count; i++)
+        EXPECT(!pass[i].job.halo.by_kinds && !pass[i].job.halo.light);
+    return true;
+}
+
 /* What the halo kernels get to do, and what they leave to level a. */
 static bool halo(void)
 {
@@ -693,7 +764,7 @@ static bool halo(void)
         EXPECT(judged_as_rounded(taken[i]) == UINT32_C(1) << NATTEN_OUT);
         EXPECT(natten_cuda_plan_passes(&plan, NULL, pass) == 1);
         const natten_cuda_halo *h = &pass[0].job.halo, first = *h;
-        EXPECT(pass[0].blocks == (int64_t)h->positions * h->replicas);
+        EXPECT(h->by_kinds || pass[0].blocks == (int64_t)h->positions * h->replicas);
         EXPECT(h->sub[0] * h->sub[1] * h->sub[2] == NATTEN_CUDA_SUBTILE);
         EXPECT(h->units * h->warps[0] * h->warps[1] * h->warps[2] == NATTEN_CUDA_WARPS);
         EXPECT(pass[0].shared_bytes <= NATTEN_CUDA_SHARED_HALF || plan.task.dim > 64);
@@ -870,6 +941,7 @@ static const struct {
     {"host_stopped", fake_host_stopped},
     {"planning", planning},
     {"halo", halo},
+    {"kinds", kinds},
     {"statistics", statistics},
     {"maps", maps},
     {"no_maps", no_maps},

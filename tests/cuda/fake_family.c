@@ -18,6 +18,7 @@ static natten_cuda_halo tiles_of(const natten_cuda_halo *job)
     natten_cuda_halo h = *job;
     h.replicas = h.few = h.stride = h.chunks = h.inner = 0;
     h.inner_inverse = 0;
+    h.by_kinds = 0;
     return h;
 }
 

@@ -27,6 +27,8 @@
  *                                        are added in any order, where that is chosen
  *     gpu_judge sweep TYPE FIRST COUNT   the same with gradients in one pass
  *     gpu_judge runs TYPE                and a bias, of many heads or batch items
+ *     gpu_judge kinds TYPE FIRST COUNT   forward by blocks that go from tile to tile,
+ *                                        with more to do than a whole GPU gives them
  *     gpu_judge older TYPE FIRST COUNT   the same, planned for a GPU of compute
  *                                        capability 8.6, whose blocks have less room
  *     gpu_judge climb TYPE               logits that climb within a row
@@ -58,6 +60,7 @@ static int by_mma, by_long_mma; /* by its kernels; with boxes of the grid alone 
 static int by_sweep;            /* all gradients in one pass */
 static int with_bias;           /* of them */
 static int by_added;            /* with gradients of queries added in any order */
+static int by_kinds;            /* blocks go from tile to tile */
 
 static void report(bool passed, const char *what)
 {
@@ -161,6 +164,7 @@ static bool run_trial(const trial_wish *wish, uint64_t seed, uint64_t flags)
     by_sweep += is_sweep;
     with_bias += is_sweep && t.spec.has_bias;
     by_added += device_adds(&t);
+    by_kinds += device_has_kinds(&t);
     by_long_mma += is_mma && t.spec.extras == 0 && wish->keys > 0;
     bool right = false;
     if (trial_run(&t, NATTEN_BACKEND_CUDA) != NATTEN_OK)
@@ -184,6 +188,11 @@ static bool is_of_mma(trial *t)
 static bool is_of_sweep(trial *t)
 {
     return device_uses(t, NATTEN_CUDA_SET_SWEEP);
+}
+
+static bool is_by_kinds(trial *t)
+{
+    return device_has_kinds(t);
 }
 
 static bool is_added(trial *t)
@@ -212,7 +221,7 @@ static uint64_t seed_for(bool (*is_meant)(trial *t), const trial_wish *wish,
 }
 
 /* What problems are aimed at. */
-typedef enum aim { AIM_ANY, AIM_HALO, AIM_MMA, AIM_ADDED, AIM_SWEEP } aim;
+typedef enum aim { AIM_ANY, AIM_HALO, AIM_MMA, AIM_ADDED, AIM_SWEEP, AIM_KINDS } aim;
 
 static void judge(int dtype, int first, int count, aim at)
 {
@@ -272,19 +281,26 @@ static void judge(int dtype, int first, int count, aim at)
             wish.layout = n % 2 == 0 ? 0 : -1;
             seed = seed_for(is_of_sweep, &wish, seed);
         }
+        if (at == AIM_KINDS) {
+            wish.operation = NATTEN_FORWARD;
+            wish.part = n % 8 == 0, wish.extras = 0, wish.dim = 32, wish.layout = 0;
+            wish.pairs = n % 3 == 0 ? 400000 : 100000;
+            seed = seed_for(is_by_kinds, &wish, seed);
+        }
         wrong += !run_trial(&wish, seed, flags);
     }
     for (natten_role role = 0; role < NATTEN_ROLES; role++)
         if (largest[role] > 0)
             printf("# %s %s: largest error %.3f of its bound\n", type_name(dtype),
                    role_name(role), largest[role]);
-    char what[192];
+    char what[256];
     snprintf(
         what, sizeof what,
         "%s: %d of %d random problems from %d are wrong, %d on tensor cores, %d by "
-        "mma, %d of many boxes, %d added in any order, %d in one pass, %d with a bias",
+        "mma, %d of many boxes, %d added in any order, %d in one pass, %d with a bias, "
+        "%d by kinds of tiles",
         type_name(dtype), wrong, count, first, on_tensor_cores, by_mma, by_long_mma,
-        by_added, by_sweep, with_bias);
+        by_added, by_sweep, with_bias, by_kinds);
     bool reached = !is_wide || count < FEW_PROBLEMS || !has_mma(dtype) ||
                    (by_mma * 5 >= count * 2 && by_long_mma * 20 >= count * 3);
     if (at == AIM_ADDED && count >= FEW_PROBLEMS)
@@ -292,6 +308,8 @@ static void judge(int dtype, int first, int count, aim at)
     if (at == AIM_SWEEP && natten_gpu_get(0).arch / 10 == 9)
         reached =
             by_sweep * 2 >= count && (count < FEW_PROBLEMS || with_bias * 4 >= count);
+    if (at == AIM_KINDS && natten_gpu_get(0).arch / 10 == 9)
+        reached = by_kinds * 2 >= count;
     report(wrong == 0 && reached, what);
 }
 
@@ -710,6 +728,9 @@ int main(int argc, char **argv)
         judge(type_named(argv[2]), atoi(argv[3]), atoi(argv[4]), AIM_SWEEP);
     } else if (strcmp(mode, "added") == 0 && argc == 5) {
         judge(type_named(argv[2]), atoi(argv[3]), atoi(argv[4]), AIM_ADDED);
+    } else if (strcmp(mode, "kinds") == 0 && argc == 5) {
+        device_plan_for(12);
+        judge(type_named(argv[2]), atoi(argv[3]), atoi(argv[4]), AIM_KINDS);
     } else if (strcmp(mode, "older") == 0 && argc == 5) {
         device_plan_as(86);
         judge(type_named(argv[2]), atoi(argv[3]), atoi(argv[4]), AIM_MMA);
@@ -731,9 +752,9 @@ int main(int argc, char **argv)
         repeat(atoi(argv[2]));
     } else {
         fprintf(stderr,
-                "usage: gpu_judge judge|halo|mma|added|sweep|older TYPE FIRST COUNT | "
-                "climb TYPE | lift TYPE | runs TYPE | merge TYPE COUNT | median TYPE | "
-                "repeat COUNT\n");
+                "usage: gpu_judge judge|halo|mma|added|sweep|kinds|older TYPE FIRST "
+                "COUNT | climb TYPE | lift TYPE | runs TYPE | merge TYPE COUNT | "
+                "median TYPE | repeat COUNT\n");
         return 2;
     }
     printf("1..%d\n", number);

@@ -96,11 +96,16 @@ static uint32_t rounded_by(natten_cuda_kernel kernel, natten_dtype dtype)
                                                     : tokens;
 }
 
-static int32_t planned_arch; /* 0: the GPU's own */
+static int32_t planned_arch, planned_processors; /* 0: the GPU's own */
 
 void device_plan_as(int32_t arch)
 {
     planned_arch = arch;
+}
+
+void device_plan_for(int32_t processors)
+{
+    planned_processors = processors;
 }
 
 /* Plan the trial's call on tensors of the GPU, its arrays' or others. */
@@ -119,6 +124,7 @@ static natten_status make_plan(const trial *t, natten_plan *plan)
     NATTEN_TRY(natten_problem_check(&problem, &plan->task));
     NATTEN_TRY(natten_cuda_check(&gpu));
     gpu.arch = planned_arch != 0 ? planned_arch : gpu.arch;
+    gpu.processors = planned_processors != 0 ? planned_processors : gpu.processors;
     plan->backend = &natten_cuda_backend;
     return natten_cuda_plan(&plan->task, &gpu, &plan->choice);
 }
@@ -156,6 +162,16 @@ bool device_uses(const trial *t, natten_cuda_set set)
     return uses;
 }
 
+bool device_has_kinds(const trial *t)
+{
+    natten_cuda_pass passes[NATTEN_CUDA_PASSES];
+    bool has = false;
+    int count = passes_of(t, passes);
+    for (int i = 0; i < count; i++)
+        has = has || passes[i].job.halo.by_kinds;
+    return has;
+}
+
 bool device_adds(const trial *t)
 {
     natten_cuda_pass passes[NATTEN_CUDA_PASSES];
@@ -181,7 +197,7 @@ static natten_status call(trial *t)
 {
     array workspace = {.memory = NULL};
     device_array d = {0};
-    if (planned_arch != 0)
+    if (planned_arch != 0 || planned_processors != 0)
         return run_as_planned(t);
     if (t->seed % 2 == 0)
         return trial_call(t, NULL, 0, NULL);

@@ -39,6 +39,12 @@ bool device_uses(const trial *t, natten_cuda_set set);
 /* Would it add gradients of queries up in any order? */
 bool device_adds(const trial *t);
 
+/* Would it have blocks go from tile to tile? */
+bool device_has_kinds(const trial *t);
+
+/* From here on plan for GPUs of so many processors, so that blocks have much to do. */
+void device_plan_for(int32_t processors);
+
 /* From here on plan for GPUs of this architecture, though the first GPU computes: its
  * kernels can do what others' can, with less shared memory too.  0: for its own. */
 void device_plan_as(int32_t arch);

@@ -45,15 +45,13 @@ HaloTile<T, dims, side, engine>::fetch_slices(const Pass &, int n, int number,
 {
     const natten_cuda_halo &h = job.halo;
     int i = lane / 2, which = lane % 2;
-    if constexpr (Pass::copies_more && !Pass::looks_ahead) {
+    if constexpr (Pass::copies_more) {
         HaloStep then = s;
         advance(then);
         find_slices<Pass>(number == 2 ? 0 : number + 1, then, lane);
         __syncwarp();
     }
-    if (lane == 0)
-        barrier_expect(ready(n),
-                       (uint32_t)(2 * h.units * h.rows * h.pitch * row_bytes));
+    expect_slices(n);
     __syncwarp();
     if (i < h.units) {
         int32_t at[5];
@@ -61,6 +59,30 @@ HaloTile<T, dims, side, engine>::fetch_slices(const Pass &, int n, int number,
         aim_at(s, i, which, at);
         copy_box(stage_of(n, i) + (uint32_t)(which * h.box_bytes), map, ready(n), at);
     }
+}
+
+template <class T, int dims, Side side, bool engine>
+__device__ inline void HaloTile<T, dims, side, engine>::begin_fetch(int n,
+                                                                    int turn_) const
+{
+    const natten_cuda_halo &h = job.halo;
+    int i = lane / 2, which = lane % 2;
+    if (i >= h.units)
+        return;
+    const natten_cuda_halo_unit &unit_ = halo()->ahead[turn_ + i];
+    const int32_t at[5] = {unit_.inner[which], unit_.first[2], unit_.first[1],
+                           unit_.first[0], unit_.batch};
+    copy_box(stage_of(n, i) + (uint32_t)(which * h.box_bytes),
+             &job.map[which][halo()->aim.kind], ready(n), at);
+}
+
+template <class T, int dims, Side side, bool engine>
+__device__ inline void HaloTile<T, dims, side, engine>::expect_slices(int n) const
+{
+    const natten_cuda_halo &h = job.halo;
+    if (lane == 0)
+        barrier_expect(ready(n),
+                       (uint32_t)(2 * h.units * h.rows * h.pitch * row_bytes));
 }
 
 template <class T, int dims, Side side, bool engine>
@@ -181,14 +203,12 @@ __device__ inline int64_t entry_offset(const natten_task &task, int32_t entry)
 
 template <class T, int dims, Side side, bool engine>
 __device__ inline void
-HaloTile<T, dims, side, engine>::put_bias(int n, const HaloStep &s, int thread,
-                                          int warps) const
+HaloTile<T, dims, side, engine>::put_bias(int n, int turn_, int thread, int warps) const
 {
     const natten_cuda_job &now = fresh(job);
     const natten_view &bias = now.task.view[NATTEN_BIAS];
     for (int i = 0; i < now.halo.units; i++) {
-        int32_t head;
-        batch_of(natten_min(s.first_unit + i, halo()->end - 1), head);
+        int32_t head = halo()->ahead[turn_ + i].head;
         float *to = static_cast<float *>(__cvta_shared_to_generic(more_of(n, i)));
         const float *first = static_cast<const float *>(bias.data) + head * bias.head;
 #pragma unroll 1

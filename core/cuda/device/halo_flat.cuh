@@ -20,7 +20,8 @@ namespace natten {
  * begins. */
 struct FlatPair {
     uint32_t rows;   /* HaloPair's row(0) and, 16 bits higher, row(1) */
-    uint32_t across; /* both() of this pair and, 16 bits higher, of the next */
+    uint32_t across; /* both() of this pair and, 16 bits higher, of the next; where the
+                        first group is alone, row(0) of slices of values */
     uint32_t bits;   /* of four pairs */
     int number;      /* of these */
     bool late;       /* what is worked out of `bits` would take too many registers */
@@ -58,21 +59,30 @@ __device__ inline void hide_in(float (&c)[4], const FlatPair &pair, uint32_t, in
  * the first `early` the compiler may keep what hides. */
 template <int most, int early> struct FlatPairs {
     uint32_t rows[most], across[(most + 1) / 2], bits[(most + 3) / 4];
-    int32_t count; /* of those that exist */
+    int32_t groups; /* that exist */
+
+    /* Pairs that are taken as one group, if the box has no more: where rounds end. */
+    __device__ static constexpr bool may_be_alone(int p)
+    {
+        return p == 3 || p == 4 || p == 6;
+    }
 
     /* From the table.  Addresses of both() are for slices at `others`; where that is
      * not a multiple of 512, at which the swizzle repeats, chunks lie the other way
-     * round. */
-    __device__ void load(const uint32_t *table, int32_t pairs, int32_t others)
+     * round.  In a pass that takes groups `alone` some addresses are of one. */
+    template <bool alone>
+    __device__ void load(const uint32_t *table, int32_t count, int32_t others)
     {
         uint32_t swap = (uint32_t)others >> 3 & 32;
-        count = pairs;
+        groups = count;
         for (int i = 0; i < (most + 3) / 4; i++)
             bits[i] = 0;
 #pragma unroll
         for (int p = 0; p < most; p++) {
             uint32_t word = table[p * NATTEN_CUDA_WARP];
             uint32_t both = HaloPair(word).both(0) ^ swap;
+            if (alone && may_be_alone(p) && count <= 2 * p + 1)
+                both = HaloPair(word).row(0, 0) ^ swap;
             rows[p] = kept(word & 0xfff0fff0u);
             across[p / 2] = kept(p % 2 == 0 ? both : across[p / 2] | both << 16);
             bits[p / 4] |= (word & 0x00030003u) << p % 4 * 2;

@@ -14,13 +14,20 @@ template <class Pass>
 __device__ inline bool HaloTile<T, dims, side, engine>::open(const Pass &pass)
 {
     const natten_cuda_halo &h = job.halo;
-    int32_t replicas;
-    const HaloBlock block = place_of_block(replicas);
-    int32_t position = block.position, residue[3], tile[3];
-    for (int i = 2; i >= 0; i--) {
-        tile[i] = position % h.tiles[i], position /= h.tiles[i];
-        int32_t d = job.task.axis[i].dilation;
-        residue[i] = position % d, position /= d;
+    int32_t replicas = 0, sort = 0, residue[3], tile[3];
+    const bool by_kinds = Pass::looks_ahead && h.by_kinds;
+    HaloBlock block = {0, 0};
+    if (by_kinds) {
+        sort = sort_of_block();
+        block.replica = kind_of_block(sort, tile, residue);
+    } else {
+        block = place_of_block(replicas);
+        int32_t position = block.position;
+        for (int i = 2; i >= 0; i--) {
+            tile[i] = position % h.tiles[i], position /= h.tiles[i];
+            int32_t d = job.task.axis[i].dilation;
+            residue[i] = position % d, position /= d;
+        }
     }
     HaloAxis<side> axis[3] = {
         {&job.task.axis[0], residue[0], tile[0], h.sub[0] * h.warps[0]},
@@ -41,8 +48,17 @@ __device__ inline bool HaloTile<T, dims, side, engine>::open(const Pass &pass)
     box.slices = natten_max(1, (box.count[1] + h.rows - 1) / h.rows);
     if (threadIdx.x == 0) {
         halo()->place = box;
-        halo()->begin = share_out(halo()->end);
-        halo()->unit_stride = block.position < h.full ? h.stride : replicas * h.units;
+        if (by_kinds) {
+            halo()->sort = sort;
+            halo()->begin = block.replica * h.units;
+            halo()->unit_stride = job.share.sort[sort].share * h.units;
+            halo()->end = (int32_t)(job.task.batch * job.task.heads) *
+                          job.share.sort[sort].tiles.count;
+        } else {
+            halo()->begin = share_out(halo()->end);
+            halo()->unit_stride =
+                block.position < h.full ? h.stride : replicas * h.units;
+        }
         halo()->busy = 0;
         halo()->pitch_inverse = ((1u << 20) - 1) / (uint32_t)h.pitch + 1;
         if constexpr (engine)
@@ -52,11 +68,16 @@ __device__ inline bool HaloTile<T, dims, side, engine>::open(const Pass &pass)
     }
     __syncthreads();
     if constexpr (Pass::looks_ahead)
-        if (exists && warp == 0 && fetches_early<Pass>()) {
-            HaloStep step = first_step();
-            for (int n = 0; n < 2; n++, advance(step))
-                if (step.first_unit < halo()->end)
-                    fetch_slices(pass, n, n, step);
+        if (const int turn_ = (NATTEN_CUDA_WARPS - 1 - warp) * NATTEN_CUDA_FOUND;
+            exists && turn_ <= 2 * h.units) { /* the first three steps */
+            int32_t stride = halo()->unit_stride, first = halo()->begin,
+                    step = turn_ >> log2_units();
+            find_units<Pass>(turn_, first + step * stride);
+            __syncwarp();
+            for (int n = 0; n < 2 && fetches_early<Pass>(); n++)
+                if (n * h.units / NATTEN_CUDA_FOUND * NATTEN_CUDA_FOUND == turn_ &&
+                    first + n * stride < halo()->end)
+                    fetch_ahead(n, n * h.units);
         }
     if (exists)
         open_warp<Pass>(axis);
@@ -67,7 +88,7 @@ __device__ inline bool HaloTile<T, dims, side, engine>::open(const Pass &pass)
         row_bases = kept(shared_address(&halo()->row_base[0][warp][0]));
     } else { /* recalled ones are worked out anew: registers are scarce */
         row_info = kept(shared_address(&info()->offset[0][lane / 4]));
-        row_bases = shared_address(Pass::looks_ahead ? &halo()->unit_base[0][unit()][0]
+        row_bases = shared_address(Pass::looks_ahead ? &halo()->ahead[unit()].base[0]
                                                      : &halo()->row_base[0][warp][0]);
         if constexpr (!Pass::recalls)
             row_matrix = kept(row_matrix), row_bases = kept(row_bases);
@@ -190,9 +211,9 @@ HaloTile<T, dims, side, engine>::open_warp(const HaloAxis<side> (&axis)[3])
     this->exists[0] = (all >> (lane / 4) & 1) != 0;
     this->exists[1] = (all >> (lane / 4 + 8) & 1) != 0;
     if constexpr (flat)
-        make_flat_table(axis, box, seen[1], seen[2]);
+        make_flat_table<Pass>(axis, box, seen[1], seen[2]);
     else
-        make_table(axis, box, seen[1], seen[2]);
+        make_table<Pass>(axis, box, seen[1], seen[2]);
     clear_pads();
     __syncwarp();
 }
@@ -213,28 +234,32 @@ __device__ inline void HaloTile<T, dims, side, engine>::clear_pads() const
 }
 
 template <class T, int dims, Side side, bool engine>
-__device__ inline void
+template <class Pass>
+__device__ inline int32_t
 HaloTile<T, dims, side, engine>::order_partners(int32_t first, int32_t height,
                                                 int32_t width) const
 {
     constexpr int columns = 8;
     const int32_t pitch = job.halo.order_pitch, i = lane % columns;
-    const int32_t groups = (natten_max(height * width, 0) + 15) / 16 * 2;
+    const int32_t total = natten_max(height * width, 0), all = (total + 15) / 16 * 2;
+    int32_t groups = groups_of<Pass>(total);
     uint8_t *order = orders();
     __syncwarp();
     int32_t of_lane = 0, last = 0; /* partners of column i, and one of them */
     for (int32_t y = 0; y < height; y++)
         for (int32_t x = i - first - y * pitch & columns - 1; x < width; x += columns) {
             last = y * width + x;
-            if (of_lane < groups && lane < columns)
+            if (of_lane < all && lane < columns)
                 order[of_lane * columns + i] = (uint8_t)last;
             of_lane++;
         }
-    for (int32_t g = of_lane; g < groups && lane < columns; g++)
+    if (__any_sync(all_lanes, of_lane > groups)) /* one more may spare the trouble */
+        groups = all;
+    for (int32_t g = natten_min(of_lane, groups); g < all && lane < columns; g++)
         order[g * columns + i] = (uint8_t)((uint32_t)last | not_there);
     __syncwarp();
     if (!__any_sync(all_lanes, of_lane > groups))
-        return;
+        return groups;
     /* Some columns have too many: the others have room, which is filled in order. */
     int32_t number = 0; /* of what is too much */
     for (int k = 0; k < columns; k++) {
@@ -256,9 +281,11 @@ HaloTile<T, dims, side, engine>::order_partners(int32_t first, int32_t height,
         from += room;
     }
     __syncwarp();
+    return groups;
 }
 
 template <class T, int dims, Side side, bool engine>
+template <class Pass>
 __device__ inline void HaloTile<T, dims, side, engine>::make_table(
     const HaloAxis<side> (&axis)[3], const natten_span (&box)[3], natten_span row_seen,
     natten_span column_seen)
@@ -291,7 +318,8 @@ __device__ inline void HaloTile<T, dims, side, engine>::make_table(
         int32_t above = begin - box[1].begin,
                 first_token = (begin - top) * h.pitch + left;
         if (h.order_pitch > 0 && total > 0)
-            order_partners((begin - top) * h.order_pitch + left, end - begin, width);
+            order_partners<Pass>((begin - top) * h.order_pitch + left, end - begin,
+                                 width);
         if (lane == 0)
             info()->first_pair[slice] = pair;
 #pragma unroll 1
@@ -341,6 +369,7 @@ __device__ inline void HaloTile<T, dims, side, engine>::make_table(
 
 /* The same in a flat halo: all pairs that there could be. */
 template <class T, int dims, Side side, bool engine>
+template <class Pass>
 __device__ inline void HaloTile<T, dims, side, engine>::make_flat_table(
     const HaloAxis<side> (&axis)[3], const natten_span (&box)[3], natten_span row_seen,
     natten_span column_seen)
@@ -354,19 +383,22 @@ __device__ inline void HaloTile<T, dims, side, engine>::make_flat_table(
         cols[i].begin = __shfl_sync(all_lanes, column_seen.begin, from);
         cols[i].end = __shfl_sync(all_lanes, column_seen.end, from);
     }
-    if (unit() != 0)
+    /* Tables are made by one warp of a subtile, or by all. */
+    const int32_t makers = Pass::is_gradient ? 1 : h.units;
+    if (unit() >= makers)
         return;
     int32_t width = natten_max(box[2].end - box[2].begin, 1), x, y;
     int32_t total = 1; /* partners; none if the part has none on some axis */
     for (int i = 0; i < 3; i++)
         total *= natten_max(box[i].end - box[i].begin, 0);
-    int32_t entries = 2 * job.task.axis[2].window - 1, used = (total + 15) / 16;
+    int32_t entries = 2 * job.task.axis[2].window - 1, used = (total + 15) / 16,
+            groups = groups_of<Pass>(total);
     Divider by(width);
     if (h.order_pitch > 0 && total > 0)
-        order_partners((box[1].begin - axis[1].begin) * h.order_pitch + box[2].begin -
-                           axis[2].begin,
-                       box[1].end - box[1].begin, width);
-    for (int32_t pair = 0; pair < h.pairs; pair++) {
+        groups = order_partners<Pass>((box[1].begin - axis[1].begin) * h.order_pitch +
+                                          box[2].begin - axis[2].begin,
+                                      box[1].end - box[1].begin, width);
+    for (int32_t pair = unit(); pair < h.pairs; pair += makers) {
         uint32_t word = 0;
         uint16_t entry[4] = {0, 0, 0, 0};
 #pragma unroll
@@ -392,8 +424,9 @@ __device__ inline void HaloTile<T, dims, side, engine>::make_flat_table(
         if (lane < 4 && h.bias_pad > 0)
             columns(of_entries)[pair * 4] = {entry[0], entry[1], entry[2], entry[3]};
     }
-    if (lane == 0)
-        info()->first_pair[0] = 0, info()->first_pair[1] = used;
+    if (lane == 0 && unit() == 0)
+        info()->first_pair[0] = 0, info()->first_pair[1] = used,
+        info()->first_pair[2] = groups;
 }
 
 } // namespace natten

@@ -75,6 +75,25 @@ __device__ inline void accumulate(float (&sum)[dims / 8][4],
     }
 }
 
+/* The same of 8 partners, of which `group` has all chunks in order. */
+template <class T, int dims, bool first = false>
+__device__ inline void accumulate_group(float (&sum)[dims / 8][4], uint32_t upper,
+                                        uint32_t lower, uint32_t group)
+{
+#pragma unroll
+    for (int k = 0; k < dims / 32; k++) {
+        uint32_t b[4];
+        load_transposed(b, group ^ (k * 64));
+#pragma unroll
+        for (int j = 0; j < 4; j++) {
+            if (first)
+                multiply_eight<T>(sum[4 * k + j], upper, lower, b[j], {0, 0, 0, 0});
+            else
+                multiply_eight<T>(sum[4 * k + j], upper, lower, b[j], sum[4 * k + j]);
+        }
+    }
+}
+
 /* Rows times -1. */
 template <int dims> __device__ inline void negate(Rows<dims> &rows)
 {
@@ -102,16 +121,15 @@ __device__ inline void store_four(const Source<T> &shape, T *row, int32_t from,
                 (uint16_t)((e < 2 ? low : high) >> e % 2 * 16);
 }
 
-/* Write `sum` times a factor to the warp's rows of `role`, the pass's n-th.  Lanes of
- * a pair exchange words, so that each has four columns.  True in some lane if not all
- * that is written is finite. */
+/* Write `sum` times a factor to the warp's rows of `role`, the pass's n-th, which begin
+ * at `base`.  Lanes of a pair exchange words, so that each has four columns.  True in
+ * some lane if not all that is written is finite. */
 template <class T, int dims, class Tile>
 __device__ inline bool store_rows(const Tile &tile, natten_role role,
                                   const float (&sum)[dims / 8][4],
-                                  const float (&factor)[2], int n)
+                                  const float (&factor)[2], int n, int64_t base)
 {
     bool finite = true;
-    int64_t base = tile.base_of(n, tile.turn);
 #pragma unroll
     for (int i = 0; i < 2; i++) {
         uint32_t zero = 0; /* what is not finite, times 0, is NaN */
@@ -163,7 +181,7 @@ __device__ inline bool is_in_trouble(const natten_cuda_job &job, const Lane &lan
 
 /* Compute the rows of the warp that hold anything not finite anew, in all its units:
  * `again(job, lane, place, wanted)` is level a's way for a row of `role`. */
-template <class T, class Tile, class Again>
+template <class T, bool looks_ahead, class Tile, class Again>
 __device__ inline void redo(const Tile &tile, natten_role role, natten_role other,
                             const Again &again)
 {
@@ -175,10 +193,16 @@ __device__ inline void redo(const Tile &tile, natten_role role, natten_role othe
     HaloStep step = tile.first_step();
     for (; step.first_unit + tile.unit() < tile.halo()->end;
          step.first_unit = tile.next_units(step)) {
-        int32_t head, batch = tile.batch_of(step.first_unit + tile.unit(), head);
+        HaloUnit u = {};
+        if constexpr (looks_ahead)
+            u = tile.unit_at(step.first_unit + tile.unit());
+        else
+            u.batch = tile.batch_of(step.first_unit + tile.unit(), u.head);
         for (int r = lane.group; r < subtile; r += lane.groups) {
             const int32_t *at = w->row[r].at;
-            Place place = {batch, head, head / each, {at[0], at[1], at[2]}};
+            Place place = {u.batch, u.head, u.head / each, {at[0], at[1], at[2]}};
+            for (int a = 0; a < 3; a++)
+                place.at[a] += tile.distance(u, a);
             bool wanted = is_in_trouble<T>(job, lane, role, place);
             wanted = is_in_trouble<T>(job, lane, other, place) || wanted;
             wanted = wanted && (w->exists >> r & 1) != 0;
@@ -250,15 +274,14 @@ template <bool biased, bool to_base_2> struct ForwardBiases<biased, true, to_bas
     uint32_t column[4];
 
     template <class Tile>
-    __device__ ForwardBiases(const Tile &tile, int n, const HaloStep &step_)
+    __device__ ForwardBiases(const Tile &tile, int n, const HaloStep &)
     {
         if (!biased)
             return;
         const natten_cuda_halo &h = tile.job.halo;
         uint32_t first = tile.more(n);
         if (h.keeps_bias) {
-            int32_t head;
-            tile.batch_of(step_.first_unit + tile.unit(), head);
+            int32_t head = tile.halo()->ahead[tile.turn + tile.unit()].head;
             first = shared_address(halo_shared) +
                     (uint32_t)(h.more_at + head * Tile::kept_bytes(tile.job));
         }

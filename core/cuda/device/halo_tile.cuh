@@ -95,6 +95,13 @@ struct Divider {
     }
 };
 
+/* The same, as the planner counted; by 1 at once. */
+__device__ inline int32_t divide(int32_t k, const natten_cuda_count &by, int32_t &rest)
+{
+    rest = 0;
+    return by.count == 1 ? k : Divider(by.count, by.inverse)(k, rest);
+}
+
 /* delta and job.stats, where roles are named: they are no tensors of the task. */
 constexpr natten_role delta_role = NATTEN_ROLES,
                       stats_role = (natten_role)(NATTEN_ROLES + 1);
@@ -259,6 +266,12 @@ struct HaloBlock {
     int32_t position, replica;
 };
 
+/* A unit of a block: its batch item and head; how far its tile is from the block's
+ * first, in tokens of a class and in classes. */
+struct HaloUnit {
+    int32_t batch, head, tokens[3], classes[3];
+};
+
 template <int tokens> struct HaloWalk; /* device/halo_copies.cuh */
 
 /* Step of a block: a slice of a plane of the halo, of `units` units. */
@@ -327,6 +340,12 @@ template <class T, int dims, Side side, bool engine> class HaloTile {
     __device__ int32_t place() const
     {
         return (int32_t)(threadIdx.x / NATTEN_CUDA_WARP) & (job.halo.places - 1);
+    }
+    __device__ int32_t log2_units() const
+    {
+        constexpr int32_t log2_warps = 3;
+        static_assert(1 << log2_warps == NATTEN_CUDA_WARPS, "");
+        return log2_warps - job.halo.log2_places;
     }
     /* The warp's rows of tensor `n`. */
     __device__ uint32_t own_rows(int n) const
@@ -399,6 +418,39 @@ template <class T, int dims, Side side, bool engine> class HaloTile {
         return b;
     }
 
+    /* Sort of the block's kind, where blocks are of a kind of tiles. */
+    __device__ int32_t sort_of_block() const
+    {
+        int32_t sort = 0;
+#pragma unroll
+        for (int i = 1; i < NATTEN_CUDA_SORTS * NATTEN_CUDA_SORTS; i++)
+            sort += (int32_t)blockIdx.x >= job.share.sort[i].first ? 1 : 0;
+        return sort;
+    }
+    /* What tiles that sort has on an axis. */
+    __device__ const natten_cuda_halo_kinds &kinds_on(int a, int32_t sort) const
+    {
+        constexpr int32_t sorts = NATTEN_CUDA_SORTS;
+        return job.share.kinds[a][a == 0   ? job.share.sort_of_planes
+                                  : a == 1 ? sort / sorts
+                                           : sort % sorts];
+    }
+    /* The first tile of the block's kind; returns the block's number among those that
+     * share the kind out. */
+    __device__ int32_t kind_of_block(int32_t sort, int32_t (&tile)[3],
+                                     int32_t (&residue)[3]) const
+    {
+        const natten_cuda_halo_sort &s = job.share.sort[sort];
+        int32_t kind, replica = divide((int32_t)blockIdx.x - s.first, s.kinds, kind);
+        for (int a = 2; a >= 0; a--) {
+            const natten_cuda_halo_kinds &k = kinds_on(a, sort);
+            kind = divide(kind, k.kinds, tile[a]);
+            kind = divide(kind, k.classes, residue[a]);
+            tile[a] += k.first;
+        }
+        return replica;
+    }
+
     /* Batch item of a unit of rows, and its head. */
     __device__ int32_t batch_of(int32_t unit_, int32_t &head) const
     {
@@ -434,18 +486,67 @@ template <class T, int dims, Side side, bool engine> class HaloTile {
         halo()->partner_base[n][i][which] =
             begin_of(job, role) + offset_of(job, role, batch, head, at);
     }
-    /* Where rows of a step's units begin, for a pass that looks ahead, by a warp. */
-    template <class Pass> __device__ void find_units(int turn_, const HaloStep &s) const
+    /* A unit by its number among the block's, of a pass that looks ahead. */
+    __device__ HaloUnit unit_at(int32_t number) const
     {
-        const int32_t none[3] = {0, 0, 0};
+        const natten_cuda_halo &h = job.halo;
+        HaloUnit u = {};
+        number = natten_min(number, halo()->end - 1);
+        if (h.by_kinds) { /* units of a step are of one tile */
+            const int32_t sort = halo()->sort, step = number >> log2_units();
+            int32_t tile, round = divide(step, job.share.sort[sort].tiles, tile);
+            number += (round - step) * h.units;
+            for (int a = 2; a >= 0; a--) {
+                const natten_cuda_halo_kinds &k = kinds_on(a, sort);
+                int32_t i;
+                tile = divide(tile, k.all, i);
+                u.classes[a] = divide(i, k.alike, u.tokens[a]);
+                u.tokens[a] *= h.sub[a] * h.warps[a];
+            }
+        }
+        u.batch = batch_of(number, u.head);
+        return u;
+    }
+    /* How far its tokens are from those of the block's first tile, on an axis. */
+    __device__ int32_t distance(const HaloUnit &u, int a) const
+    {
+        return u.tokens[a] * job.task.axis[a].dilation + u.classes[a];
+    }
+    /* What is to be known of units, for a pass that looks ahead, by a warp: of the step
+     * that begins with a unit of the block, and of those after it. `turn_` is its
+     * place. */
+    template <class Pass>
+    __device__ void find_units(int turn_, int32_t first_unit) const
+    {
+        static_assert(4 * NATTEN_CUDA_FOUND == NATTEN_CUDA_WARP, "");
         int i = lane / 4, n = lane % 4;
-        if (i >= job.halo.units || n >= Pass::row_tensors)
+        HaloUnit u = unit_at(first_unit + (i >> log2_units()) * halo()->unit_stride +
+                             (i & (job.halo.units - 1)));
+        natten_cuda_halo_unit &unit_ = halo()->ahead[turn_ + i];
+        if (n < Pass::row_tensors) {
+            natten_role role = Pass::row_role(n);
+            const int32_t at[3] = {distance(u, 0), distance(u, 1), distance(u, 2)};
+            unit_.base[n] =
+                begin_of(job, role) + offset_of(job, role, u.batch, u.head, at);
             return;
-        int32_t head,
-            batch = batch_of(natten_min(s.first_unit + i, halo()->end - 1), head);
-        natten_role role = Pass::row_role(n);
-        halo()->unit_base[turn_][i][n] =
-            begin_of(job, role) + offset_of(job, role, batch, head, none);
+        }
+        const natten_cuda_halo_aim &aim = halo()->aim;
+        int32_t head = job.halo.group > 1 ? u.head / job.halo.group : u.head;
+        unit_.batch = u.batch, unit_.head = u.head;
+        for (int which = 0; which < 2; which++) {
+            const natten_view &view = job.task.view[Pass::partner_role(which)];
+            int32_t inner = aim.inner[which] + head * aim.head[which];
+            for (int a = 0; a < 3; a++)
+                inner += u.classes[a] * (int32_t)view.axis[a];
+            unit_.inner[which] = inner;
+        }
+        for (int a = 0; a < 3; a++)
+            unit_.first[a] = aim.first[a] + u.tokens[a];
+    }
+    /* The place of the units of a step so many after that of this turn. */
+    __device__ int turn_after(int turn_, int steps) const
+    {
+        return (turn_ + steps * job.halo.units) & (NATTEN_CUDA_AHEAD - 1);
     }
     /* How the pass's tensors of rows go on from unit to unit, a thread each. */
     template <class Pass> __device__ void list_rows() const
@@ -512,6 +613,17 @@ template <class T, int dims, Side side, bool engine> class HaloTile {
     {
         return flat || (s.slice == 0 && s.plane == 0 && s.head == 0);
     }
+    __device__ bool is_first(const HaloStep &s) const
+    {
+        return s.first_unit == halo()->begin;
+    }
+    /* Is it the warp's turn to look ahead, if one does in that turn? */
+    __device__ bool is_on_duty(int turn_) const
+    {
+        return turn_ % NATTEN_CUDA_FOUND == 0 &&
+               halo()->rank[warp] ==
+                   natten_min(turn_ / NATTEN_CUDA_FOUND, (int32_t)halo()->busy - 1);
+    }
     __device__ int32_t next_units(const HaloStep &s) const
     {
         return s.first_unit + halo()->unit_stride;
@@ -542,8 +654,7 @@ template <class T, int dims, Side side, bool engine> class HaloTile {
     __device__ bool is_last_to_leave(int n, uint32_t parity) const
     {
         __syncwarp();
-        uint32_t left = ready(n) + (uint32_t)sizeof halo()->ready;
-        bool last = lane == 0 && barrier_is_last(left, parity);
+        bool last = lane == 0 && barrier_is_last(left(n), parity);
         return __any_sync(all_lanes, last);
     }
 
@@ -556,6 +667,12 @@ template <class T, int dims, Side side, bool engine> class HaloTile {
         return load_word(
             row_bases + (uint32_t)(turn_ * (int)sizeof halo()->row_base[0]), n * 8);
     }
+    /* The same of a pass that looks ahead, of the warp's unit. */
+    __device__ int64_t base_ahead(int n, int turn_) const
+    {
+        return load_word(
+            row_bases + (uint32_t)(turn_ * (int)sizeof(natten_cuda_halo_unit)), n * 8);
+    }
     /* Where row lane / 4 + `further` does. */
     __device__ char *row_at(int n, int64_t base, int further) const
     {
@@ -565,12 +682,13 @@ template <class T, int dims, Side side, bool engine> class HaloTile {
     }
 
     /* Begin to copy the next unit's rows of the n-th tensor of rows to place `n`. */
+    template <bool looks_ahead = false>
     __device__ void copy_rows(int n, natten_role role, int turn_) const
     {
         constexpr int at_once = NATTEN_CUDA_WARP / chunks;
         int first = lane / chunks, chunk = lane % chunks;
         uint32_t to = own_rows(n), begin = to + permute(first, chunk);
-        int64_t base = base_of(n, turn_);
+        int64_t base = looks_ahead ? base_ahead(n, turn_) : base_of(n, turn_);
 #pragma unroll
         for (int i = 0; i < subtile / at_once; i++) {
             const char *row = row_at(n, base, first - lane / 4 + i * at_once);
@@ -616,7 +734,7 @@ template <class T, int dims, Side side, bool engine> class HaloTile {
             return;
         if constexpr (!Pass::looks_ahead)
             find_next_rows<Pass>(turn ^ 1);
-        pass.copy_rows(Pass::looks_ahead ? (turn + 1) & 3 : turn ^ 1);
+        pass.copy_rows(Pass::looks_ahead ? turn_after(turn, 1) : turn ^ 1);
     }
 
     /* `exists` anew, for a pass that has no registers for it. */
@@ -629,12 +747,26 @@ template <class T, int dims, Side side, bool engine> class HaloTile {
     {
         return shared_address(&halo()->ready[n]);
     }
+    __device__ uint32_t left(int n) const
+    {
+        return shared_address(&halo()->left[n]);
+    }
     /* Let it fetch a step's slices into stage `n`, by one warp, which finds what else
      * the pass needs in the step after: `number` is that of the step, 0, 1, 2, 0, ...
      */
     template <class Pass>
     __device__ void fetch_slices(const Pass &pass, int n, int number,
                                  const HaloStep &s) const;
+
+    /* The same of a step whose turn it is, whose units have been found: the copies
+     * alone, which may arrive before the barrier expects them. */
+    __device__ void begin_fetch(int n, int turn_) const;
+    __device__ void expect_slices(int n) const;
+    __device__ void fetch_ahead(int n, int turn_) const
+    {
+        begin_fetch(n, turn_);
+        expect_slices(n);
+    }
 
     /* Begin to copy a slice of two tensors into stage `n`, by all threads. */
     __device__ void copy_slice(int n, const HaloStep &s, natten_role left_role,
@@ -647,7 +779,7 @@ template <class T, int dims, Side side, bool engine> class HaloTile {
     /* All entries of bias of the slice's head. */
     __device__ void copy_bias(int n, const HaloStep &s, int thread, int warps) const;
     /* The same, as they are added to logits to base 2. */
-    __device__ void put_bias(int n, const HaloStep &s, int thread, int warps) const;
+    __device__ void put_bias(int n, int turn_, int thread, int warps) const;
     /* Those of all heads, by all threads; zeros before each and after the last. */
     __device__ void keep_bias() const;
     /* From one head's to the next one's. */
@@ -696,8 +828,15 @@ template <class T, int dims, Side side, bool engine> class HaloTile {
     /* Choose the partners of groups, of a slice's part of a box, so that 8 of a group
      * lie in different banks wherever that can be: those whose tokens, as the copy
      * engine has them, are i modulo 8 become columns i. `first` is the first one's
-     * token. */
-    __device__ void order_partners(int32_t first, int32_t height, int32_t width) const;
+     * token.  Returns how many groups there are. */
+    template <class Pass>
+    __device__ int32_t order_partners(int32_t first, int32_t height,
+                                      int32_t width) const;
+    /* Groups of so many partners: forward takes the last one alone. */
+    template <class Pass> __device__ static int32_t groups_of(int32_t partners)
+    {
+        return Pass::is_gradient ? (partners + 15) / 16 * 2 : (partners + 7) / 8;
+    }
     static constexpr uint32_t not_there = 0x80;
     /* A slice's partners by columns of groups, while the table is made: where slices
      * come later, or, as a flat halo's may be on their way, where rows do. */
@@ -707,7 +846,7 @@ template <class T, int dims, Side side, bool engine> class HaloTile {
         int32_t at = flat ? h.tables_at + h.places * h.pairs * NATTEN_CUDA_WARP * 4
                           : h.slices_at;
         return reinterpret_cast<uint8_t *>(halo_shared + at) +
-               place() * NATTEN_CUDA_ORDERED;
+               (flat ? warp : place()) * NATTEN_CUDA_ORDERED;
     }
     /* The partner in a column of groups, counted from the slice's first; `there`: is
      * there one?  If not, any. */
@@ -739,9 +878,11 @@ template <class T, int dims, Side side, bool engine> class HaloTile {
         }
         return word;
     }
+    template <class Pass>
     __device__ void make_flat_table(const HaloAxis<side> (&axis)[3],
                                     const natten_span (&box)[3], natten_span row_seen,
                                     natten_span column_seen);
+    template <class Pass>
     __device__ void make_table(const HaloAxis<side> (&axis)[3],
                                const natten_span (&box)[3], natten_span row_seen,
                                natten_span column_seen);

@@ -96,12 +96,45 @@ template <class Tile> __device__ inline int shared_thread(const Tile &tile)
 
 /* Copy a share of a step's statistics and biases. */
 template <class Pass>
-__device__ inline void copy_share(const Pass &pass, int stage, int number,
+__device__ inline void copy_share(const Pass &pass, int stage, int number, int turn,
                                   const HaloStep &step)
 {
     const auto &tile = pass.tile;
-    pass.copy_more(number, step, shared_thread(tile), (int)tile.halo()->busy);
+    if constexpr (Pass::looks_ahead)
+        pass.copy_ahead(number, turn, shared_thread(tile), (int)tile.halo()->busy);
+    else
+        pass.copy_more(number, step, shared_thread(tile), (int)tile.halo()->busy);
     barrier_follow_copies(tile.ready(stage));
+}
+
+/* Have the copy engine fetch a step's slices. */
+template <class Pass>
+__device__ inline void fetch_step(const Pass &pass, int stage, int number, int turn,
+                                  const HaloStep &step)
+{
+    if constexpr (Pass::looks_ahead)
+        pass.tile.fetch_ahead(stage, turn);
+    else
+        pass.tile.fetch_slices(pass, stage, number, step);
+}
+
+/* Find what is to be known of the units of the step after the next two, and of those
+ * after it, by a warp whose turn it is.  Where that takes the place of the last step's,
+ * all have to have left it. */
+template <class Pass>
+__device__ inline void look_ahead(const Pass &pass, int stage, uint32_t parity,
+                                  const HaloStep &step, int32_t all)
+{
+    const auto &tile = pass.tile;
+    int turn = tile.turn_after(tile.turn, 3);
+    if (!tile.is_on_duty(turn))
+        return;
+    int32_t later = step.first_unit + 3 * tile.halo()->unit_stride;
+    if (later >= all)
+        return;
+    if (tile.job.halo.units == NATTEN_CUDA_FOUND && !tile.is_first(step))
+        barrier_wait(tile.left(stage ^ 1), stage == 0 ? parity ^ 1 : parity);
+    tile.template find_units<Pass>(turn, later);
 }
 
 /* Where the copy engine does, a warp waits for nothing but slices and its own rows, and
@@ -111,20 +144,23 @@ __device__ inline void copy_share(const Pass &pass, int stage, int number,
  * turn: who works on a step knows that all are done with the one before the last, but
  * not with the last.
  *
- * Where a step is a unit, a pass may look ahead: who has a stage filled also finds
- * where the rows of the step after that begin.  Places of four steps are known then: of
- * the last, whose results some warps still write, of this one and of the next two. */
+ * Where a step is a unit, a pass may look ahead: a warp finds for all what is to be
+ * known of the next steps' units.  They take turns, for the last to leave is late
+ * already. */
 template <class Pass> __device__ inline void walk_by_engine(Pass &pass)
 {
     constexpr bool shares = Pass::copies_more;
     auto &tile = pass.tile;
     int32_t all; /* not read from where threads might find different ones */
-    HaloStep step = {tile.share_out(all), 0, 0, 0}, next = step;
+    HaloStep step = {tile.share_out(all), 0, 0, 0}, next;
+    if constexpr (Pass::looks_ahead)
+        step.first_unit = tile.halo()->begin, all = tile.halo()->end;
+    next = step;
     tile.advance(next);
     if (tile.warp == 0 && !tile.template fetches_early<Pass>()) {
-        tile.fetch_slices(pass, 0, 0, step);
+        fetch_step(pass, 0, 0, 0, step);
         if (next.first_unit < all)
-            tile.fetch_slices(pass, 1, 1, next);
+            fetch_step(pass, 1, 1, tile.turn_after(0, 1), next);
     }
     if (tile.info()->exists == 0)
         return;
@@ -132,7 +168,7 @@ template <class Pass> __device__ inline void walk_by_engine(Pass &pass)
         pass.prepare(shared_thread(tile), (int)tile.halo()->busy);
     if constexpr (shares)
         if (Pass::is_gradient || !tile.job.halo.keeps_bias)
-            copy_share(pass, 0, 0, step);
+            copy_share(pass, 0, 0, 0, step);
     tile.template copy_first_rows<Pass>(pass);
     if constexpr (Pass::copies_late) {
         end_group_of_copies();
@@ -175,23 +211,20 @@ template <class Pass> __device__ inline void walk_by_engine(Pass &pass)
             tile.advance(next);
             if (next.first_unit < all &&
                 (Pass::is_gradient || !tile.job.halo.keeps_bias))
-                copy_share(pass, stage ^ 1, then, next);
+                copy_share(pass, stage ^ 1, then, tile.turn_after(tile.turn, 1), next);
         }
         if (exists)
             take_step(pass, stage, number, step);
-        if (tile.is_last_to_leave(stage, parity)) {
-            next = step;
-            tile.advance(next);
-            tile.advance(next);
-            if constexpr (Pass::looks_ahead) {
-                HaloStep later = next;
-                tile.advance(later);
-                tile.template find_units<Pass>((tile.turn + 3) & 3, later);
-                __syncwarp();
-            }
-            if (next.first_unit < all)
-                tile.fetch_slices(pass, stage, then == 2 ? 0 : then + 1, next);
+        next = step;
+        tile.advance(next);
+        tile.advance(next);
+        if constexpr (Pass::looks_ahead) {
+            pass.recall_results();
+            look_ahead(pass, stage, parity, step, all);
         }
+        if (tile.is_last_to_leave(stage, parity) && next.first_unit < all)
+            fetch_step(pass, stage, then == 2 ? 0 : then + 1,
+                       tile.turn_after(tile.turn, 2), next);
         if constexpr (Pass::copies_late) { /* the warp has read the unit's own */
             if (tile.next_units(step) + tile.unit() < all)
                 pass.copy_late(tile.turn ^ 1);
@@ -206,7 +239,7 @@ template <class Pass> __device__ inline void walk_by_engine(Pass &pass)
             if constexpr (!Pass::flat)
                 tile.turn ^= 1;
             if constexpr (Pass::looks_ahead)
-                tile.turn = (tile.turn + 1) & 3;
+                tile.turn = tile.turn_after(tile.turn, 1);
         }
         number = then;
         parity ^= (uint32_t)stage;
@@ -230,14 +263,10 @@ template <class Pass> __device__ inline void walk_halo(Pass &pass)
                 tile.template make_barriers<Pass>();
         }
         if constexpr (Pass::flat) { /* after that rows take the tables' place */
-            pass.pairs.load(tile.table(), tile.info()->first_pair[1],
-                            tile.job.halo.box_bytes);
+            pass.pairs.template load<!Pass::is_gradient>(
+                tile.table(), tile.info()->first_pair[2], tile.job.halo.box_bytes);
         }
         if constexpr (Pass::looks_ahead) {
-            HaloStep step = tile.first_step();
-            for (int i = 0; i < 3; i++, tile.advance(step))
-                if (tile.warp == i)
-                    tile.template find_units<Pass>(i, step);
             if (Pass::copies_more && tile.job.halo.keeps_bias)
                 tile.keep_bias();
         } else if constexpr (Pass::by_engine)

@@ -443,6 +443,19 @@ __device__ inline void multiply_half(float (&d)[4], uint32_t a0, uint32_t a1,
         : "=f"(d[0]), "=f"(d[1]), "=f"(d[2]), "=f"(d[3])
         : "r"(a0), "r"(a1), "r"(b), "f"(c[0]), "f"(c[1]), "f"(c[2]), "f"(c[3]));
 }
+/* The same of either type. */
+template <class T>
+__device__ inline void multiply_eight(float (&d)[4], uint32_t a0, uint32_t a1,
+                                      uint32_t b, const float (&c)[4])
+{
+    if constexpr (is_bfloat16<T>)
+        multiply_half(d, a0, a1, b, c);
+    else
+        asm("mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 "
+            "{%0, %1, %2, %3}, {%4, %5}, {%6}, {%7, %8, %9, %10};"
+            : "=f"(d[0]), "=f"(d[1]), "=f"(d[2]), "=f"(d[3])
+            : "r"(a0), "r"(a1), "r"(b), "f"(c[0]), "f"(c[1]), "f"(c[2]), "f"(c[3]));
+}
 
 /* Two numbers rounded, `low` at the lower address. */
 template <class T> __device__ inline uint32_t pack(float low, float high);
