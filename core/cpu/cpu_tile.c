@@ -332,27 +332,37 @@ static double cost_of(const natten_cpu_pass *p, const natten_cpu_kernels *k, kee
     return pack * packs * spill + from_memory * (packs + 1) + volume(p) * loads;
 }
 
-static bool is_short(const natten_cpu_pass *p, const natten_cpu_kernels *k)
+/* The work of an item, over the most that it may be. */
+static double length_of(const natten_cpu_pass *p, const natten_cpu_kernels *k)
 {
     double owners = (double)p->tile[0] * p->tile[1] * p->tile[2] * (double)p->fan;
     double work = owners * volume(p) * (double)(p->task->dim + p->task->dim_v);
-    return work <= most_item_work * k->lanes;
+    return work / (most_item_work * k->lanes);
 }
 
-/* How much longer a tile takes for what it wastes: idle lanes at its end, idle
- * processors where there are few items, and a caller who waits to cancel. */
-static double waste_of(const natten_cpu_pass *p, const natten_cpu_kernels *k)
+/* What is lost to idle processors, many of them, where there are few items. The bits of
+ * GRAD_ALL follow its tiles, so these can't know the batch: items far shorter than the
+ * longest, of which few are a short call or one of a batch, are not cut smaller for
+ * idle processors, for halos cost all of them (measured: bench/results, Zen 4). */
+static double idle_of(const natten_cpu_pass *p, double length)
 {
-    /* The bits of GRAD_ALL depend on tiles, which must not depend on the batch. */
     bool all = p->kind == NATTEN_CPU_GRAD_ALL;
     double items = (double)(all ? 1 : p->task->batch) * (double)p->heads;
     for (int a = 0; a < 3; a++)
         items *=
             (double)(parts_of(owners_along(p, a), p->tile[a]) * classes_along(p, a));
+    double few = items < FEW_ITEMS ? (FEW_ITEMS / items - 1) / 4 : 0;
+    return all && length < 4 ? few * length / 4 : few;
+}
+
+/* How much longer a tile takes for what it wastes: idle lanes at its end, idle
+ * processors, and a caller who waits to cancel. */
+static double waste_of(const natten_cpu_pass *p, const natten_cpu_kernels *k)
+{
     int64_t n = owners_along(p, 2), tile = p->tile[2];
     double lanes = (double)(n / tile * up(tile, k->lanes) + up(n % tile, k->lanes));
-    double few = items < FEW_ITEMS ? 1 + (FEW_ITEMS / items - 1) / 4 : 1;
-    return lanes / (double)n * few * (is_short(p, k) ? 1 : 1000);
+    double length = length_of(p, k);
+    return lanes / (double)n * (1 + idle_of(p, length)) * (length <= 1 ? 1 : 1000);
 }
 
 /* The next longer tile along x: by vectors at first, then by a quarter. */
