@@ -137,7 +137,7 @@ static natten_status run_all(job *j)
             int64_t items = natten_cpu_share_items(p, &j->share);
             NATTEN_TRY(natten_parallel_run(j->threads, items, one_item_of_run, j));
         } while (natten_cpu_share_next(p, &j->share));
-        if (p->unit_elements > 0)
+        if (p->unit_elements > 0 && !p->at_once)
             NATTEN_TRY(natten_parallel_run(j->threads, pieces, round_piece, j));
     }
     return NATTEN_OK;

@@ -25,6 +25,11 @@ static void want_partners(group *g, int z, int y, int f, int x, int n)
         int before = natten_min(x + n, mine.begin), after = natten_max(x, mine.end);
         if (old->z < 0)
             continue;
+        if (p->at_once) {
+            want(g, &g->narrow[i], &p->narrow[i], dim,
+                 (spot){old->z, old->y, g->origin + x, 0}, n);
+            continue;
+        }
         want(g, &g->shared[i], &p->shared[i], sums,
              (spot){old->z, old->y, g->origin + x, 0}, before - x);
         want(g, &g->shared[i], &p->shared[i], sums,

@@ -79,6 +79,23 @@ static bool is_fresh(const group *g, int z, int y)
     return first && is_in(g->fresh[0], z) && is_in(g->fresh[1], y);
 }
 
+/* Sums of a row, which are all that it gets, become its gradient. */
+static void round_sums(const group *g, int i, const tag *k, const real *sum)
+{
+    const natten_cpu_pass *p = g->pass;
+    int64_t padded = natten_cpu_padded(p->other[i].dim, LANES);
+    real factor[LANES];
+    v_store(factor, v_all((real)p->shared_factor[i]));
+    for (int x = 0; x < g->width; x += LANES, sum += LANES * padded) {
+        tokens t = {.step = g->narrow[i].step[2],
+                    .item = p->narrow[i].item,
+                    .dim = p->other[i].dim,
+                    .dtype = dtype_of(g),
+                    .n = natten_min(LANES, g->width - x)};
+        unpack(&t, at(&g->narrow[i], k->z, k->y, g->origin + x), sum, factor);
+    }
+}
+
 /* A span of positions as one of a strip's. */
 static natten_span in_strip(const group *g, natten_span s)
 {
@@ -104,6 +121,10 @@ static void give_sums(group *g, int slot)
             continue;
         const real *sum = g->strips + slot * p->strips.strip.elements;
         sum += p->strips.strip.sums[i];
+        if (p->at_once) {
+            round_sums(g, i, k, sum);
+            continue;
+        }
         char *to = at(&g->shared[i], k->z, k->y, g->origin);
         natten_span mine = {fresh.begin, fresh.begin};
         if (alone && g->shared_streams[i])

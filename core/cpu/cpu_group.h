@@ -45,7 +45,7 @@ typedef struct group {
     /* GRAD_ALL: partners to whose gradients no item has given before this one. */
     natten_span fresh[3], alone[3]; /* and those that no other item gives to */
     int origin, width;              /* partners of the strips along x */
-    cursor own[2], own_row[2], other[2], other_row[2], result[2], shared[2];
+    cursor own[2], own_row[2], other[2], other_row[2], result[2], shared[2], narrow[2];
     cursor out, lse, grad_lse, delta;   /* of queries as owners */
     bool streams[2], shared_streams[2]; /* results go past the caches */
 

@@ -110,6 +110,8 @@ typedef struct natten_cpu_pass {
      * rounded here when all have been added. */
     natten_view narrow[2];
     int64_t unit_elements; /* 0: of a type that is added to itself */
+    bool at_once; /* one item gives all that a partner gets, in one go: it is rounded
+                     without going through the workspace */
     natten_view bias;
 
     /* What caches hold: of strips, the second level; of tokens, the last. */

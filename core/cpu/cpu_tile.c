@@ -520,4 +520,8 @@ void natten_cpu_tile_choose(natten_cpu_pass *p, const natten_cpu_kernels *k)
         p->tiles[a] = (int32_t)parts_of(owners_along(p, a), p->tile[a]);
         p->combos *= (int64_t)p->classes[a] * p->tiles[a];
     }
+    /* On a plane a row of partners that has left the strips does not come back. */
+    p->at_once = p->stores && p->unit_elements > 0 && p->share == 1 &&
+                 p->tiles[0] == 1 && p->tiles[2] == 1 && p->axis[1].length == 1 &&
+                 p->strips.depth >= box(p, 0, least(p->owners, p->tile[0]));
 }

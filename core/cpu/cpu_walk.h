@@ -50,6 +50,7 @@ static void find_tensors(group *g)
         g->result[i] = make_cursor(g, &p->result[i], bytes, g->head, keys);
         g->shared[i] = make_cursor(g, &p->shared[i], sizeof(real), other, !keys);
         g->shared[i].offset += g->unit_bytes;
+        g->narrow[i] = make_cursor(g, &p->narrow[i], bytes, other, !keys);
     }
     for (int i = 0; i < 2; i++) {
         g->streams[i] = is_streamed(g, &p->result[i], &g->result[i], p->own[i].dim);

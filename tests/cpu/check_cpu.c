@@ -41,6 +41,8 @@ static const char *const corners[] = {
     "bwd bf16 b2 h4:2 d5:17 150 w3 s2 m2",
     "bwd fp16 b1 h2 d40:24 60x50 w4x5 s3x1 causal01",
     "bwd bf16 b1 h2:1 d9:33 9x31x29 w2x3x2 e1x2x1",
+    "bwd bf16 b2 h2 d40:24 37x26 w5x7 e2x1 dlse",
+    "bwd fp16 b1 h1 d32 20x56 w7x7 s1x2",
     "bwd fp16 b1 h1 d3 5 w2 e900000000 g2147483647 q900000004 k899999999 n9",
     /* Too large for caches: results go past them, and what comes next is asked for. */
     "fwd fp32 b1 h2 d16 213x200 w3x3",
