@@ -9,7 +9,8 @@
  * core/cuda/sweep_backward.cuh with
  * core/cuda/device/sweep_tile.cuh and core/cuda/device/sweep_bias.cuh, made of
  * core/cuda/device/mma_tile.cuh, core/cuda/device/mma_copies.cuh,
- * core/cuda/device/mma_added.cuh, core/cuda/device/mma_parts.cuh,
+ * core/cuda/device/mma_added.cuh, core/cuda/device/mma_kept.cuh,
+ * core/cuda/device/mma_parts.cuh,
  * core/cuda/device/mma_rows.cuh, core/cuda/device/mma_runs.cuh,
  * core/cuda/device/mma_walk.cuh,
  * core/cuda/device/halo_tile.cuh,
