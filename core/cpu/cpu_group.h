@@ -51,8 +51,7 @@ typedef struct group {
 
     real *strips, *extra_strips;
     tag *tags;
-    char
-        *given; /* GRAD_ALL: whether this item has given to a row, [z, y] of its tile */
+    char *given; /* GRAD_ALL: has the item given to a row? [z, y] of its tile */
     int32_t epoch;
     run *runs,
         everyone; /* everyone: partners that each lane sees alike, the extra tokens */
@@ -305,7 +304,7 @@ static void use_strips(group *g, const real *strips, const natten_cpu_strip *for
 
 /* Partners x .. x + n - 1 of a row, whose strip is in `slot`, for owners lo .. hi - 1:
  * cut where the scores are full, and into pieces short enough for values to go over
- * them lane by lane from the nearest cache. Forward never runs out of room in here
+ * them lane by lane, stretch by stretch. Forward never runs out of room in here
  * (cpu_tile.c): there a flush is a step of the softmax, and its place decides bits. */
 static void list_piece(group *g, int slot, tag row, int x, int n, int lo, int hi)
 {
@@ -457,7 +456,8 @@ static void values(group *g, real *const *weights, int which, real *const *to,
                 o.result[q] = result->row[q] + d * LANES * (int64_t)sizeof(real);
                 o.factor[q] = result->factor[q];
                 o.step = result->step;
-                o.streams = result->streams && step * LANES * sizeof(real) % 64 == 0;
+                o.streams =
+                    result->streams && step * LANES * sizeof(real) % CACHE_LINE == 0;
             }
             values_table[g->nq - 1][(vectors - d < step ? vectors - d : step) - 1](&o);
         }

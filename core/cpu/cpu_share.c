@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The runs of GRAD_ALL, in a fixed order, the zeros that they begin with, and the
- * rounding at their end. */
+ * The runs of GRAD_ALL, in a fixed order, the zeros that those of parts begin with, and
+ * the rounding at their end. */
 #include "cpu/cpu_share.h"
 
 #include <string.h>

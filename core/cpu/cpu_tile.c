@@ -13,6 +13,7 @@ enum {
     FORWARD_BYTES = 1 << 20, /* of scratch, beside what grows with the window */
     BACKWARD_BYTES = 5 << 20,
     FEW_ITEMS = 16,
+    SMALL_MACHINE = 4,      /* processors */
     MOST_ROWS = 64,         /* partner rows in a chunk */
     EXTRA_BYTES = 128 << 10 /* of strips of extra tokens */
 };
@@ -343,7 +344,8 @@ static double length_of(const natten_cpu_pass *p, const natten_cpu_kernels *k)
 /* What is lost to idle processors, many of them, where there are few items. The bits of
  * GRAD_ALL follow its tiles, so these can't know the batch: items far shorter than the
  * longest, of which few are a short call or one of a batch, are not cut smaller for
- * idle processors, for halos cost all of them (measured: bench/results, Zen 4). */
+ * idle processors, for halos cost all of them (measured: bench/results, Zen 4), if the
+ * heads of one batch item keep a small machine busy. */
 static double idle_of(const natten_cpu_pass *p, double length)
 {
     bool all = p->kind == NATTEN_CPU_GRAD_ALL;
@@ -352,7 +354,7 @@ static double idle_of(const natten_cpu_pass *p, double length)
         items *=
             (double)(parts_of(owners_along(p, a), p->tile[a]) * classes_along(p, a));
     double few = items < FEW_ITEMS ? (FEW_ITEMS / items - 1) / 4 : 0;
-    return all && length < 4 ? few * length / 4 : few;
+    return all && length < 4 && p->heads >= SMALL_MACHINE ? few * length / 4 : few;
 }
 
 /* How much longer a tile takes for what it wastes: idle lanes at its end, idle

@@ -286,7 +286,7 @@ typedef struct natten_cuda_mma_info {
     /* For each axis and each end from 0 to the box's: the slots below it. */
     uint64_t below[NATTEN_CUDA_MMA_COLUMNS + 8];
     natten_cuda_mma_warp warp[NATTEN_CUDA_MMA_WARPS];
-    uint8_t needed[2][NATTEN_CUDA_MMA_WARPS]; /* boxes, by turns: which warps took it */
+    uint8_t needed[2][NATTEN_CUDA_MMA_WARPS]; /* boxes, by turns: groups that took it */
     natten_cuda_mma_run run[NATTEN_CUDA_MMA_WARPS];
     const char *base[2], *extra_base[2]; /* the tile's first partner; extra token */
     int64_t head_step[2];                /* from one head of the group to the next */
@@ -310,7 +310,7 @@ typedef struct natten_cuda_sweep {
     int32_t columns, rows;  /* subtiles across and down a class */
     int32_t length[2];      /* its rows and columns, of tokens */
     int32_t narrow[2];      /* subtiles of 3 tokens along them, from the second on */
-    int32_t units, warps;   /* batch items and heads of a block, and their columns */
+    int32_t units, warps;   /* a block's heads, or classes of a head; their columns */
     int32_t each, segments; /* rows of an item, and items down a class */
     int32_t items;          /* with a bias counted as if all runs were full */
     /* With a bias: classes and batch items of a head, by units, and items of all these;
@@ -385,8 +385,8 @@ typedef struct natten_cuda_sweep_warp {
     natten_cuda_sweep_item item[2];
 } natten_cuda_sweep_warp;
 
-/* The same of a block, after its warps' parts of shared memory.  The last warp is the
- * one that has the bias. */
+/* The same of a block, after its warps' parts of shared memory.  The warp after
+ * those of units has the bias. */
 typedef struct natten_cuda_sweep_box {
     natten_cuda_sweep_warp warp[NATTEN_CUDA_SWEEP_WARPS + 1];
     uint64_t tables[2]; /* barriers: a head's entries of bias are there */

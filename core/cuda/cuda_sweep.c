@@ -34,6 +34,10 @@ static bool is_whole(const natten_axis *axis)
 static bool takes(const natten_task *task, const natten_gpu *gpu)
 {
     bool is_half = task->dtype == NATTEN_BF16 || task->dtype == NATTEN_FP16;
+    /* Terms of a bias's gradient are rounded, and fp16 loses those below 2^-25, of
+     * which there may be hundreds of thousands: it is not for sums in fp32. */
+    if (task->dtype == NATTEN_FP16 && task->view[NATTEN_GRAD_BIAS].data != NULL)
+        return false;
     return gpu->arch == 90 && is_half && !task->by_rows &&
            task->operation == NATTEN_BACKWARD && task->extras == 0 &&
            task->dim == ROW && task->dim_v == ROW && task->heads == task->heads_kv &&

@@ -245,6 +245,8 @@ static const char *const asked_ahead[] = {
     "bwd fp32 b2 h4:2 d7 40x37 w3x4 bias",
     "bwd bf16 b2 h4:2 d5:17 150 w3 s2 m2",
     "bwd fp16 b1 h2 d40:24 60x50 w4x5 s3x1 causal01",
+    "fwd fp32 b2 h2 d16 40x37 w7x5",
+    "bwd fp32 b2 h2 d32 40x37 w7x5",
 };
 enum { ASKED_AHEAD = sizeof asked_ahead / sizeof *asked_ahead };
 

@@ -121,7 +121,7 @@ bool fake_sweep(void)
                                         "bwd fp16 b2 h3 d32 57x54 w7x7",
                                         "bwd bf16 b2 h16 d32 14x14 w7x7",
                                         "bwd bf16 b64 h4 d32 56x56 w7x7 bias",
-                                        "bwd fp16 b64 h4 d32 56x56 w7x7 e8x8 bias",
+                                        "bwd bf16 b64 h4 d32 56x56 w7x7 e8x8 bias",
                                         "bwd bf16 b1 h3 d32 40x15 w5x3 e2x3 bias",
                                         "bwd bf16 b67 h2 d32 28x28 w3x7 bias dlse"};
     static const char *const left[] = {
@@ -130,7 +130,8 @@ bool fake_sweep(void)
         "bwd bf16 b64 h4:2 d32 56x56 w7x7",   "bwd bf16 b64 h4 d32 14x14 w7x7 bias",
         "bwd bf16 b64 h4 d32 56x56 w7x7 m3",  "bwd bf16 b64 h4 d32 56x60 w7x7",
         "bwd bf16 b64 h4 d32 56x56 w13x13",   "bwd bf16 b64 h4 d32 55x56 w7x7 e2x2",
-        "bwd bf16 b64 h4 d32 3x56x56 w1x7x7", "bwd bf16 b64 h4 d32 200 w7"};
+        "bwd bf16 b64 h4 d32 3x56x56 w1x7x7", "bwd bf16 b64 h4 d32 200 w7",
+        "bwd fp16 b64 h4 d32 56x56 w7x7 bias"};
     for (size_t i = 0; i < sizeof taken / sizeof *taken; i++) {
         EXPECT(is_taken(taken[i], 90) && is_shared_out(taken[i]));
         EXPECT(!is_taken(taken[i], 80) && !is_taken(taken[i], 100));

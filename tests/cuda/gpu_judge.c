@@ -308,7 +308,8 @@ static void judge(int dtype, int first, int count, aim at)
         reached = by_added * 8 >= count;
     if (at == AIM_SWEEP && natten_gpu_get(0).arch / 10 == 9)
         reached =
-            by_sweep * 2 >= count && (count < FEW_PROBLEMS || with_bias * 4 >= count);
+            by_sweep * 2 >= count &&
+            (count < FEW_PROBLEMS || dtype != NATTEN_BF16 || with_bias * 4 >= count);
     if (at == AIM_KINDS && natten_gpu_get(0).arch / 10 == 9)
         reached = by_kinds * 2 >= count;
     report(wrong == 0 && reached, what);
@@ -449,11 +450,13 @@ static void lift(int dtype)
 /* ---- runs ---- */
 
 /* Gradients of a bias where a block of the pass that has all gradients takes several
- * runs of items, of some heads or of one, and where runs are of several items. */
+ * runs of items, of some heads or of one, and where runs are of several items, the last
+ * of a head of fewer. */
 static void judge_runs(int dtype)
 {
     static const char *const sizes[] = {"b1 h600 d32 5x5 w3x3", "b462 h8 d32 5x5 w3x3",
-                                        "b3 h300 d32 9x6 w3x3", "b1 h280 d32 9x9 w5x5"};
+                                        "b3 h300 d32 9x6 w3x3", "b1 h280 d32 9x9 w5x5",
+                                        "b455 h8 d32 5x5 w3x3"};
     int wrong = 0, count = sizeof sizes / sizeof sizes[0];
     for (int n = 0; n < count; n++) {
         static trial t;
@@ -478,7 +481,8 @@ static void judge_runs(int dtype)
     snprintf(what, sizeof what,
              "%s: %d of %d problems of several runs are wrong, %d in one pass",
              type_name(dtype), wrong, count, by_sweep);
-    report(wrong == 0, what);
+    bool is_meant = dtype == NATTEN_BF16 && natten_gpu_get(0).arch / 10 == 9;
+    report(wrong == 0 && (!is_meant || by_sweep == count), what);
 }
 
 /* ---- merge ---- */
@@ -662,13 +666,14 @@ static void median(int dtype, natten_operation operation, natten_role role)
 /* ---- repeat ---- */
 
 /* A problem of each kind, large enough that many blocks run at once; then of both
- * 16-bit types with windows of many boxes; then some whose gradients, that of a bias
- * too, are of one pass. */
+ * 16-bit types with windows of many boxes; then some of bf16 whose gradients, that of a
+ * bias too, are of one pass. */
 static void repeat(int times)
 {
     static const char *const sweeps[] = {"bwd bf16 b9 h3 d32 56x56 w7x7 bias",
-                                         "bwd fp16 b11 h2 d32 32x40 w5x7 e4x4 bias"};
-    for (int n = 0; n < 12; n++) {
+                                         "bwd bf16 b11 h2 d32 32x40 w5x7 e4x4 bias",
+                                         "bwd bf16 b2 h1 d32 56x28 w7x7 bias"};
+    for (int n = 0; n < 13; n++) {
         trial_wish wish = TRIAL_ANY;
         bool is_long = n >= 6 && n < 10;
         randoms r = {1};

@@ -72,7 +72,8 @@ static uint32_t rounded_by(natten_cuda_kernel kernel, natten_dtype dtype)
 {
     const uint32_t tokens = UINT32_C(1) << NATTEN_GRAD_KEY | UINT32_C(1)
                                                                  << NATTEN_GRAD_VALUE;
-    if (kernel >= NATTEN_CUDA_KERNEL_SWEEP) /* sums of a bias are of rounded dS, too */
+    /* Sums of a bias are of rounded dS, too. */
+    if (natten_cuda_kernel_set(kernel) == NATTEN_CUDA_SET_SWEEP)
         return UINT32_C(1) << NATTEN_GRAD_QUERY | UINT32_C(1) << NATTEN_GRAD_BIAS |
                tokens;
     if (kernel >= NATTEN_CUDA_KERNEL_TF32)

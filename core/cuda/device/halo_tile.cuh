@@ -15,7 +15,7 @@
  *                    ldmatrix takes an address for each partner, so any 8 can be
  *                    a group and none outside of the box is touched
  *
- * A block keeps its place in the grid and goes through batch and heads.  So what its
+ * A block keeps its place in the grid, or has tiles that are all alike.  So what its
  * window is, who sees whom and where everything lies in a slice is worked out once, in
  * integers, with the rule of geometry/axis.h, and kept as a table of HaloPair.
  *
@@ -276,7 +276,7 @@ template <int tokens> struct HaloWalk; /* device/halo_copies.cuh */
 
 /* Step of a block: a slice of a plane of the halo, of `units` units. */
 struct HaloStep {
-    int32_t first_unit; /* batch item times heads, plus head */
+    int32_t first_unit; /* batch item times heads, plus head; of kinds with the tile */
     int32_t head;       /* of the group that shares the rows' head */
     int32_t plane, slice;
 };
