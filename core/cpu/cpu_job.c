@@ -163,12 +163,13 @@ static natten_cpu_pass *add_if(job *j, bool wanted, natten_cpu_kind kind)
     return NULL;
 }
 
-/* Units of the sums of narrow gradients that are made at a time. */
+/* Units of the sums of narrow gradients that are made at a time: all, where none are
+ * kept. */
 static void share_units(job *j, const natten_cpu_pass *p)
 {
     int64_t bytes = p->unit_elements * (int64_t)j->kernels->real_bytes;
     j->units_at_a_time = j->task->batch * j->task->heads_kv;
-    if (bytes == 0)
+    if (bytes == 0 || p->at_once)
         return;
     j->units_at_a_time = least(j->units_at_a_time, most(1, SHARED_BYTES / bytes));
     j->shared_bytes = up((size_t)(j->units_at_a_time * bytes));

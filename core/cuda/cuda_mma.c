@@ -12,7 +12,7 @@
 #include <math.h>
 #include <string.h>
 
-/* Powers of two that tiles have on an axis: 1 .. 128 rows; parts of it, a warp each. */
+/* Powers of two that tiles have on an axis: 1 .. 128 rows; parts of it, one a group. */
 enum { POWERS = 8, PARTS = 4 };
 /* Tiles of a class that are looked at: the first and the last few, and between them,
  * where an axis repeats itself, some at even distances. */
@@ -168,12 +168,12 @@ static bool reaches(const natten_task *task, natten_role role, const int32_t box
 
 /* ---- counting on an axis ---- */
 
-/* Of a tile's extent and its warps', and a side of a box, on one axis: sums over all
+/* Of a tile's extent and its groups', and a side of a box, on one axis: sums over all
  * tiles and classes. */
 typedef struct counts {
     bool known;
     double tiles;
-    double steps, needed, full; /* boxes of tiles; of warps; of them without masks */
+    double steps, needed, full; /* boxes of tiles; of groups; of them without masks */
 } counts;
 
 /* Numbers of powers, of parts and of sides, an axis each. */
@@ -213,7 +213,7 @@ static int32_t inside(natten_span s, int32_t begin, int32_t side)
     return natten_max(count, 0);
 }
 
-/* Tiles of 2^power rows, 2^part warps of each, boxes of a side. */
+/* Tiles of 2^power rows, 2^part groups of each, boxes of a side. */
 typedef struct cut {
     int power, part, side;
 } cut;
@@ -290,7 +290,7 @@ static void try_shape(search *s, const shape *p)
         all.full = 0;
     if (s->is_rest)
         all.steps = all.needed = all.full = 0;
-    /* Extra tokens: every warp takes every box, the last with masks. */
+    /* Extra tokens: every group takes every box, the last with masks. */
     double more = ceil((double)s->task->extras / kernel->columns);
     double extra_groups = all.tiles * groups_of(kernel);
     more = s->of_keys ? 0 : more;
@@ -376,7 +376,7 @@ static void try_all(search *s, int power, bool any)
                 sensible = sensible && !is_wasteful(p.power[a], s->rows[a]);
             if (!sensible && !any)
                 continue;
-            /* Warps, as a product of three powers. */
+            /* Groups, as a product of three powers. */
             static const int8_t fours[][3] = {{2, 0, 0}, {0, 2, 0}, {0, 0, 2},
                                               {1, 1, 0}, {1, 0, 1}, {0, 1, 1}};
             static const int8_t eights[][3] = {
