@@ -20,6 +20,8 @@ enum {
 
 /* Multiply-adds of an item per lane, about 20 ms for the plainest variant. */
 static const double most_item_work = 1.6e7;
+/* An item is short that has less than this share of it. */
+static const double short_item = 0.01;
 
 static int64_t least(int64_t a, int64_t b)
 {
@@ -345,7 +347,8 @@ static double length_of(const natten_cpu_pass *p, const natten_cpu_kernels *k)
  * GRAD_ALL follow its tiles, so these can't know the batch: items far shorter than the
  * longest, of which few are a short call or one of a batch, are not cut smaller for
  * idle processors, for halos cost all of them (measured: bench/results, Zen 4), if the
- * heads of one batch item keep a small machine busy. */
+ * heads of one batch item keep a small machine busy. Nor is what would take some tens
+ * of microseconds. */
 static double idle_of(const natten_cpu_pass *p, double length)
 {
     bool all = p->kind == NATTEN_CPU_GRAD_ALL;
@@ -354,7 +357,9 @@ static double idle_of(const natten_cpu_pass *p, double length)
         items *=
             (double)(parts_of(owners_along(p, a), p->tile[a]) * classes_along(p, a));
     double few = items < FEW_ITEMS ? (FEW_ITEMS / items - 1) / 4 : 0;
-    return all && length < 4 && p->heads >= SMALL_MACHINE ? few * length / 4 : few;
+    if (all)
+        return length < 4 && p->heads >= SMALL_MACHINE ? few * length / 4 : few;
+    return length < short_item ? few * length / short_item : few;
 }
 
 /* How much longer a tile takes for what it wastes: idle lanes at its end, idle
