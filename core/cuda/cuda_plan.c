@@ -214,7 +214,7 @@ static int64_t sweep_sums_of_shape(const natten_task *task, const natten_gpu *gp
     natten_task shape = *task;
     natten_cuda_sweep_fit fit;
     memset(shape.view, 0, sizeof shape.view);
-    shape.view[NATTEN_BIAS].data = &shape;
+    shape.view[NATTEN_BIAS].data = shape.view[NATTEN_GRAD_BIAS].data = &shape;
     return natten_cuda_sweep_plan(&shape, gpu, &fit) ? fit.sums : 0;
 }
 

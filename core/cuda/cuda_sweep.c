@@ -161,7 +161,7 @@ static bool share_out_bias(const natten_task *task, natten_cuda_sweep *s)
     int64_t units = task->batch * classes;
     s->units = (int32_t)natten_min(NATTEN_CUDA_SWEEP_WARPS / s->columns, units);
     s->groups = (int32_t)divide_up(units, s->units);
-    share_out(s, s->groups * task->heads, NATTEN_CUDA_NOMINAL_PROCESSORS);
+    share_out(s, s->groups * task->heads, (int32_t)processors);
     if (s->items == 0)
         return false;
     s->of_head = s->groups * s->segments;
