@@ -1,11 +1,26 @@
 /* SPDX-License-Identifier: MIT
  *
- * What a group asks for ahead of time (want(), in cpu_group.h): what it will write, and
+ * What a group asks for ahead of time (cpu_wish.h): what it will write, and
  * what the next group, the next row of groups and the thread's next item pack.  Only
  * where a call's tensors are too large for the last level: nearer ones are asked for in
  * vain, and to ask costs a tenth of a small window. */
 #ifndef NATTEN_CPU_AHEAD_H
 #define NATTEN_CPU_AHEAD_H
+
+/* Where tokens begin: a position, and the head after the cursor's. */
+typedef struct spot {
+    int z, y, x, head;
+} spot;
+
+static void want(group *g, const cursor *c, const natten_view *v, int64_t dim, spot o,
+                 int n)
+{
+    if (n <= 0 || v->item != 1 || !c->data)
+        return;
+    int64_t each = (int64_t)natten_dtype_bytes(dtype_of(g));
+    const char *from = at(c, o.z, o.y, o.x) + o.head * v->head * each;
+    add_wish(&g->wishes, (wish){from, c->step[2], dim * each, n});
+}
 
 /* Partner row (z, y) of head f from x on: what is packed, and the gradients that the
  * sums in its slot are for. */
@@ -136,10 +151,10 @@ static void want_all(group *g, int z, int nz, int y, int r, int taken)
     const run *first = g->own_run[0], *last = g->own_run[g->nq - 1];
     natten_span zs = {span_of(g, 0, g->z[0]).begin, span_of(g, 0, g->z[g->nq - 1]).end};
     natten_span ys = span_of(g, 1, y);
-    g->products = (int64_t)(zs.end - zs.begin) * (ys.end - ys.begin) * p->fan *
-                  (last->base + last->most - first->base) *
-                  (p->kind == NATTEN_CPU_FORWARD ? 1 : 2);
-    g->wanted = g->wish_count = 0;
+    int64_t products = (int64_t)(zs.end - zs.begin) * (ys.end - ys.begin) * p->fan *
+                       (last->base + last->most - first->base) *
+                       (p->kind == NATTEN_CPU_FORWARD ? 1 : 2);
+    wish_nothing(&g->wishes, products);
     want_next(g, z, nz, y, r + taken);
     want_ahead(g, z, y, r, taken);
     want_arrival(g);

@@ -19,20 +19,6 @@ typedef struct tag {
     int32_t z, y, f, epoch;
 } tag;
 
-/* n tokens, `bytes` of each, that are wanted soon. */
-typedef struct wish {
-    const char *from;
-    int64_t step, bytes;
-    int n;
-} wish;
-
-/* Where tokens begin: a position, and the head after the cursor's. */
-typedef struct spot {
-    int z, y, x, head;
-} spot;
-
-enum { MOST_WISHES = 64, SECOND_LEVEL = 2 };
-
 typedef struct group {
     const natten_cpu_pass *pass;
     const struct group *next; /* where the next item lies, no more; NULL: unknown */
@@ -72,9 +58,7 @@ typedef struct group {
     real *a[2][OWNERS], *s[OWNERS], *t[OWNERS], *c[2][OWNERS];
     real *own_rows[2][OWNERS]; /* GRAD_ALL: the panels' tokens as [lane][head dim] */
     reach reach;
-    wish wishes[MOST_WISHES];
-    int wish_count;
-    int64_t wanted, products; /* tokens to ask for, partners to multiply meanwhile */
+    wishes wishes;
     vec top[OWNERS], sum[OWNERS];
     segment *list;
 } group;
@@ -125,41 +109,6 @@ static cursor make_cursor(const group *g, const natten_view *v, size_t bytes,
     }
     c.offset *= (int64_t)bytes;
     return c;
-}
-
-/* ---- what is wanted soon --------------------------------------------------------- */
-
-/* Tokens are too far apart for the processor to see a pattern, and where it is asked
- * for more lines than it can have under way, it waits: so what the next group packs is
- * asked for bit by bit, between this group's products. */
-static void want(group *g, const cursor *c, const natten_view *v, int64_t dim, spot o,
-                 int n)
-{
-    if (n <= 0 || v->item != 1 || !c->data || g->wish_count == MOST_WISHES)
-        return;
-    int64_t each = (int64_t)natten_dtype_bytes(dtype_of(g));
-    const char *from = at(c, o.z, o.y, o.x) + o.head * v->head * each;
-    g->wishes[g->wish_count++] = (wish){from, c->step[2], dim * each, n};
-    g->wanted += n;
-}
-
-/* Ask for the share of the tokens that goes with a product with n partners. */
-static void ask(group *g, int n)
-{
-    int64_t now = g->wanted;
-    if (now == 0)
-        return;
-    if (n < g->products)
-        now = (g->wanted * n + g->products - 1) / g->products;
-    g->products -= n;
-    g->wanted -= now;
-    while (now > 0) {
-        wish *w = &g->wishes[g->wish_count - 1];
-        for (; now > 0 && w->n > 0; now--, w->n--, w->from += w->step)
-            for (int64_t b = 0; b < w->bytes; b += CACHE_LINE)
-                __builtin_prefetch(w->from + b, 0, SECOND_LEVEL);
-        g->wish_count -= w->n == 0;
-    }
 }
 
 /* ---- partners -------------------------------------------------------------------- */
@@ -413,7 +362,7 @@ static void logits(group *g, int which, real *const *to, bool add, real masked)
         }
         if (g->run->ragged)
             mask_scores(g, s, to, masked);
-        ask(g, s->n);
+        ask(&g->wishes, s->n);
     }
 }
 

@@ -30,6 +30,8 @@
 
 #include "cpu/cpu_scatter.h"
 
+#include "cpu/cpu_wish.h"
+
 #include "cpu/cpu_group.h"
 
 #include "cpu/cpu_give.h"

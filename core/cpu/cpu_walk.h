@@ -98,8 +98,7 @@ static void find_memory(group *g, char *scratch)
     g->given = scratch + l->given;
     memset(g->given, 0, l->given_bytes);
     g->epoch = 1;
-    g->wish_count = 0;
-    g->wanted = g->products = 0;
+    wish_nothing(&g->wishes, 0);
 }
 
 /* The run that begins with the owner at x. */

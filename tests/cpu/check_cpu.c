@@ -8,7 +8,7 @@
  * core/cpu/cpu_ahead.h, core/cpu/cpu_give.h, core/cpu/cpu_group.h,
  * core/cpu/cpu_kernel.h, core/cpu/cpu_logits.h, core/cpu/cpu_bias.h,
  * core/cpu/cpu_forward.h, core/cpu/cpu_backward.h, core/cpu/cpu_scatter.h,
- * core/cpu/cpu_extra.h and core/cpu/cpu_unfused.h. */
+ * core/cpu/cpu_extra.h, core/cpu/cpu_wish.h and core/cpu/cpu_unfused.h. */
 #include "plan/plan.h"
 #include "problem/problem.h"
 #include "problem/problem_text.h"
