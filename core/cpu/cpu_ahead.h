@@ -22,6 +22,18 @@ static void want(group *g, const cursor *c, const natten_view *v, int64_t dim, s
     add_wish(&g->wishes, (wish){from, c->step[2], dim * each, n});
 }
 
+/* Of results that go past the caches nothing is read, but a store waits for its page as
+ * well. Touched is a line behind each token, of the next head: one that is near would
+ * have to leave again. Where few tokens share a page it costs more than it brings. */
+static void want_pages(group *g, const cursor *c, int64_t dim, spot o, int n)
+{
+    enum { MANY = 8 };
+    if (n <= 0 || !c->data || c->step[2] * MANY > PAGE_BYTES)
+        return;
+    const char *behind = at(c, o.z, o.y, o.x) + dim * (int64_t)sizeof(real);
+    add_wish(&g->wishes, (wish){.from = behind, .step = c->step[2], .n = n});
+}
+
 /* Partner row (z, y) of head f from x on: what is packed, and the gradients that the
  * sums in its slot are for. */
 static void want_partners(group *g, int z, int y, int f, int x, int n)
@@ -49,6 +61,9 @@ static void want_partners(group *g, int z, int y, int f, int x, int n)
              (spot){old->z, old->y, g->origin + x, 0}, before - x);
         want(g, &g->shared[i], &p->shared[i], sums,
              (spot){old->z, old->y, g->origin + after, 0}, x + n - after);
+        int from = natten_max(x, mine.begin);
+        want_pages(g, &g->shared[i], dim, (spot){old->z, old->y, g->origin + from, 0},
+                   natten_min(x + n, mine.end) - from);
     }
 }
 
@@ -159,9 +174,14 @@ static void want_all(group *g, int z, int nz, int y, int r, int taken)
     want_ahead(g, z, y, r, taken);
     want_arrival(g);
     for (int i = 0; i < 2; i++)
-        for (int q = 0; q < g->nq && !g->streams[i]; q++)
-            want(g, &g->result[i], &p->result[i], p->own[i].dim,
-                 (spot){g->z[q], y, g->own_run[q]->x, 0}, g->own_run[q]->n);
+        for (int q = 0; q < g->nq; q++) {
+            spot o = {g->z[q], y, g->own_run[q]->x, 0};
+            int n = g->own_run[q]->n;
+            if (!g->streams[i])
+                want(g, &g->result[i], &p->result[i], p->own[i].dim, o, n);
+            else if (p->kind != NATTEN_CPU_FORWARD)
+                want_pages(g, &g->result[i], p->own[i].dim, o, n);
+        }
 }
 
 #endif

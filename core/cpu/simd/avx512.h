@@ -172,6 +172,44 @@ INLINE hvec v_high(vec a)
 }
 #endif
 
+/* exp with a table (cpu_math.h): 2^(n / 16), n as in v_scale2, infinity at the upper
+ * end, anything where it is not normal; and a, but 0 where x < y. */
+#define V_ROOTS 16
+static const real roots_of_2[V_ROOTS] = {
+    (real)0x1.0000000000000p+0, (real)0x1.0b5586cf9890fp+0, (real)0x1.172b83c7d517bp+0,
+    (real)0x1.2387a6e756238p+0, (real)0x1.306fe0a31b715p+0, (real)0x1.3dea64c123422p+0,
+    (real)0x1.4bfdad5362a27p+0, (real)0x1.5ab07dd485429p+0, (real)0x1.6a09e667f3bcdp+0,
+    (real)0x1.7a11473eb0187p+0, (real)0x1.8ace5422aa0dbp+0, (real)0x1.9c49182a3f090p+0,
+    (real)0x1.ae89f995ad3adp+0, (real)0x1.c199bdd85529cp+0, (real)0x1.d5818dcfba487p+0,
+    (real)0x1.ea4afa2a490dap+0,
+};
+#if NATTEN_REAL == 32
+INLINE vec v_root2(vec magic)
+{
+    __m512i b = _mm512_castps_si512(magic), low = _mm512_set1_epi32(0xf << 19);
+    __m512i e = _mm512_andnot_si512(low, _mm512_slli_epi32(b, 19));
+    __m512 root = _mm512_permutexvar_ps(b, v_load(roots_of_2));
+    return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(root), e));
+}
+INLINE vec v_drop_less(vec x, vec y, vec a)
+{
+    return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x, y, _CMP_NLT_UQ), a);
+}
+#else
+INLINE vec v_root2(vec magic)
+{
+    __m512i b = _mm512_castpd_si512(magic), low = _mm512_set1_epi64(0xfLL << 48);
+    __m512i e = _mm512_andnot_si512(low, _mm512_slli_epi64(b, 48));
+    __m512d root =
+        _mm512_permutex2var_pd(v_load(roots_of_2), b, v_load(roots_of_2 + LANES));
+    return _mm512_castsi512_pd(_mm512_add_epi64(_mm512_castpd_si512(root), e));
+}
+INLINE vec v_drop_less(vec x, vec y, vec a)
+{
+    return _mm512_maskz_mov_pd(_mm512_cmp_pd_mask(x, y, _CMP_NLT_UQ), a);
+}
+#endif
+
 #if NATTEN_REAL == 32
 INLINE vec v_scale2(vec magic)
 {
