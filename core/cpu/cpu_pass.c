@@ -253,16 +253,17 @@ enum {
     USUAL_L3_BYTES = 24 << 20
 };
 
-/* Strips get four fifths of the second level, beside scores and sums; the tokens of a
- * tile, all heads, half of the last one, however many threads it serves. Backward's are
- * the same on every machine: the order of its sums follows its tiles, and its bits must
- * not follow the core that a process begins on, where cores differ. */
+/* Strips get half of the second level forward, beside scores, sums and what is brought
+ * for the next group, and four fifths backward; the tokens of a tile, all heads, half
+ * of the last one, however many threads it serves. Backward's are the same on every
+ * machine: the order of its sums follows its tiles, and its bits must not follow the
+ * core that a process begins on, where cores differ. */
 static void read_caches(natten_cpu_pass *p, const natten_machine *machine)
 {
     bool backward = p->task->operation == NATTEN_BACKWARD;
-    int64_t l2 = backward ? 0 : machine->l2_bytes,
-            l3 = backward ? 0 : machine->l3_bytes;
-    p->near_bytes = (l2 > 0 ? l2 : USUAL_L2_BYTES) / 5 * 4;
+    int64_t l2 = machine->l2_bytes, l3 = backward ? 0 : machine->l3_bytes;
+    p->near_bytes =
+        backward ? USUAL_L2_BYTES / 5 * 4 : (l2 > 0 ? l2 : USUAL_L2_BYTES) / 2;
     p->far_bytes = (l3 > 0 ? l3 : USUAL_L3_BYTES) / 2;
 }
 
