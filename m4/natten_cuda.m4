@@ -3,8 +3,9 @@
 # The CUDA kernels.  They take minutes to compile, so they are built only when asked for;
 # the host side of the CUDA backend is plain C and part of every build.
 
-# NATTEN_ARG_CUDA: HAVE_CUDA for make, NVCC, NVCC_GENCODE, NVCC_GENCODE_HALO, NVCC_GENCODE_SWEEP; NATTEN_HAVE_CUDA,
-# NATTEN_CUDA_ARCHS, NATTEN_CUDA_PTX for C; natten_cuda for the summary.
+# NATTEN_ARG_CUDA: HAVE_CUDA, HAVE_CUDA_WGMMA for make, NVCC, NVCC_GENCODE, NVCC_GENCODE_HALO, NVCC_GENCODE_SWEEP,
+# NVCC_GENCODE_WGMMA; NATTEN_HAVE_CUDA, NATTEN_CUDA_ARCHS, NATTEN_CUDA_PTX, NATTEN_CUDA_WGMMA for C; natten_cuda for the
+# summary.
 AC_DEFUN([NATTEN_ARG_CUDA],[
 AC_ARG_VAR([NVCC],[CUDA compiler])
 AC_ARG_WITH([cuda],[AS_HELP_STRING([--with-cuda@<:@=DIR|auto|no@:>@],
@@ -27,12 +28,15 @@ AS_IF([test "$with_cuda" != no],[
   AS_IF([test "$with_cuda/$natten_cuda" != "auto/no" && test "$natten_cuda" = no],
     [AC_MSG_ERROR([--with-cuda: $natten_cuda_why])])])
 AM_CONDITIONAL([HAVE_CUDA],[test "$natten_cuda" = yes])
+AM_CONDITIONAL([HAVE_CUDA_WGMMA],[test "$natten_cuda" = yes && test -n "$NVCC_GENCODE_WGMMA"])
 AS_IF([test "$natten_cuda" = yes],[
   AC_DEFINE([NATTEN_HAVE_CUDA],[1],[Define to 1 if the CUDA kernels are built])
   AC_DEFINE_UNQUOTED([NATTEN_CUDA_ARCHS],["$natten_cuda_archs"],
     [Architectures that the kernels are machine code of])
   AC_DEFINE_UNQUOTED([NATTEN_CUDA_PTX],[$natten_cuda_ptx],
     [Architecture that the kernels are PTX of])
+  AS_IF([test -n "$NVCC_GENCODE_WGMMA"],[
+    AC_DEFINE([NATTEN_CUDA_WGMMA],[1],[Define to 1 if there are kernels of warpgroups])])
   natten_cuda="$natten_cuda_archs, PTX of $natten_cuda_ptx"],
   [natten_cuda="no ($natten_cuda_why)"])
 ])
@@ -65,6 +69,11 @@ for natten_arch in $natten_cuda_archs; do
     [90*],[NVCC_GENCODE_SWEEP="$NVCC_GENCODE_SWEEP -gencode arch=compute_$natten_arch,code=sm_$natten_arch"])
 done
 AC_SUBST([NVCC_GENCODE_SWEEP])
+# Products of warpgroups are instructions of 90a, which no PTX and no other GPU has.
+NVCC_GENCODE_WGMMA=""
+AS_CASE([" $natten_cuda_archs "],
+  [*" 90a "*],[NVCC_GENCODE_WGMMA="-gencode arch=compute_90a,code=sm_90a"])
+AC_SUBST([NVCC_GENCODE_WGMMA])
 AC_MSG_CHECKING([whether $NVCC makes code for $natten_cuda_archs])
 echo 'extern "C" __global__ void f(int *x) { *x = 1; }' > conftest.cu
 AS_IF([$NVCC -std=c++20 $NVCC_GENCODE -fatbin -o conftest.fatbin conftest.cu \

@@ -38,6 +38,20 @@ static bool has_mma(int32_t pass, natten_cuda_mma_pass *same)
     return true;
 }
 
+/* That of the kernels of warpgroups, which have neither a bias nor sums in any order.
+ */
+static bool has_wgmma(int32_t pass, natten_cuda_wgmma_pass *same)
+{
+    static const natten_cuda_wgmma_pass passes[] = {
+        [NATTEN_CUDA_HALO_FORWARD] = NATTEN_CUDA_WGMMA_FORWARD,
+        [NATTEN_CUDA_HALO_GRAD_QUERY] = NATTEN_CUDA_WGMMA_GRAD_QUERY,
+        [NATTEN_CUDA_HALO_GRAD_TOKENS] = NATTEN_CUDA_WGMMA_GRAD_TOKENS};
+    if (pass >= NATTEN_CUDA_HALO_GRAD_BIAS)
+        return false;
+    *same = passes[pass];
+    return true;
+}
+
 /* The least batch of so many rows.  It follows from the shape of an item, so the family
  * and its tiles do, and an item has the bits it would have in any other batch. */
 static int64_t nominal_batch(const natten_task *task)
@@ -74,11 +88,32 @@ static double simt_clocks(const natten_task *task, int32_t pass)
            NATTEN_CUDA_NOMINAL_PROCESSORS;
 }
 
+/* Clocks of a pass, by whom it may be done; none if not on tensor cores. */
+static double clocks_of(const natten_cuda_fit *fit)
+{
+    return fit->set == NATTEN_CUDA_SET_MMA     ? fit->mma.clocks
+           : fit->set == NATTEN_CUDA_SET_HALO  ? fit->halo.clocks
+           : fit->set == NATTEN_CUDA_SET_WGMMA ? fit->wgmma.clocks
+                                               : 0;
+}
+
+/* The kernels for small windows and for large ones count what keys meet for one head of
+ * queries: where heads share keys they meet all that do. */
+static void count_groups(const natten_task *task, int32_t pass, natten_cuda_fit *fit)
+{
+    if (pass != NATTEN_CUDA_HALO_GRAD_TOKENS && pass != PASS_ALL)
+        return;
+    double group = (double)(task->heads / task->heads_kv);
+    fit->halo.clocks *= group;
+    fit->mma.clocks *= group;
+}
+
 static void find(const natten_task *task, const natten_gpu *gpu, int32_t pass,
                  natten_cuda_fit *fit)
 {
     natten_task halo_task = natten_cuda_halo_task(task);
     natten_cuda_mma_pass same;
+    natten_cuda_wgmma_pass of_groups;
     memset(fit, 0, sizeof *fit);
     bool mma = has_mma(pass, &same) && natten_cuda_mma_plan(task, gpu, same, &fit->mma);
     /* Of 16-bit types level a is never faster. */
@@ -87,11 +122,16 @@ static void find(const natten_task *task, const natten_gpu *gpu, int32_t pass,
     bool halo =
         pass < PASS_ALL &&
         natten_cuda_halo_plan(&halo_task, gpu, (natten_cuda_halo_pass)pass, &fit->halo);
+    bool wgmma = has_wgmma(pass, &of_groups) &&
+                 natten_cuda_wgmma_plan(task, gpu, of_groups, &fit->wgmma);
     fit->set = NATTEN_CUDA_SET_SIMT;
     if (mma && (!halo || fit->mma.clocks < fit->halo.clocks))
         fit->set = NATTEN_CUDA_SET_MMA;
     else if (halo)
         fit->set = NATTEN_CUDA_SET_HALO;
+    count_groups(task, pass, fit);
+    if (wgmma && (!(mma || halo) || fit->wgmma.clocks < clocks_of(fit)))
+        fit->set = NATTEN_CUDA_SET_WGMMA;
 }
 
 /* find(), or what it found before, for whichever thread. */
@@ -144,11 +184,16 @@ natten_cuda_fit natten_cuda_family_choose(const natten_task *task,
     natten_cuda_fit fit = recall(task, gpu, (int32_t)pass);
     natten_task halo_task = natten_cuda_halo_task(task);
     natten_cuda_mma_pass same;
-    bool fits = fit.set == NATTEN_CUDA_SET_MMA
-                    ? has_mma((int32_t)pass, &same) &&
-                          natten_cuda_mma_spread(task, same, &fit.mma)
-                    : fit.set == NATTEN_CUDA_SET_HALO &&
-                          natten_cuda_halo_spread(&halo_task, gpu, pass, &fit.halo);
+    natten_cuda_wgmma_pass of_groups;
+    bool fits = false;
+    if (fit.set == NATTEN_CUDA_SET_MMA)
+        fits = has_mma((int32_t)pass, &same) &&
+               natten_cuda_mma_spread(task, same, &fit.mma);
+    else if (fit.set == NATTEN_CUDA_SET_HALO)
+        fits = natten_cuda_halo_spread(&halo_task, gpu, pass, &fit.halo);
+    else if (fit.set == NATTEN_CUDA_SET_WGMMA)
+        fits = has_wgmma((int32_t)pass, &of_groups) &&
+               natten_cuda_wgmma_spread(task, gpu, of_groups, &fit.wgmma);
     if (!fits)
         fit.set = NATTEN_CUDA_SET_SIMT;
     return fit;
@@ -156,14 +201,6 @@ natten_cuda_fit natten_cuda_family_choose(const natten_task *task,
 
 /* Counts are some hundredths off: what others take that much longer for is faster. */
 static const double surely = 0.95;
-
-/* Clocks of a pass, by whom it may be done; none if not on tensor cores. */
-static double clocks_of(const natten_cuda_fit *fit)
-{
-    return fit->set == NATTEN_CUDA_SET_MMA    ? fit->mma.clocks
-           : fit->set == NATTEN_CUDA_SET_HALO ? fit->halo.clocks
-                                              : 0;
-}
 
 bool natten_cuda_family_adds(const natten_task *task, const natten_gpu *gpu,
                              natten_cuda_added *fit)

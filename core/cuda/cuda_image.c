@@ -38,20 +38,27 @@ EMBED(mma_fp32);
 EMBED(mma_tf32);
 EMBED(sweep_bf16);
 EMBED(sweep_fp16);
+#ifdef NATTEN_CUDA_WGMMA
+EMBED(wgmma_bf16);
+EMBED(wgmma_fp16);
+#define WGMMA_IMAGE(type) natten_image_wgmma_##type
+#else
+#define WGMMA_IMAGE(type) NULL
+#endif
 
 const void *natten_cuda_image(natten_dtype dtype, natten_cuda_set set)
 {
     static const char *const images[NATTEN_DTYPES][NATTEN_CUDA_SETS] = {
         [NATTEN_FP64] = {natten_image_simt_fp64, natten_image_simt_fp64_easy, NULL,
-                         natten_image_mma_fp64, NULL, NULL},
+                         natten_image_mma_fp64, NULL, NULL, NULL},
         [NATTEN_FP32] = {natten_image_simt_fp32, natten_image_simt_fp32_easy, NULL,
-                         natten_image_mma_fp32, natten_image_mma_tf32, NULL},
+                         natten_image_mma_fp32, natten_image_mma_tf32, NULL, NULL},
         [NATTEN_BF16] = {natten_image_simt_bf16, natten_image_simt_bf16_easy,
                          natten_image_halo_bf16, natten_image_mma_bf16, NULL,
-                         natten_image_sweep_bf16},
+                         natten_image_sweep_bf16, WGMMA_IMAGE(bf16)},
         [NATTEN_FP16] = {natten_image_simt_fp16, natten_image_simt_fp16_easy,
                          natten_image_halo_fp16, natten_image_mma_fp16, NULL,
-                         natten_image_sweep_fp16},
+                         natten_image_sweep_fp16, WGMMA_IMAGE(fp16)},
     };
     return images[dtype][set];
 }
@@ -59,6 +66,11 @@ const void *natten_cuda_image(natten_dtype dtype, natten_cuda_set set)
 const char *natten_cuda_image_archs(void)
 {
     return NATTEN_CUDA_ARCHS;
+}
+
+bool natten_cuda_image_has_wgmma(void)
+{
+    return natten_cuda_image(NATTEN_BF16, NATTEN_CUDA_SET_WGMMA) != NULL;
 }
 
 int natten_cuda_image_ptx(void)
@@ -77,6 +89,11 @@ const void *natten_cuda_image(natten_dtype dtype, natten_cuda_set set)
 const char *natten_cuda_image_archs(void)
 {
     return "";
+}
+
+bool natten_cuda_image_has_wgmma(void)
+{
+    return true;
 }
 
 int natten_cuda_image_ptx(void)

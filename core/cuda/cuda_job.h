@@ -2,7 +2,8 @@
  *
  * What the host hands to a kernel, by value, in its parameters: the task as it is, and
  * how it is cut into pieces.  C and CUDA read the same structs, so nothing is
- * marshalled twice; a kernel's parameters have 4096 bytes on every architecture. */
+ * marshalled twice; a kernel's parameters have 4096 bytes on every architecture.
+ * Length: every family of kernels has its part of one struct. */
 #ifndef NATTEN_CUDA_CUDA_JOB_H
 #define NATTEN_CUDA_CUDA_JOB_H
 
@@ -394,6 +395,29 @@ typedef struct natten_cuda_sweep_box {
     uint16_t columns[NATTEN_CUDA_SWEEP_WARPS * 4], rows[];
 } natten_cuda_sweep_box;
 
+/* The passes of the kernels of warpgroups (wgmma_shapes.def). */
+typedef enum natten_cuda_wgmma_pass {
+    NATTEN_CUDA_WGMMA_FORWARD,
+    NATTEN_CUDA_WGMMA_GRAD_QUERY,
+    NATTEN_CUDA_WGMMA_GRAD_TOKENS,
+    NATTEN_CUDA_WGMMA_PASSES
+} natten_cuda_wgmma_pass;
+
+/* How the kernels of warpgroups cut a task (device/wgmma_tile.cuh has the words). */
+typedef struct natten_cuda_wgmma {
+    int32_t tile[3];   /* rows of an item along the axes */
+    int32_t box[3];    /* partners of a step, side by side */
+    int32_t tiles[3];  /* of the longest class */
+    int32_t positions; /* of tiles, those of all classes */
+    int32_t items;     /* positions, for all heads of rows and batch items */
+    int32_t group;     /* heads of queries that share one of keys */
+    /* Columns of masks: an axis has one for each place of a box along it, if there are
+     * several, from the first on; -1: none.  One more is for places that a product has
+     * and a box has not; -1: there are none. */
+    int32_t first_hot[3], hot_always;
+    int32_t hot_steps; /* of 16 of them, 1 .. NATTEN_CUDA_WGMMA_HOT_STEPS */
+} natten_cuda_wgmma;
+
 /* A piece is, for one batch item, head and slice, a box of tokens; a block takes pieces
  * blockIdx, blockIdx + gridDim, ... and each of its warps tokens of the box in turn. */
 typedef struct natten_cuda_job {
@@ -412,8 +436,8 @@ typedef struct natten_cuda_job {
     void *partial;         /* accumulator [chunks, heads, entries], or
                               [chunks, batch, extras, heads_kv, dim + dim_v] */
     natten_cuda_halo halo;
-    float *stats; /* for halo.cu, [batch, axes..., heads, 2]: lse to base 2 and minus
-                     delta; NULL: nobody wants them */
+    float *stats; /* for halo.cu and wgmma.cu, [batch, axes..., heads, 2]: lse to base 2
+                     and minus delta; NULL: nobody wants them */
     natten_cuda_mma mma;
     union {
         natten_cuda_map map[4][NATTEN_CUDA_KINDS];
@@ -422,7 +446,10 @@ typedef struct natten_cuda_job {
             natten_cuda_halo_share share; /* if halo.by_kinds */
         };
     };
-    natten_cuda_sweep sweep;
+    union {
+        natten_cuda_sweep sweep;
+        natten_cuda_wgmma wgmma; /* and of halo short_kind and by_maps */
+    };
     float *sums; /* of gradients of queries, [batch, axes..., heads, width of rows],
                     each 16 in the order of device/mma_added.cuh; NULL: nobody adds */
     int32_t sums_step[3]; /* from one query of a class to the next, in rows of them */

@@ -7,6 +7,7 @@
 
 #include "base/status.h"
 #include "cuda/cuda_mma.h"
+#include "cuda/cuda_wgmma.h"
 
 #include <inttypes.h>
 #include <pthread.h>
@@ -39,6 +40,14 @@
     [NATTEN_CUDA_KERNEL_MMA_##kernel + 3] = "natten_mma_" name "_128",      \
     [NATTEN_CUDA_KERNEL_MMA_##kernel + 4] = "natten_mma_" name_wide "_192", \
     [NATTEN_CUDA_KERNEL_MMA_##kernel + 5] = "natten_mma_" name_wide "_256"
+
+/* A kernel of wgmma.cu, the second time where the copy engine fetches rows. */
+#define WGMMA_ENGINE(kernel) \
+    ((kernel)-NATTEN_CUDA_KERNEL_WGMMA_FORWARD + NATTEN_CUDA_KERNEL_WGMMA_ENGINE)
+#define WGMMA_KERNEL(kernel, name)                                    \
+    [NATTEN_CUDA_KERNEL_WGMMA_##kernel] = "natten_wgmma_" name "_64", \
+    [WGMMA_ENGINE(NATTEN_CUDA_KERNEL_WGMMA_##kernel)] =               \
+        "natten_wgmma_engine_" name "_64"
 
 static const char *const kernel_names[NATTEN_CUDA_KERNELS] = {
     [NATTEN_CUDA_KERNEL_FORWARD_EASY] = "natten_simt_forward",
@@ -87,6 +96,9 @@ static const char *const kernel_names[NATTEN_CUDA_KERNELS] = {
     [NATTEN_CUDA_KERNEL_MMA_GRAD_ALL + 1] = "natten_mma_grad_all_64",
     [NATTEN_CUDA_KERNEL_MMA_GRAD_ALL + 2] = "natten_mma_grad_all_96",
     [NATTEN_CUDA_KERNEL_MMA_GRAD_ALL + 3] = "natten_mma_grad_all_128",
+    WGMMA_KERNEL(FORWARD, "forward"),
+    WGMMA_KERNEL(GRAD_QUERY, "grad_query"),
+    WGMMA_KERNEL(GRAD_TOKENS, "grad_tokens"),
 };
 
 /* ---- kernels ---- */
@@ -97,14 +109,15 @@ static pthread_mutex_t load_lock = PTHREAD_MUTEX_INITIALIZER;
 
 natten_cuda_set natten_cuda_kernel_set(natten_cuda_kernel kernel)
 {
-    return kernel < NATTEN_CUDA_KERNELS_EASY        ? NATTEN_CUDA_SET_SIMT_EASY
-           : kernel < NATTEN_CUDA_KERNELS_SIMT      ? NATTEN_CUDA_SET_SIMT
-           : kernel < NATTEN_CUDA_KERNELS_HALO      ? NATTEN_CUDA_SET_HALO
-           : kernel < NATTEN_CUDA_KERNEL_ENGINE     ? NATTEN_CUDA_SET_MMA
-           : kernel < NATTEN_CUDA_KERNEL_TF32       ? NATTEN_CUDA_SET_HALO
-           : kernel < NATTEN_CUDA_KERNEL_SWEEP      ? NATTEN_CUDA_SET_MMA_TF32
-           : kernel < NATTEN_CUDA_KERNEL_HALO_LIGHT ? NATTEN_CUDA_SET_SWEEP
-                                                    : NATTEN_CUDA_SET_HALO;
+    return kernel < NATTEN_CUDA_KERNELS_EASY           ? NATTEN_CUDA_SET_SIMT_EASY
+           : kernel < NATTEN_CUDA_KERNELS_SIMT         ? NATTEN_CUDA_SET_SIMT
+           : kernel < NATTEN_CUDA_KERNELS_HALO         ? NATTEN_CUDA_SET_HALO
+           : kernel < NATTEN_CUDA_KERNEL_ENGINE        ? NATTEN_CUDA_SET_MMA
+           : kernel < NATTEN_CUDA_KERNEL_TF32          ? NATTEN_CUDA_SET_HALO
+           : kernel < NATTEN_CUDA_KERNEL_SWEEP         ? NATTEN_CUDA_SET_MMA_TF32
+           : kernel < NATTEN_CUDA_KERNEL_HALO_LIGHT    ? NATTEN_CUDA_SET_SWEEP
+           : kernel < NATTEN_CUDA_KERNEL_WGMMA_FORWARD ? NATTEN_CUDA_SET_HALO
+                                                       : NATTEN_CUDA_SET_WGMMA;
 }
 
 /* With load_lock held. */
@@ -241,25 +254,73 @@ static natten_status map_sweep(const natten_cuda_call *call, natten_cuda_job *jo
     return NATTEN_OK;
 }
 
-natten_status natten_cuda_call_map(const natten_cuda_call *call, natten_cuda_job *job,
-                                   natten_cuda_kernel *kernel)
+/* The maps of a tensor, one for each kind. */
+static natten_status map_kinds(const natten_cuda_call *call, natten_cuda_job *job,
+                               natten_role role, const uint32_t box[5], int which)
 {
-    bool sweeps = natten_cuda_kernel_set(*kernel) == NATTEN_CUDA_SET_SWEEP;
-    const uint32_t box[5] = {(uint32_t)job->task.dim, (uint32_t)job->halo.pitch,
-                             (uint32_t)job->halo.rows, 1, 1};
     int kinds = 1;
     for (int a = 0; a < 3; a++)
         kinds += job->halo.short_kind[a];
-    if (sweeps)
+    for (int kind = 0; kind < kinds && job->halo.by_maps; kind++)
+        NATTEN_TRY(encode(call, job, role, kind, box, &job->map[which][kind]));
+    return NATTEN_OK;
+}
+
+/* The slices of halo.cu. */
+static natten_status map_halo(const natten_cuda_call *call, natten_cuda_job *job)
+{
+    const uint32_t box[5] = {(uint32_t)job->task.dim, (uint32_t)job->halo.pitch,
+                             (uint32_t)job->halo.rows, 1, 1};
+    for (int which = 0; which < 2; which++)
+        NATTEN_TRY(
+            map_kinds(call, job, (natten_role)job->halo.partners[which], box, which));
+    return NATTEN_OK;
+}
+
+/* The boxes and tiles of wgmma.cu: two tensors of partners, then those of rows. */
+static natten_status map_wgmma(const natten_cuda_call *call, natten_cuda_job *job,
+                               natten_cuda_kernel kernel)
+{
+    static const natten_role roles[NATTEN_CUDA_WGMMA_PASSES][4] = {
+        {NATTEN_KEY, NATTEN_VALUE, NATTEN_QUERY, NATTEN_QUERY},
+        {NATTEN_KEY, NATTEN_VALUE, NATTEN_QUERY, NATTEN_GRAD_OUT},
+        {NATTEN_QUERY, NATTEN_GRAD_OUT, NATTEN_KEY, NATTEN_VALUE}};
+    unsigned pass = kernel - NATTEN_CUDA_KERNEL_WGMMA_FORWARD;
+    for (int i = 0; i < 2 + natten_cuda_wgmma_shapes[pass].row_tensors; i++) {
+        const int32_t *sides = i < 2 ? job->wgmma.box : job->wgmma.tile;
+        const uint32_t box[5] = {NATTEN_CUDA_WGMMA_DIMS, (uint32_t)sides[2],
+                                 (uint32_t)sides[1], (uint32_t)sides[0], 1};
+        NATTEN_TRY(map_kinds(call, job, roles[pass][i], box, i));
+    }
+    return NATTEN_OK;
+}
+
+/* The kernel that uses maps in place of one that does not. */
+static natten_cuda_kernel engine_of(natten_cuda_kernel kernel,
+                                    const natten_cuda_job *job)
+{
+    switch (natten_cuda_kernel_set(kernel)) {
+    case NATTEN_CUDA_SET_SWEEP:
+        return kernel + 2;
+    case NATTEN_CUDA_SET_WGMMA:
+        return WGMMA_ENGINE(kernel);
+    default:
+        return job->halo.light ? NATTEN_CUDA_KERNEL_HALO_LIGHT : ENGINE(kernel);
+    }
+}
+
+natten_status natten_cuda_call_map(const natten_cuda_call *call, natten_cuda_job *job,
+                                   natten_cuda_kernel *kernel)
+{
+    natten_cuda_set set = natten_cuda_kernel_set(*kernel);
+    if (set == NATTEN_CUDA_SET_SWEEP)
         NATTEN_TRY(map_sweep(call, job));
-    for (int which = 0; which < 2 && !sweeps; which++)
-        for (int kind = 0; kind < kinds && job->halo.by_maps; kind++)
-            NATTEN_TRY(encode(call, job, (natten_role)job->halo.partners[which], kind,
-                              box, &job->map[which][kind]));
+    else if (set == NATTEN_CUDA_SET_WGMMA)
+        NATTEN_TRY(map_wgmma(call, job, *kernel));
+    else
+        NATTEN_TRY(map_halo(call, job));
     if (job->halo.by_maps)
-        *kernel = sweeps            ? *kernel + 2
-                  : job->halo.light ? NATTEN_CUDA_KERNEL_HALO_LIGHT
-                                    : ENGINE(*kernel);
+        *kernel = engine_of(*kernel, job);
     return NATTEN_OK;
 }
 
@@ -277,6 +338,12 @@ static unsigned threads_of(natten_cuda_kernel kernel, const natten_cuda_job *job
     if (set == NATTEN_CUDA_SET_SWEEP)
         return NATTEN_CUDA_WARP *
                ((unsigned)job->sweep.warps + (kernel >= NATTEN_CUDA_KERNEL_SWEEP_BIAS));
+    if (set == NATTEN_CUDA_SET_WGMMA) { /* crews, and those who bring for them */
+        unsigned pass =
+            (kernel - NATTEN_CUDA_KERNEL_WGMMA_FORWARD) % NATTEN_CUDA_WGMMA_PASSES;
+        return 4 * NATTEN_CUDA_WARP *
+               ((unsigned)natten_cuda_wgmma_shapes[pass].crews + 1);
+    }
     if (set != NATTEN_CUDA_SET_MMA && set != NATTEN_CUDA_SET_MMA_TF32)
         return NATTEN_CUDA_THREADS;
     if (set == NATTEN_CUDA_SET_MMA_TF32)

@@ -95,15 +95,20 @@ typedef enum natten_cuda_kernel {
     NATTEN_CUDA_KERNEL_SWEEP_BIAS = NATTEN_CUDA_KERNEL_SWEEP_ENGINE + 2,
     NATTEN_CUDA_KERNEL_SWEEP_BIAS_ENGINE = NATTEN_CUDA_KERNEL_SWEEP_BIAS + 2,
     NATTEN_CUDA_KERNEL_HALO_LIGHT = NATTEN_CUDA_KERNEL_SWEEP_BIAS_ENGINE + 2,
-    NATTEN_CUDA_KERNELS
+    /* Those of wgmma.cu, and the same where the copy engine fetches rows. */
+    NATTEN_CUDA_KERNEL_WGMMA_FORWARD,
+    NATTEN_CUDA_KERNEL_WGMMA_GRAD_QUERY,
+    NATTEN_CUDA_KERNEL_WGMMA_GRAD_TOKENS,
+    NATTEN_CUDA_KERNEL_WGMMA_ENGINE,
+    NATTEN_CUDA_KERNELS = NATTEN_CUDA_KERNEL_WGMMA_ENGINE + NATTEN_CUDA_WGMMA_PASSES
 } natten_cuda_kernel;
 
 /* The fat binary that a kernel is in. */
 natten_cuda_set natten_cuda_kernel_set(natten_cuda_kernel kernel);
 
-/* Let the copy engine fetch the slices of a job of halo.cu, or the rows of one of
- * sweep.cu, if its tensors allow it: encode the maps and take the kernel that uses
- * them, or take halo.by_maps back. */
+/* Let the copy engine fetch the slices of a job of halo.cu, the rows of one of
+ * sweep.cu, or the rows and boxes of one of wgmma.cu, if its tensors allow it: encode
+ * the maps and take the kernel that uses them, or take halo.by_maps back. */
 natten_status natten_cuda_call_map(const natten_cuda_call *call, natten_cuda_job *job,
                                    natten_cuda_kernel *kernel);
 

@@ -7,6 +7,7 @@
  * those that are nearly so.  Length: the counts and what they cost belong together. */
 #include "cuda/cuda_mma.h"
 
+#include "cuda/cuda_count.h"
 #include "cuda/cuda_halo.h"
 
 #include <math.h>
@@ -14,10 +15,6 @@
 
 /* Powers of two that tiles have on an axis: 1 .. 128 rows; parts of it, one a group. */
 enum { POWERS = 8, PARTS = 4 };
-/* Tiles of a class that are looked at: the first and the last few, and between them,
- * where an axis repeats itself, some at even distances. */
-enum { LOOKS = 32, ENDS = 8 };
-
 /* Partners that a box may have along an axis. */
 static const int8_t sides[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 14, 16, 21, 32, 64};
 enum { SIDES = sizeof sides };
@@ -195,22 +192,10 @@ typedef struct search {
     natten_cuda_mma_fit best;
 } search;
 
-static natten_span partners(const natten_class *c, bool of_keys, int32_t g)
+static natten_span partners(const search *s, const natten_cuda_count_tile *tile,
+                            int32_t g)
 {
-    return of_keys ? natten_class_queries(c, g) : natten_class_keys(c, g);
-}
-
-/* Boxes of `side` from `begin` on that meet a span, or lie in it. */
-static int32_t meeting(natten_span s, int32_t begin, int32_t side)
-{
-    if (s.end <= s.begin)
-        return 0;
-    return (s.end - 1 - begin) / side - (s.begin - begin) / side + 1;
-}
-static int32_t inside(natten_span s, int32_t begin, int32_t side)
-{
-    int32_t count = (s.end - begin) / side - (s.begin - begin + side - 1) / side;
-    return natten_max(count, 0);
+    return natten_cuda_count_partners(&tile->of, s->of_keys, g);
 }
 
 /* Tiles of 2^power rows, 2^part groups of each, boxes of a side. */
@@ -218,56 +203,36 @@ typedef struct cut {
     int power, part, side;
 } cut;
 
-/* Add the counts of one tile, `weight` times. */
-static void count_tile(const search *s, const natten_class *c, cut by, natten_span tile,
-                       double weight, counts *to)
+/* Add the counts of a tile and its groups. */
+static void count_tile(const search *s, cut by, const natten_cuda_count_tile *tile,
+                       counts *to)
 {
     int32_t side = sides[by.side], rows = 1 << (by.power - by.part);
-    int32_t begin = partners(c, s->of_keys, tile.begin).begin;
-    natten_span all = {begin, partners(c, s->of_keys, tile.end - 1).end};
-    to->tiles += weight;
-    to->steps += weight * meeting(all, begin, side);
-    for (int32_t first = tile.begin; first < tile.end; first += rows) {
-        int32_t last = natten_min(first + rows, tile.end) - 1;
-        natten_span low = partners(c, s->of_keys, first),
-                    high = partners(c, s->of_keys, last);
+    int32_t from = tile->rows.begin, end = tile->rows.end;
+    int32_t begin = partners(s, tile, from).begin;
+    natten_span all = {begin, partners(s, tile, end - 1).end};
+    to->tiles += tile->weight;
+    to->steps += tile->weight * natten_cuda_count_meeting(all, begin, side);
+    for (int32_t first = from; first < end; first += rows) {
+        int32_t last = natten_min(first + rows, end) - 1;
+        natten_span low = partners(s, tile, first), high = partners(s, tile, last);
         natten_span some = {low.begin, high.end}, every = {high.begin, low.end};
-        to->needed += weight * meeting(some, begin, side);
-        to->full += weight * inside(every, begin, side);
+        to->needed += tile->weight * natten_cuda_count_meeting(some, begin, side);
+        to->full += tile->weight * natten_cuda_count_inside(every, begin, side);
     }
 }
 
-/* All tiles of an axis, whose classes have two numbers of rows at most: that of its
- * first row, and that of the last of as many rows as there are classes. */
+/* All tiles of an axis. */
 static const counts *count_axis(search *s, int a, cut by)
 {
-    const natten_axis *axis = &s->task->axis[a];
     counts *to = &s->count[a][by.power][by.part][by.side];
-    int32_t d = axis->dilation, extent = 1 << by.power;
-    int32_t begin = s->of_keys ? axis->key_begin : axis->query_begin;
-    int32_t count = s->of_keys ? axis->key_count : axis->query_count;
-    int32_t longer = count % d == 0 ? d : count % d;
-    for (int last = 0; last < (longer < d ? 2 : 1) && !to->known; last++) {
-        natten_class c = natten_axis_class(axis, (begin + (last ? d - 1 : 0)) % d);
-        natten_span rows = s->of_keys ? c.keys : c.queries;
-        int32_t tiles = (int32_t)divide_up(rows.end - rows.begin, extent);
-        int32_t looks = natten_min(tiles, LOOKS), between = looks - 2 * ENDS;
-        double classes = last ? d - longer : longer;
-        for (int32_t i = 0; i < looks; i++) {
-            bool is_between = tiles > looks && i >= ENDS && i < looks - ENDS;
-            int64_t skipped = tiles - looks; /* after the i-th, evenly */
-            int32_t number =
-                i < ENDS ? i
-                : i >= looks - ENDS
-                    ? tiles - looks + i
-                    : i + (int32_t)(skipped * (i - ENDS + 1) / (between + 1));
-            int32_t first = rows.begin + number * extent;
-            natten_span tile = {first, natten_min(first + extent, rows.end)};
-            count_tile(
-                s, &c, by, tile,
-                classes * (is_between ? (double)(tiles - 2 * ENDS) / between : 1), to);
-        }
-    }
+    natten_cuda_count_tile tiles[NATTEN_CUDA_COUNT_TILES];
+    if (to->known)
+        return to;
+    int looks =
+        natten_cuda_count_tiles(&s->task->axis[a], s->of_keys, 1 << by.power, tiles);
+    for (int i = 0; i < looks; i++)
+        count_tile(s, by, &tiles[i], to);
     to->known = true;
     return to;
 }
@@ -360,12 +325,6 @@ static void try_boxes(search *s, shape *p, bool coarse)
     }
 }
 
-/* 2^power rows are more than twice what there is. */
-static bool is_wasteful(int power, int32_t rows)
-{
-    return power > 0 && 1 << (power - 1) >= rows;
-}
-
 static void try_all(search *s, int power, bool any)
 {
     for (int z = 0; z <= power; z++)
@@ -373,7 +332,8 @@ static void try_all(search *s, int power, bool any)
             shape p = {.power = {z, y, power - z - y}};
             bool sensible = true;
             for (int a = 0; a < 3; a++)
-                sensible = sensible && !is_wasteful(p.power[a], s->rows[a]);
+                sensible =
+                    sensible && !natten_cuda_count_is_wasteful(p.power[a], s->rows[a]);
             if (!sensible && !any)
                 continue;
             /* Groups, as a product of three powers. */
@@ -486,20 +446,12 @@ static bool can_number_sums(const natten_task *task)
  * whole pass. */
 static bool count_positions(const search *s, natten_cuda_mma_fit *fit)
 {
-    int64_t positions = 1, heads = s->of_keys ? s->task->heads_kv : s->task->heads;
-    for (int a = 0; a < 3; a++)
-        if (__builtin_mul_overflow(
-                positions, (int64_t)fit->mma.tiles[a] * s->task->axis[a].dilation,
-                &positions))
-            return false;
-    if (positions > INT32_MAX)
+    int64_t heads = s->of_keys ? s->task->heads_kv : s->task->heads;
+    if (!natten_cuda_count_positions(s->task, fit->mma.tiles, &fit->mma.positions))
         return false;
-    fit->mma.positions = (int32_t)positions;
-    /* Blocks run side by side, as many as a processor holds: the last may be few. */
-    double room = NATTEN_CUDA_NOMINAL_PROCESSORS * (double)s->kernel->held;
-    double each = fit->clocks / (double)positions * s->kernel->held;
-    double blocks = (double)s->task->batch * (double)heads * (double)positions;
-    fit->clocks = each * (blocks < room ? 1 : blocks / room);
+    fit->clocks = natten_cuda_count_clocks(fit->clocks, fit->mma.positions,
+                                           (double)s->task->batch * (double)heads,
+                                           s->kernel->held);
     if (s->is_rest) /* zeros, sums, 16 bits */
         fit->clocks += rows_of(s->task) * (double)s->task->batch * (4 + 4 + 2) *
                        s->kernel->width / bytes_per_clock;

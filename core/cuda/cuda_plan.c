@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT
  *
  * Planning: one pass for all gradients of a small window where it takes them; else the
- * kernels for large windows or the halo kernels, whichever is faster by their own
- * counts, where they take a task; else level a.  What decides about level a's
- * bits (lanes of a row, chunks of queries) follows from the shape of one batch item
- * alone; the GPU only decides the size of tiles, in which each row is computed the
- * same.  Which kernels take a task, and the tiles of those of the tensor cores, follow
- * from the shape of an item and the kind of GPU (cuda_family.h): an item has the same
- * bits in every batch, and on GPUs of a kind.  Length: scratch and passes have to agree
- * on every choice. */
+ * kernels for large windows, the halo kernels or those of warpgroups, whichever are
+ * faster by their own counts, where they take a task; else level a.  What decides about
+ * level a's bits (lanes of a row, chunks of queries) follows from the shape of one
+ * batch item alone; the GPU only decides the size of tiles, in which each row is
+ * computed the same.  Which kernels take a task, and the tiles of those of the tensor
+ * cores, follow from the shape of an item and the kind of GPU (cuda_family.h): an item
+ * has the same bits in every batch, and on GPUs of a kind.  Length: scratch and passes
+ * have to agree on every choice. */
 #include "cuda/cuda_plan.h"
 
 #include "base/status.h"
@@ -292,7 +292,8 @@ static int64_t delta_bytes(const natten_task *task)
                    (int64_t)natten_dtype_bytes(task->accumulator));
 }
 
-/* Room for what halo.cu wants to know of queries beside delta; saturates. */
+/* Room for what halo.cu and wgmma.cu want to know of queries beside delta; saturates.
+ */
 static int64_t stats_bytes(const natten_task *task)
 {
     bool is_half = task->dtype == NATTEN_BF16 || task->dtype == NATTEN_FP16;
@@ -354,6 +355,30 @@ static natten_cuda_fit first_fit(const natten_task *task, const natten_gpu *gpu)
                                          : NATTEN_CUDA_HALO_GRAD_QUERY);
 }
 
+/* Tell of a pass by the family that does it, but for level a; a task has so many pairs
+ * of tokens. */
+static void tell(natten_choice *choice, const natten_cuda_fit *fit, double pairs)
+{
+    const natten_cuda_halo *h = &fit->halo.halo;
+    const natten_cuda_mma *m = &fit->mma.mma;
+    bool is_halo = fit->set == NATTEN_CUDA_SET_HALO,
+         is_mma = fit->set == NATTEN_CUDA_SET_MMA;
+    if (fit->set == NATTEN_CUDA_SET_SIMT)
+        return;
+    for (int a = 0; a < 3; a++)
+        choice->tile[a] = is_halo  ? h->sub[a] * h->warps[a]
+                          : is_mma ? m->sub[a] * m->warps[a]
+                                   : fit->wgmma.wgmma.tile[a];
+    choice->kernel = is_halo ? "halo" : is_mma ? "mma" : "wgmma";
+    choice->items = is_halo  ? natten_cuda_halo_blocks(&fit->halo, h)
+                    : is_mma ? fit->mma.blocks
+                             : fit->wgmma.wgmma.items;
+    choice->work = (is_halo  ? fit->halo.slots
+                    : is_mma ? fit->mma.slots
+                             : fit->wgmma.slots) /
+                   pairs;
+}
+
 /* Tell of the tensor cores' kernels, where they take the first pass. */
 static void choose_tensor_cores(natten_choice *choice, const natten_task *task,
                                 const natten_gpu *gpu)
@@ -373,17 +398,9 @@ static void choose_tensor_cores(natten_choice *choice, const natten_task *task,
     bool adds = fits_added(task, gpu, &added);
     if (adds)
         fit = (natten_cuda_fit){.set = NATTEN_CUDA_SET_MMA, .mma = added.all};
-    const natten_cuda_halo *h = &fit.halo.halo;
-    const natten_cuda_mma *m = &fit.mma.mma;
-    if (fit.set == NATTEN_CUDA_SET_SIMT)
-        return;
-    bool is_mma = fit.set == NATTEN_CUDA_SET_MMA;
-    choice->kernel = adds ? "mma, adding in any order" : is_mma ? "mma" : "halo";
-    choice->items = is_mma ? fit.mma.blocks : natten_cuda_halo_blocks(&fit.halo, h);
-    for (int a = 0; a < 3; a++)
-        choice->tile[a] = is_mma ? m->sub[a] * m->warps[a] : h->sub[a] * h->warps[a];
-    choice->work =
-        (is_mma ? fit.mma.slots : fit.halo.slots) / (double)natten_task_pairs(task);
+    tell(choice, &fit, (double)natten_task_pairs(task));
+    if (adds)
+        choice->kernel = "mma, adding in any order";
 }
 
 natten_status natten_cuda_plan(const natten_task *task, const natten_gpu *gpu,
@@ -576,6 +593,23 @@ static void add_halo(list *l, natten_cuda_halo_pass pass,
     memset(&l->job.share, 0, sizeof l->job.share);
 }
 
+/* A pass of the kernels of warpgroups. */
+static void add_wgmma(list *l, natten_cuda_halo_pass pass,
+                      const natten_cuda_wgmma_fit *fit)
+{
+    static const natten_cuda_kernel kernels[] = {NATTEN_CUDA_KERNEL_WGMMA_FORWARD,
+                                                 NATTEN_CUDA_KERNEL_WGMMA_GRAD_QUERY,
+                                                 NATTEN_CUDA_KERNEL_WGMMA_GRAD_TOKENS};
+    natten_cuda_pass *own = &l->passes[l->count];
+    l->job.wgmma = fit->wgmma;
+    add(l, kernels[pass], fit->blocks, fit->shared_bytes);
+    own->plain = own->job.halo, own->plain_bytes = fit->shared_bytes;
+    own->plain_blocks = fit->blocks;
+    own->job.halo.by_maps = 1;
+    memcpy(own->job.halo.short_kind, fit->short_kind, sizeof fit->short_kind);
+    memset(&l->job.wgmma, 0, sizeof l->job.wgmma); /* others have none */
+}
+
 /* A pass on tensor cores; false if there are no kernels for it. */
 static bool add_tensor_cores(list *l, natten_cuda_halo_pass pass)
 {
@@ -584,6 +618,8 @@ static bool add_tensor_cores(list *l, natten_cuda_halo_pass pass)
         add_mma(l, pass, &fit.mma);
     else if (fit.set == NATTEN_CUDA_SET_HALO)
         add_halo(l, pass, &fit.halo);
+    else if (fit.set == NATTEN_CUDA_SET_WGMMA)
+        add_wgmma(l, pass, &fit.wgmma);
     return fit.set != NATTEN_CUDA_SET_SIMT;
 }
 
@@ -678,12 +714,17 @@ static bool add_sweep(list *l)
     return true;
 }
 
-/* Do the halo kernels do the gradients of keys and values? */
+/* Does a pass read job.stats?  Those of warpgroups do, and the halo kernels' for
+ * gradients of keys and values. */
 static bool wants_stats(const natten_task *task, const natten_gpu *gpu)
 {
-    return (wants(task, NATTEN_GRAD_KEY) || wants(task, NATTEN_GRAD_VALUE)) &&
-           natten_cuda_family_choose(task, gpu, NATTEN_CUDA_HALO_GRAD_TOKENS).set ==
-               NATTEN_CUDA_SET_HALO;
+    natten_cuda_set query = NATTEN_CUDA_SET_SIMT, tokens = NATTEN_CUDA_SET_SIMT;
+    if (wants(task, NATTEN_GRAD_QUERY))
+        query = natten_cuda_family_choose(task, gpu, NATTEN_CUDA_HALO_GRAD_QUERY).set;
+    if (wants(task, NATTEN_GRAD_KEY) || wants(task, NATTEN_GRAD_VALUE))
+        tokens = natten_cuda_family_choose(task, gpu, NATTEN_CUDA_HALO_GRAD_TOKENS).set;
+    return query == NATTEN_CUDA_SET_WGMMA || tokens == NATTEN_CUDA_SET_WGMMA ||
+           tokens == NATTEN_CUDA_SET_HALO;
 }
 
 /* delta is read by all others. */

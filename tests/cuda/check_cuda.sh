@@ -55,6 +55,10 @@ scenario 'large windows go to tensor cores, by counts that are exact' mma
 scenario 'launches for large windows bring the tensors, steps and blocks of the call' \
     mma_launches
 scenario 'and where shared memory is small, one stage' mma_one_stage NATTEN_FAKE_ARCH=86
+scenario 'rows of 64 go to warpgroups where that counts as faster, exactly' wgmma
+scenario 'they bring maps for rows and boxes, and statistics to both passes backward' \
+    wgmma_launches
+scenario 'a build without code of 90a does without them' no_wgmma
 scenario 'gradients are added in any order by who allows it, where that is faster' added
 scenario 'and then their sums are zeros first' added_launches
 scenario 'the batch decides neither about kernels nor about tiles' family

@@ -30,7 +30,7 @@ check_PROGRAMS += %D%/fake_cuda
 %C%_fake_cuda_SOURCES = %D%/fake_added.c %D%/fake_added.h %D%/fake_cuda.c \
 	%D%/fake_driver.h %D%/fake_family.c %D%/fake_family.h %D%/fake_host.c \
 	%D%/fake_host.h %D%/fake_mma.c %D%/fake_mma.h %D%/fake_scene.h %D%/fake_sweep.c \
-	%D%/fake_sweep.h
+	%D%/fake_sweep.h %D%/fake_wgmma.c %D%/fake_wgmma.h
 %C%_fake_cuda_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/tests
 %C%_fake_cuda_LDADD = tests/libtests_support.la core/libnatten_core.la
 

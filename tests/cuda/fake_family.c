@@ -25,7 +25,8 @@ static natten_cuda_halo tiles_of(const natten_cuda_halo *job)
 static bool is_of_tensor_cores(natten_cuda_kernel kernel)
 {
     natten_cuda_set set = natten_cuda_kernel_set(kernel);
-    return set == NATTEN_CUDA_SET_HALO || set == NATTEN_CUDA_SET_MMA;
+    return set == NATTEN_CUDA_SET_HALO || set == NATTEN_CUDA_SET_MMA ||
+           set == NATTEN_CUDA_SET_WGMMA;
 }
 
 /* The same kernels with the same tiles. */
@@ -37,6 +38,9 @@ static bool is_same(const natten_cuda_pass *a, const natten_cuda_pass *b)
         return true;
     EXPECT(memcmp(&halo[0], &halo[1], sizeof halo[0]) == 0);
     EXPECT(memcmp(&a->job.mma, &b->job.mma, sizeof a->job.mma) == 0);
+    natten_cuda_wgmma own = a->job.wgmma, other = b->job.wgmma;
+    own.items = other.items = 0;
+    EXPECT(memcmp(&own, &other, sizeof own) == 0);
     EXPECT(a->shared_bytes == b->shared_bytes);
     return true;
 }
@@ -69,10 +73,11 @@ static bool is_same_for_any_batch(const char *text, int32_t arch)
 static bool too_many_are_left(void)
 {
     static const char *const texts[] = {"fwd bf16 b2 h2 d32 9x9 w3x3",
-                                        "fwd bf16 b2 h2 d32 9x9 w3x3 m1"};
+                                        "fwd bf16 b2 h2 d32 9x9 w3x3 m1",
+                                        "fwd bf16 b2 h2 d64 9x9 w3x3"};
     natten_gpu gpu = {.arch = 90, .processors = 132};
     natten_plan plan;
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < 3; i++) {
         EXPECT(fake_plan_of(texts[i], 90, &plan));
         for (int64_t batch = 1 << 28; batch <= INT64_C(1) << 31; batch *= 8) {
             plan.task.batch = batch;
@@ -88,7 +93,8 @@ static bool is_same_fit(const natten_cuda_fit *a, const natten_cuda_fit *b)
 {
     return a->set == b->set &&
            memcmp(&a->halo.halo, &b->halo.halo, sizeof a->halo.halo) == 0 &&
-           memcmp(&a->mma.mma, &b->mma.mma, sizeof a->mma.mma) == 0;
+           memcmp(&a->mma.mma, &b->mma.mma, sizeof a->mma.mma) == 0 &&
+           memcmp(&a->wgmma.wgmma, &b->wgmma.wgmma, sizeof a->wgmma.wgmma) == 0;
 }
 
 /* More shapes than are remembered, there and back. */
@@ -120,6 +126,7 @@ bool fake_family(void)
         "fwd bf16 b2 h1 d64 585 w393",        "fwd bf16 b2 h2 d32 23x7 w10x1",
         "fwd fp16 b2 h1 d32 29x14 w9x4 bias", "fwd bf16 b2 h8 d32 28x28 w7x7",
         "fwd bf16 b2 h16 d64 16384 w16384",   "bwd bf16 b2 h1 d128 482 w93",
+        "bwd fp16 b2 h4:2 d64 23x37 w9x11",   "bwd bf16 b2 h3 d64 7x9x8 w3x5x3",
         "bwd fp16 b2 h2 d32 9x4x12 w9x3x5",   "bwd bf16 b2 h4 d32 13x9 w7x5",
         "bwd bf16 b2 h4 d16 9x26 w5x25 bias", "bwd bf16 b2 h1 d32 10x12x10 w5x5x5 bias",
         "bwd bf16 b2 h4 d32 56x56 w7x7 bias", "bwd bf16 b2 h2:1 d160 20x21 w13x9 m3",

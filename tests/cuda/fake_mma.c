@@ -361,23 +361,25 @@ bool fake_mma_one_stage(void)
 
 bool fake_mma(void)
 {
-    static const char *const taken[] = {"fwd bf16 b1 h16 d64 16384 w16384",
-                                        "fwd fp16 b1 h16 d128 16384 w2049",
-                                        "fwd bf16 b4 h16 d64 128x128 w33x33",
-                                        "fwd bf16 b1 h24 d128 30x48x80 w18x24x24",
-                                        "fwd bf16 b2 h8:2 d200:100 40x50 w31x20 s3x4",
-                                        "fwd bf16 b1 h2 d80 1000 w999 causal1 m70",
-                                        "fwd bf16 b1 h1 d32 9x9 w3x3 m1",
-                                        "fwd bf16 b1 h1 d129 9x9 w3x3",
-                                        "fwd fp16 b1 h2 d96 300x40 w50x20 e5x2",
-                                        "fwd bf16 b1 h4 d64 16x256x256 w3x31x31",
-                                        "bwd bf16 b4 h16 d64 128x128 w33x33",
-                                        "bwd bf16 b1 h16 d256 16384 w2049",
-                                        "fwd fp32 b1 h8 d64 128x128 w13x13",
-                                        "fwd fp32 b1 h8 d64 128x128 w13x13 tf32",
-                                        "bwd fp32 b1 h16 d128 16384 w2049",
-                                        "bwd fp32 b2 h4 d20:30 64x64 w31x31 e2x1 m5",
-                                        "bwd fp32 b1 h16 d100 16384 w2049 tf32"};
+    /* Of a positive scale, rows of 64 may go to warpgroups. */
+    static const char *const taken[] = {
+        "fwd bf16 b1 h16 d64 16384 w16384 scale-1",
+        "fwd fp16 b1 h16 d128 16384 w2049",
+        "fwd bf16 b4 h16 d64 128x128 w33x33 scale-1",
+        "fwd bf16 b1 h24 d128 30x48x80 w18x24x24",
+        "fwd bf16 b2 h8:2 d200:100 40x50 w31x20 s3x4",
+        "fwd bf16 b1 h2 d80 1000 w999 causal1 m70",
+        "fwd bf16 b1 h1 d32 9x9 w3x3 m1",
+        "fwd bf16 b1 h1 d129 9x9 w3x3",
+        "fwd fp16 b1 h2 d96 300x40 w50x20 e5x2",
+        "fwd bf16 b1 h4 d64 16x256x256 w3x31x31 scale-2",
+        "bwd bf16 b4 h16 d64 128x128 w33x33 scale-.1",
+        "bwd bf16 b1 h16 d256 16384 w2049",
+        "fwd fp32 b1 h8 d64 128x128 w13x13",
+        "fwd fp32 b1 h8 d64 128x128 w13x13 tf32",
+        "bwd fp32 b1 h16 d128 16384 w2049",
+        "bwd fp32 b2 h4 d20:30 64x64 w31x31 e2x1 m5",
+        "bwd fp32 b1 h16 d100 16384 w2049 tf32"};
     for (size_t i = 0; i < sizeof taken / sizeof taken[0]; i++)
         EXPECT(is_taken(taken[i]));
     static const char *const left[] = {"fwd fp64 b1 h1 d65 1000 w999",

@@ -6,13 +6,14 @@
  * core/cuda/simt_merge.cuh, core/cuda/simt_again.cuh, core/cuda/halo.cu:
  * core/cuda/halo_forward.cuh and core/cuda/halo_backward.cuh, core/cuda/mma.cu:
  * core/cuda/mma_forward.cuh and core/cuda/mma_backward.cuh, core/cuda/sweep.cu:
- * core/cuda/sweep_backward.cuh with
- * core/cuda/device/sweep_tile.cuh and core/cuda/device/sweep_bias.cuh, made of
+ * core/cuda/sweep_backward.cuh with core/cuda/device/sweep_tile.cuh and
+ * core/cuda/device/sweep_bias.cuh, core/cuda/wgmma.cu: core/cuda/wgmma_forward.cuh and
+ * core/cuda/wgmma_backward.cuh with core/cuda/device/wgmma_tile.cuh,
+ * core/cuda/device/wgmma_bring.cuh and core/cuda/device/warpgroup.cuh, made of
  * core/cuda/device/mma_tile.cuh, core/cuda/device/mma_copies.cuh,
  * core/cuda/device/mma_added.cuh, core/cuda/device/mma_kept.cuh,
- * core/cuda/device/mma_parts.cuh,
- * core/cuda/device/mma_rows.cuh, core/cuda/device/mma_runs.cuh,
- * core/cuda/device/mma_walk.cuh,
+ * core/cuda/device/mma_parts.cuh, core/cuda/device/mma_rows.cuh,
+ * core/cuda/device/mma_runs.cuh, core/cuda/device/mma_walk.cuh,
  * core/cuda/device/halo_tile.cuh,
  * core/cuda/device/halo_open.cuh, core/cuda/device/halo_flat.cuh,
  * core/cuda/device/halo_copies.cuh, core/cuda/device/halo_rows.cuh,
@@ -24,6 +25,8 @@
  *                                        with the same bits
  *     gpu_judge halo TYPE FIRST COUNT    the same with problems for the halo kernels
  *     gpu_judge mma TYPE FIRST COUNT     the same with those for large windows
+ *     gpu_judge wgmma TYPE FIRST COUNT   the same with those for warpgroups, on a
+ *                                        GPU of compute capability 9.0
  *     gpu_judge added TYPE FIRST COUNT   their backward with gradients of queries that
  *                                        are added in any order, where that is chosen
  *     gpu_judge sweep TYPE FIRST COUNT   the same with gradients in one pass
@@ -44,6 +47,7 @@
  * Prints TAP; exits 77 where there is no GPU.  Length: all modes judge and report
  * alike.
  */
+#include "cuda/cuda_image.h"
 #include "cuda/cuda_job.h"
 #include "cuda/cuda_mma.h"
 #include "machine/gpu.h"
@@ -59,6 +63,7 @@
 
 static int number, failures, on_tensor_cores;
 static int by_mma, by_long_mma; /* by its kernels; with boxes of the grid alone */
+static int by_wgmma;            /* by warpgroups */
 static int by_sweep;            /* all gradients in one pass */
 static int with_bias;           /* of them */
 static int by_added;            /* with gradients of queries added in any order */
@@ -162,6 +167,7 @@ static bool run_trial(const trial_wish *wish, uint64_t seed, uint64_t flags)
     on_tensor_cores += t.rounded != 0;
     bool is_mma = device_uses(&t, NATTEN_CUDA_SET_MMA);
     by_mma += is_mma;
+    by_wgmma += device_uses(&t, NATTEN_CUDA_SET_WGMMA);
     bool is_sweep = device_uses(&t, NATTEN_CUDA_SET_SWEEP);
     by_sweep += is_sweep;
     with_bias += is_sweep && t.spec.has_bias;
@@ -187,6 +193,23 @@ static bool is_of_mma(trial *t)
     return device_uses(t, NATTEN_CUDA_SET_MMA);
 }
 
+static bool is_of_wgmma(trial *t)
+{
+    return device_uses(t, NATTEN_CUDA_SET_WGMMA);
+}
+
+/* On this GPU, in this build? */
+static bool has_wgmma(void)
+{
+    return natten_gpu_get(0).arch == 90 && natten_cuda_image_has_wgmma();
+}
+
+/* Not only delta's pass, which others have, too. */
+static bool is_of_halo(trial *t)
+{
+    return device_uses(t, NATTEN_CUDA_SET_HALO) && !is_of_wgmma(t) && !is_of_mma(t);
+}
+
 static bool is_of_sweep(trial *t)
 {
     return device_uses(t, NATTEN_CUDA_SET_SWEEP);
@@ -209,7 +232,7 @@ static bool is_added(trial *t)
 static uint64_t seed_for(bool (*is_meant)(trial *t), const trial_wish *wish,
                          uint64_t seed)
 {
-    enum { TRIES = 60, NEXT = 10000000 };
+    enum { TRIES = 200, NEXT = 10000000 };
     static trial t;
     randoms r = {seed};
     bool uses = false;
@@ -223,7 +246,24 @@ static uint64_t seed_for(bool (*is_meant)(trial *t), const trial_wish *wish,
 }
 
 /* What problems are aimed at. */
-typedef enum aim { AIM_ANY, AIM_HALO, AIM_MMA, AIM_ADDED, AIM_SWEEP, AIM_KINDS } aim;
+typedef enum aim {
+    AIM_ANY,
+    AIM_HALO,
+    AIM_MMA,
+    AIM_WGMMA,
+    AIM_ADDED,
+    AIM_SWEEP,
+    AIM_KINDS
+} aim;
+
+/* Small windows, and those of any size, some of more than one box in any case. */
+static void wish_for_wgmma(int n, trial_wish *wish)
+{
+    wish->dim = 64, wish->extras = 0;
+    wish->wide = n / 2 % 2;
+    wish->keys = n % 8 == 2 ? LONG_KEYS : -1;
+    wish->pairs = n % 12 == 11 ? 200000 : n % 4 < 2 ? 12000 : 40000;
+}
 
 static void judge(int dtype, int first, int count, aim at)
 {
@@ -266,15 +306,21 @@ static void judge(int dtype, int first, int count, aim at)
         if (n % 12 == 11 || (at == AIM_HALO && (n % 24 == 4 || n % 24 == 18)))
             wish.pairs = 60000;
         uint64_t seed = (uint64_t)(dtype * 1000000 + n);
+        if (at == AIM_HALO && n % 4 == 2) /* else warpgroups would have all of them */
+            seed = seed_for(is_of_halo, &wish, seed);
         if (at == AIM_MMA && is_long && has_mma(dtype)) {
             wish.pairs = n % 8 == 0 ? 120000 : 60000;
             seed = seed_for(is_of_mma, &wish, seed);
         }
         if (at == AIM_ADDED && n % 3 == 0) { /* else as small as any */
             wish.rank = 2;
-            wish.keys = 500;
+            wish.keys = 800;
             wish.pairs = 600000;
             seed = seed_for(is_added, &wish, seed);
+        }
+        if (at == AIM_WGMMA) {
+            wish_for_wgmma(n, &wish);
+            seed = seed_for(is_of_wgmma, &wish, seed);
         }
         if (at == AIM_SWEEP) {
             wish.operation = NATTEN_BACKWARD;
@@ -299,10 +345,11 @@ static void judge(int dtype, int first, int count, aim at)
     snprintf(
         what, sizeof what,
         "%s: %d of %d random problems from %d are wrong, %d on tensor cores, %d by "
-        "mma, %d of many boxes, %d added in any order, %d in one pass, %d with a bias, "
-        "%d by kinds of tiles",
+        "mma, %d of many boxes, %d by warpgroups, %d added in any order, %d in one "
+        "pass, "
+        "%d with a bias, %d by kinds of tiles",
         type_name(dtype), wrong, count, first, on_tensor_cores, by_mma, by_long_mma,
-        by_added, by_sweep, with_bias, by_kinds);
+        by_wgmma, by_added, by_sweep, with_bias, by_kinds);
     bool reached = !is_wide || count < FEW_PROBLEMS || !has_mma(dtype) ||
                    (by_mma * 5 >= count * 2 && by_long_mma * 20 >= count * 3);
     if (at == AIM_ADDED && count >= FEW_PROBLEMS)
@@ -311,6 +358,8 @@ static void judge(int dtype, int first, int count, aim at)
         reached =
             by_sweep * 2 >= count &&
             (count < FEW_PROBLEMS || dtype != NATTEN_BF16 || with_bias * 4 >= count);
+    if (at == AIM_WGMMA && count >= FEW_PROBLEMS && has_wgmma())
+        reached = by_wgmma * 10 >= count * 9;
     if (at == AIM_KINDS && natten_gpu_get(0).arch / 10 == 9)
         reached = by_kinds * 2 >= count;
     report(wrong == 0 && reached, what);
@@ -357,7 +406,7 @@ static bool is_right_climbing(const char *text, double step, bool at_edge, int *
         array_set(&t.array[NATTEN_ADDITIONAL_KEYS], i,
                   i % dim == 0 ? -step * unit * (double)(extras - 1 - i / dim) : 0);
     judge_for(&t, NATTEN_BACKEND_CUDA, &j);
-    *on_mma += device_uses(&t, NATTEN_CUDA_SET_MMA);
+    *on_mma += is_of_mma(&t) || is_of_wgmma(&t);
     bool right = trial_run(&t, NATTEN_BACKEND_CUDA) == NATTEN_OK && is_right(&t, &j);
     judge_free(&j);
     trial_free(&t);
@@ -369,10 +418,11 @@ static bool is_right_climbing(const char *text, double step, bool at_edge, int *
 static void climb(int dtype)
 {
     static const char *const sizes[] = {
-        "d32 24x24 w5x5",     "d32 40x9 w7x7",       "d32 70x1 w64x1",
-        "d32 31x16 w13x13",   "d32 90x11 w61x7",     "d160 70x1 w64x1",
-        "d160 40x5 w33x5",    "d256 24x5 w21x4",     "d64 40x5 w7x5 m1",
-        "d96 24x6 w24x6 m70", "d128 30x4 w23x4 m130"};
+        "d32 24x24 w5x5",     "d32 40x9 w7x7",        "d32 70x1 w64x1",
+        "d32 31x16 w13x13",   "d32 90x11 w61x7",      "d160 70x1 w64x1",
+        "d160 40x5 w33x5",    "d256 24x5 w21x4",      "d64 40x5 w7x5 m1",
+        "d96 24x6 w24x6 m70", "d128 30x4 w23x4 m130", "d64 90x3 w65x3",
+        "d64 31x16 w13x13",   "d64 99x1 w99x1"};
     int wrong = 0, count = 0, on_mma = 0, sizes_count = sizeof sizes / sizeof sizes[0];
     for (int n = 0; n < sizes_count; n++) {
         char text[96];
@@ -388,7 +438,7 @@ static void climb(int dtype)
     }
     char what[128];
     snprintf(what, sizeof what,
-             "%s: %d of %d problems with climbing logits are wrong, %d by mma",
+             "%s: %d of %d problems with climbing logits are wrong, %d by mma or wgmma",
              type_name(dtype), wrong, count, on_mma);
     report(wrong == 0 && (on_mma * 2 >= count || !has_mma(dtype)), what);
 }
@@ -668,13 +718,19 @@ static void median(int dtype, natten_operation operation, natten_role role)
 
 /* A problem of each kind, large enough that many blocks run at once; then of both
  * 16-bit types with windows of many boxes; then some of bf16 whose gradients, that of a
- * bias too, are of one pass. */
+ * bias too, are of one pass; then some for warpgroups. */
 static void repeat(int times)
 {
-    static const char *const sweeps[] = {"bwd bf16 b9 h3 d32 56x56 w7x7 bias",
-                                         "bwd bf16 b11 h2 d32 32x40 w5x7 e4x4 bias",
-                                         "bwd bf16 b2 h1 d32 56x28 w7x7 bias"};
-    for (int n = 0; n < 13; n++) {
+    static const char *const texts[] = {"bwd bf16 b9 h3 d32 56x56 w7x7 bias",
+                                        "bwd bf16 b11 h2 d32 32x40 w5x7 e4x4 bias",
+                                        "bwd bf16 b2 h1 d32 56x28 w7x7 bias",
+                                        "bwd bf16 b9 h4:2 d64 56x57 w13x12 e1x2",
+                                        "bwd fp16 b3 h3 d64 9x30x31 w3x7x7 causal010",
+                                        "bwd bf16 b2 h5 d64 4000 w777 s3",
+                                        /* of most keys nobody sees any */
+                                        "bwd bf16 b9 h2 d64 24x24 w13x13 g64x64 q20x20 "
+                                        "k0x0 n64x64"};
+    for (int n = 0; n < 10 + (int)(sizeof texts / sizeof texts[0]); n++) {
         trial_wish wish = TRIAL_ANY;
         bool is_long = n >= 6 && n < 10;
         randoms r = {1};
@@ -686,19 +742,21 @@ static void repeat(int times)
         if (is_long) {
             wish.wide = 1, wish.part = 0, wish.extras = n < 8 ? 0 : -1;
             wish.keys = LONG_KEYS;
-            wish.dim = n == 6 ? 64 : n == 8 ? 128 : -1;
+            wish.dim = n == 6 ? 96 : n == 8 ? 128 : -1;
         }
         static trial t, other;
         if (n < 10)
             trial_make(&t, &wish, (uint64_t)(9000000 + n));
-        else if (!make_of_text(&t, sweeps[n - 10], &r))
-            report(false, sweeps[n - 10]);
+        else if (!make_of_text(&t, texts[n - 10], &r))
+            report(false, texts[n - 10]);
         for (int i = 1; is_long && i < 100 && !device_uses(&t, NATTEN_CUDA_SET_MMA);
              i++) {
             trial_free(&t);
             trial_make(&t, &wish, (uint64_t)(9000000 + n + 100 * i));
         }
-        bool is_mma = device_uses(&t, NATTEN_CUDA_SET_MMA);
+        bool is_mma = is_of_mma(&t), is_wgmma = is_of_wgmma(&t);
+        bool reached = (is_mma || !is_long || !has_mma(t.spec.dtype)) &&
+                       (is_wgmma || n < 13 || !has_wgmma());
         int differing = trial_run(&t, NATTEN_BACKEND_CUDA) != NATTEN_OK;
         int runs =
             n < 10 ? times : (times + 9) / 10; /* copies of large ones are slow */
@@ -714,8 +772,12 @@ static void repeat(int times)
         }
         char what[400];
         snprintf(what, sizeof what, "%d of %d repeated runs differ%s: %s", differing,
-                 runs, is_mma ? ", by mma" : "", trial_text(&t));
-        report(differing == 0 && (is_mma || !is_long || !has_mma(t.spec.dtype)), what);
+                 runs,
+                 is_wgmma ? ", by warpgroups"
+                 : is_mma ? ", by mma"
+                          : "",
+                 trial_text(&t));
+        report(differing == 0 && reached, what);
         trial_free(&t);
     }
 }
@@ -733,6 +795,8 @@ int main(int argc, char **argv)
         judge(type_named(argv[2]), atoi(argv[3]), atoi(argv[4]), AIM_HALO);
     } else if (strcmp(mode, "mma") == 0 && argc == 5) {
         judge(type_named(argv[2]), atoi(argv[3]), atoi(argv[4]), AIM_MMA);
+    } else if (strcmp(mode, "wgmma") == 0 && argc == 5) {
+        judge(type_named(argv[2]), atoi(argv[3]), atoi(argv[4]), AIM_WGMMA);
     } else if (strcmp(mode, "sweep") == 0 && argc == 5) {
         judge(type_named(argv[2]), atoi(argv[3]), atoi(argv[4]), AIM_SWEEP);
     } else if (strcmp(mode, "added") == 0 && argc == 5) {
@@ -761,8 +825,8 @@ int main(int argc, char **argv)
         repeat(atoi(argv[2]));
     } else {
         fprintf(stderr,
-                "usage: gpu_judge judge|halo|mma|added|sweep|kinds|older TYPE FIRST "
-                "COUNT | climb TYPE | lift TYPE | runs TYPE | merge TYPE COUNT | "
+                "usage: gpu_judge judge|halo|mma|wgmma|added|sweep|kinds|older TYPE "
+                "FIRST COUNT | climb TYPE | lift TYPE | runs TYPE | merge TYPE COUNT | "
                 "median TYPE | repeat COUNT\n");
         return 2;
     }

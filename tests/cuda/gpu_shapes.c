@@ -12,7 +12,7 @@
 
 static const struct {
     const char *text;
-    bool by_mma; /* it has to be: the kernels for large windows */
+    bool by_mma; /* it has to be: the kernels for large windows, or of warpgroups */
 } shapes[] = {
     {"fwd fp16 b1 h16 d64 2097153 w3", false},
     {"bwd fp16 b1 h16 d64 2097153 w3", false},
@@ -61,11 +61,15 @@ static bool check(const char *text, bool by_mma, int number)
                     : 0;
         largest = ratio > largest ? ratio : largest;
     }
-    bool is_mma = device_uses(&p.t, NATTEN_CUDA_SET_MMA);
+    bool is_wgmma = device_uses(&p.t, NATTEN_CUDA_SET_WGMMA);
+    bool is_mma = is_wgmma || device_uses(&p.t, NATTEN_CUDA_SET_MMA);
     device_problem_free(&p);
     bool passed = status == NATTEN_OK && largest <= 1 && (is_mma || !by_mma);
     printf("%sok %d - %s: largest error %.3f of its bound%s\n", passed ? "" : "not ",
-           number, text, largest, is_mma ? ", by mma" : "");
+           number, text, largest,
+           is_wgmma ? ", by wgmma"
+           : is_mma ? ", by mma"
+                    : "");
     fflush(stdout);
     return passed;
 }

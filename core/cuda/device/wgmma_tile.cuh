@@ -1,0 +1,591 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Tiles of tokens against boxes of partners, for products of warpgroups
+ * (device/warpgroup.cuh).  Row, partner, box and slot are as in device/mma_tile.cuh.
+ *
+ *     tile      the rows of an item, a box of up to 64 tokens of one head
+ *     item      a tile of one head and batch item: a crew does one after the other
+ *     step      a box against the tile
+ *     crew      four warps that multiply, with 16 rows each, and one that brings what
+ *               they multiply; a block has some, which know nothing of each other
+ *     bringer   the crew's fifth warp (device/wgmma_bring.cuh)
+ *     masks     a product that gives what is hidden -inf, with which sums begin
+ *
+ * Who sees what is a product over the axes.  So of masks A has, for each row and each
+ * place of a box along an axis, a number below all if the row does not see it, else 0;
+ * B has, for each slot, a 4 at its places (a "hot" column), and is the same in all
+ * steps.  What is not finite gives NaN there too, and rows with it are done again by
+ * level a, as elsewhere.
+ *
+ *     shared memory   rows | first tensor of partners, stages | second | hot columns |
+ *     of a crew       natten_cuda_wgmma_info                                       */
+#ifndef NATTEN_CUDA_DEVICE_WGMMA_TILE_CUH
+#define NATTEN_CUDA_DEVICE_WGMMA_TILE_CUH
+
+#include "cuda/cuda_wgmma_crew.h"
+#include "cuda/device/mma_rows.cuh"
+#include "cuda/device/warpgroup.cuh"
+
+namespace natten {
+
+extern __shared__ __align__(1024) char wgmma_shared[];
+
+/* What a pass's kernel is like (wgmma_shapes.def). */
+template <natten_cuda_wgmma_pass pass> struct WgmmaShape;
+#define WGMMA(pass, tensors_, columns_, crews_, first_, second_, many_, few_)        \
+    template <> struct WgmmaShape<NATTEN_CUDA_WGMMA_##pass> {                        \
+        static constexpr int tensors = tensors_, columns = columns_, crews = crews_, \
+                             first = first_, second = second_, /* stages */          \
+            many = many_, few = few_;                          /* registers */       \
+        static constexpr int threads = (crews + 1) * 4 * NATTEN_CUDA_WARP;           \
+    };
+#include "cuda/wgmma_shapes.def"
+#undef WGMMA
+
+/* Stages by turns, as who fills them and who empties them count them. */
+template <int stages> struct WgmmaTurn {
+    int stage = 0;
+    uint32_t parity = 0;
+
+    __device__ void next()
+    {
+        if (++stage == stages)
+            stage = 0, parity ^= 1;
+    }
+};
+
+template <class T, natten_cuda_wgmma_pass pass, bool engine> class WgmmaTile {
+    using Shape = WgmmaShape<pass>;
+    using Lay = MmaRows<T, NATTEN_CUDA_WGMMA_DIMS>;
+    static constexpr int columns = Shape::columns, row_bytes = Lay::bytes;
+    static_assert(row_bytes == NATTEN_CUDA_WGMMA_ROW_BYTES);
+    static_assert(columns <= NATTEN_CUDA_WGMMA_COLUMNS &&
+                  columns <= 16 * NATTEN_CUDA_WGMMA_HOT_STEPS &&
+                  Shape::first <= NATTEN_CUDA_WGMMA_STAGES &&
+                  Shape::second <= NATTEN_CUDA_WGMMA_STAGES);
+
+  public:
+    static constexpr bool of_queries =
+        pass != NATTEN_CUDA_WGMMA_GRAD_TOKENS;      /* the rows */
+    static constexpr int warp_rows = 16, warps = 4; /* with rows */
+
+    const natten_cuda_job &job;
+    int32_t lane, warp; /* the crew's */
+    int32_t crew;
+    bool brings; /* it is the crew's bringer */
+    uint32_t upper,
+        lower; /* the thread's rows: their places in a tile, 8 bits an axis */
+
+    __device__ explicit WgmmaTile(const natten_cuda_job &job_)
+        : job(job_), lane(threadIdx.x % NATTEN_CUDA_WARP)
+    {
+        int32_t number = __shfl_sync(all_lanes, (int)threadIdx.x / NATTEN_CUDA_WARP, 0);
+        brings = number >= Shape::crews * warps;
+        crew = brings ? number - Shape::crews * warps : number / warps;
+        warp = number % warps;
+        upper = slot_of(job.wgmma.tile, warp * warp_rows + lane / 4);
+        lower = slot_of(job.wgmma.tile, warp * warp_rows + lane / 4 + 8);
+    }
+
+    /* ---- shared memory ---- */
+
+    static constexpr int crew_bytes = natten_cuda_wgmma_bytes(
+                             Shape::tensors, columns, Shape::first + Shape::second),
+                         info_at = natten_cuda_wgmma_info_at(
+                             Shape::tensors, columns, Shape::first + Shape::second);
+    static_assert(Shape::crews * crew_bytes <= NATTEN_CUDA_SHARED_ENGINE);
+
+    __device__ uint32_t rows(int n) const
+    {
+        return shared_address(wgmma_shared) +
+               (uint32_t)(crew * crew_bytes + n * NATTEN_CUDA_WGMMA_ROWS * row_bytes);
+    }
+    __device__ uint32_t partners(int n, int stage) const
+    {
+        return rows(Shape::tensors) +
+               (uint32_t)((n * Shape::first + stage) * columns * row_bytes);
+    }
+    __device__ uint32_t hot(int k) const
+    {
+        return partners(1, Shape::second) + (uint32_t)(k * columns * 32);
+    }
+    __device__ natten_cuda_wgmma_info *info() const
+    {
+        return reinterpret_cast<natten_cuda_wgmma_info *>(wgmma_shared +
+                                                          crew * crew_bytes + info_at);
+    }
+    __device__ uint32_t full(int n, int stage) const
+    {
+        return shared_address(&info()->full[n][stage]);
+    }
+    __device__ uint32_t left(int n, int stage) const
+    {
+        return shared_address(&info()->left[n][stage]);
+    }
+    /* lse and minus delta of a row of the warp; of a stage's partners. */
+    __device__ uint32_t row_stats(int r) const
+    {
+        return shared_address(&info()->row_stats[2 * (warp * warp_rows + r)]);
+    }
+    __device__ uint32_t stats(int stage) const
+    {
+        return shared_address(info()->stats[stage]);
+    }
+    __device__ uint32_t rows_full() const
+    {
+        return shared_address(&info()->rows_full);
+    }
+    __device__ uint32_t rows_left() const
+    {
+        return shared_address(&info()->rows_left);
+    }
+    __device__ uint32_t item_left() const
+    {
+        return shared_address(&info()->item_left[turn]);
+    }
+
+    /* Items are numbered from here on, and so far apart. */
+    __device__ int32_t first_item() const
+    {
+        return (int32_t)(blockIdx.x + gridDim.x * crew);
+    }
+    __device__ static int32_t item_step()
+    {
+        return (int32_t)gridDim.x * Shape::crews;
+    }
+
+    /* Barriers, and zeros where no box and no tile ever puts anything: what is not a
+     * number there would spoil sums. */
+    __device__ void open() const;
+
+    /* ---- for warps with rows ---- */
+
+    /* A warp's part of a stage is read, or its rows are: the bringer may fill it. */
+    __device__ void leave(uint32_t barrier) const
+    {
+        __syncwarp();
+        if (lane == 0)
+            barrier_arrive(barrier);
+    }
+    /* The next item: rows are here.  What the thread's rows see is kept for its steps.
+     */
+    __device__ void begin_item()
+    {
+        const uint32_t seen = shared_address(item().seen);
+#pragma unroll
+        for (int i = 0; i < 2; i++) {
+            uint32_t place = i == 0 ? upper : lower, at = seen;
+            if (place == nowhere)
+                place = 0;
+#pragma unroll
+            for (int a = 0; a < 3; a++) {
+                uint2 own = load_uints(at + (place >> 8 * a & 0xff) * 8);
+                window[i][a] = {(int32_t)own.x, (int32_t)own.y};
+                at += (uint32_t)job.wgmma.tile[a] * 8;
+            }
+        }
+    }
+    /* How many products with masks does the step begin with: none, 2 or all? */
+    __device__ int hot_steps(int stage)
+    {
+        step = load_words(shared_address(&info()->step[stage]));
+        bool masked = __shfl_sync(all_lanes, step.w, 0) != 0;
+        return !masked ? 0 : job.wgmma.hot_steps <= 2 ? 2 : NATTEN_CUDA_WGMMA_HOT_STEPS;
+    }
+    /* Begin the sums of a step with so many. */
+    template <int hots> __device__ void mask(float (&s)[columns / 8][4]) const
+    {
+        /* Bytes: what is hidden in even columns, of four a lane; in odd ones. */
+        uint32_t even[2][(hots + 1) / 2 + 1], odd[2][(hots + 1) / 2 + 1];
+#pragma unroll
+        for (int i = 0; i < 2; i++)
+#pragma unroll
+            for (int k = 0; k < hots; k += 2) {
+                uint32_t own = hidden_from(window[i], k / 2) >> lane % 4 * 2;
+                even[i][k / 2] = (own & 0x01010101u) * least;
+                odd[i][k / 2] = (own >> 1 & 0x01010101u) * least;
+            }
+#pragma unroll
+        for (int k = 0; k < hots; k++) {
+            uint32_t a[4];
+#pragma unroll
+            for (int i = 0; i < 4; i++) {
+                const uint32_t byte = k % 2 * 2 + i / 2;
+                a[i] = __byte_perm(even[i % 2][k / 2], odd[i % 2][k / 2],
+                                   byte * 0x11 | (byte + 4) * 0x1100);
+            }
+            begin_products();
+            WarpgroupProduct<__nv_bfloat16, columns>::template multiply<false>(
+                s, a, matrix_of_narrow_rows(hot(k)), k > 0);
+            if (hots > 2 &&
+                k + 1 < hots) { /* the registers are for the next ones, too */
+                end_group_of_products();
+                wait_for_products<0>();
+            }
+        }
+    }
+    /* Scores of tensor n of rows and of partners, which are begun and not waited for;
+     * they are added where they begin with masks. */
+    __device__ void score(float (&s)[columns / 8][4], int n, int stage, bool adds) const
+    {
+        begin_products();
+#pragma unroll
+        for (int k = 0; k < Lay::steps; k++)
+            WarpgroupProduct<T, columns>::multiply(
+                s, matrix_of_wide_rows(rows(n) + (uint32_t)(32 * k)),
+                matrix_of_wide_rows(partners(n, stage) + (uint32_t)(32 * k)),
+                adds || k > 0);
+        end_group_of_products();
+    }
+    /* sum += weights, of all partners, times tensor n of partners; not waited for. */
+    __device__ void gather(float (&sum)[NATTEN_CUDA_WGMMA_DIMS / 8][4],
+                           const uint32_t (&weights)[columns / 16][4], int n,
+                           int stage) const
+    {
+        begin_products();
+#pragma unroll
+        for (int k = 0; k < columns / 16; k++)
+            WarpgroupProduct<T, NATTEN_CUDA_WGMMA_DIMS>::template multiply<true>(
+                sum, weights[k],
+                matrix_of_wide_rows(partners(n, stage) +
+                                    (uint32_t)(16 * k * row_bytes)),
+                true);
+        end_group_of_products();
+    }
+    /* Numbers of the layout of sums as left sides of products. */
+    __device__ static void pack_left(uint32_t (&a)[columns / 16][4],
+                                     const float (&s)[columns / 8][4])
+    {
+#pragma unroll
+        for (int k = 0; k < columns / 16; k++)
+#pragma unroll
+            for (int i = 0; i < 4; i++)
+                a[k][i] = pack<T>(s[2 * k + i / 2][i % 2 * 2],
+                                  s[2 * k + i / 2][i % 2 * 2 + 1]);
+    }
+    /* The item that the warps have come to, with the thread's rows. */
+    __device__ const natten_cuda_wgmma_item &item() const
+    {
+        return info()->item[turn];
+    }
+    /* What is known of it is not needed any more. */
+    __device__ void end_item()
+    {
+        barrier_arrive(item_left());
+        turn ^= 1;
+    }
+    /* Rows are counted in the warp, and asked for by who has them. */
+    __device__ bool exists(int r) const
+    {
+        return ((item().limit - (r < 8 ? upper : lower)) & 0x808080u) == 0x808080u;
+    }
+    __device__ char *row_at(natten_role role, int r) const
+    {
+        const natten_cuda_job &now = fresh(job);
+        int32_t at[3];
+        place_of((r < 8 ? upper : lower), at);
+        return begin_of(now, role) +
+               offset_of<sizeof(T)>(now, role, item().batch, item().head, at);
+    }
+    /* Have the warp's rows in `wanted`, a bit each, computed anew by level a. */
+    template <class Again>
+    __device__ void redo(uint32_t wanted, const Again &again) const;
+
+    /* ---- the bringer ---- */
+
+    __device__ void bring();
+
+    /* All of the block: `work` is what warps with rows do. */
+    template <class Work> __device__ void run(const Work &work)
+    {
+        open();
+        if (brings) {
+            set_registers<Shape::few, false>();
+            if (crew < Shape::crews)
+                bring();
+        } else {
+            set_registers<Shape::many, true>();
+            work();
+        }
+    }
+
+  private:
+    int turn = 0;
+    natten_span window[2][3]; /* of the thread's rows */
+    uint4 step;               /* natten_cuda_wgmma_step */
+    static constexpr uint32_t nowhere = 0x7f7f7f;
+    /* Least number of bf16 with twice the same byte; 4 times it is -inf. */
+    static constexpr uint32_t least = 0xfe, four = 0x4080;
+
+    __device__ static natten_role row_role(int n)
+    {
+        return of_queries ? (n == 0 ? NATTEN_QUERY : NATTEN_GRAD_OUT)
+                          : (n == 0 ? NATTEN_KEY : NATTEN_VALUE);
+    }
+    __device__ static natten_role partner_role(int n)
+    {
+        return of_queries ? (n == 0 ? NATTEN_KEY : NATTEN_VALUE)
+                          : (n == 0 ? NATTEN_QUERY : NATTEN_GRAD_OUT);
+    }
+    __device__ natten_class &axis(int a) const
+    {
+        static_assert(sizeof(natten_class) == sizeof natten_cuda_wgmma_info::axis[0]);
+        return *reinterpret_cast<natten_class *>(info()->axis[a]);
+    }
+    __device__ static int32_t volume(const int32_t (&box)[3])
+    {
+        return box[0] * box[1] * box[2];
+    }
+    /* Place number n of a box, 8 bits an axis; past its end one that is nowhere. */
+    __device__ static uint32_t slot_of(const int32_t (&box)[3], int32_t n)
+    {
+        uint32_t x = (uint32_t)n % (uint32_t)box[2],
+                 row = (uint32_t)n / (uint32_t)box[2];
+        uint32_t y = row % (uint32_t)box[1], z = row / (uint32_t)box[1];
+        return (int32_t)z >= box[0] ? nowhere : z | y << 8 | x << 16;
+    }
+    /* Where a row of the item is, along its tensor's axes. */
+    __device__ void place_of(uint32_t of, int32_t (&at)[3]) const
+    {
+#pragma unroll
+        for (int a = 0; a < 3; a++)
+            at[a] = item().at[a] +
+                    (int32_t)(of >> 8 * a & 0xff) * job.task.axis[a].dilation;
+    }
+    /* `count` bits from bit `first` on, as far as there are such. */
+    __device__ static uint32_t bits(int32_t first, int32_t count)
+    {
+        uint32_t x;
+        asm("bmsk.clamp.b32 %0, %1, %2;" : "=r"(x) : "r"(first), "r"(count));
+        return x;
+    }
+    /* Columns 32 k .. 32 k + 31 of masks that a row does not see, a bit each. */
+    __device__ uint32_t hidden_from(const natten_span (&row)[3], int k) const
+    {
+        const natten_cuda_wgmma &w = job.wgmma;
+        const int32_t far[3] = {(int32_t)step.x, (int32_t)step.y, (int32_t)step.z};
+        uint32_t hidden =
+            w.hot_always - 32 * k >= 0 ? bits(w.hot_always - 32 * k, 1) : 0;
+#pragma unroll
+        for (int a = 0; a < 3; a++) {
+            int32_t side = w.box[a];
+            if (side == 1) {
+                if (far[a] < row[a].begin || far[a] >= row[a].end)
+                    hidden = UINT32_MAX;
+                continue;
+            }
+            int32_t from = natten_clamp(row[a].begin - far[a], 0, side),
+                    to = natten_max(natten_min(row[a].end - far[a], side), from),
+                    first = w.first_hot[a];
+            if (k == 0) {
+                hidden |= bits(first, from) | bits(first + to, side - to);
+                continue;
+            }
+            int32_t end[4] = {first, first + from, first + to, first + side};
+#pragma unroll
+            for (int i = 0; i < 4; i++)
+                end[i] = natten_clamp(end[i] - 32 * k, 0, 32);
+            hidden |= bits(end[0], end[1] - end[0]) | bits(end[2], end[3] - end[2]);
+        }
+        return hidden;
+    }
+
+    /* ---- the bringer's ---- */
+
+    /* Where the copy engine finds a tensor: a map's number, and the class's innermost
+     * coordinate for head 0. */
+    struct Aim {
+        int32_t kind, inner;
+    };
+    /* What it knows of an item. */
+    struct Found {
+        /* All from the class's first on, which is position 0. */
+        int32_t begin[3], stop[3]; /* the halo */
+        natten_span every[3];      /* partners that all rows see */
+        int32_t row[3];            /* the first row */
+        Aim aim[2];                /* the partners' */
+        int32_t batch, head, steps;
+    };
+    /* A digit of items' numbers, one a lane: the tile's number along the axes (lanes 0
+     * .. 2), the class's (3 .. 5), the head and the batch item (6, 7).  Forward, tiles
+     * come first, so that crews share partners.  Backward, heads do: crews then meet
+     * borders equally often, where more queries see a key. */
+    struct Digit {
+        Divider below, count;
+        Divider side; /* of a box, along axis `lane` */
+
+        __device__ Digit(const natten_cuda_job &job, int32_t lane);
+        __device__ int32_t of(int32_t number) const
+        {
+            int32_t digit;
+            count(below(number), digit);
+            return digit;
+        }
+    };
+    /* Queries whose lse and delta a lane brings: their places in a box, and how far
+     * they are from its first, in bytes. */
+    struct Queries {
+        static constexpr int count =
+            ((of_queries ? NATTEN_CUDA_WGMMA_ROWS : columns) + NATTEN_CUDA_WARP - 1) /
+            NATTEN_CUDA_WARP;
+        uint32_t place[count];
+        int64_t offset[count];
+
+        __device__ Queries(const natten_cuda_job &job, const int32_t (&box)[3],
+                           int32_t lane);
+    };
+    struct Turns { /* of both tensors of partners */
+        WgmmaTurn<Shape::first> first;
+        WgmmaTurn<Shape::second> second;
+    };
+    __device__ static int64_t stats_offset(const natten_cuda_job &job, int32_t batch,
+                                           int32_t head, const int32_t (&at)[3])
+    {
+        return offset_of<sizeof(T)>(job, stats_role, batch, head, at);
+    }
+    __device__ bool is_dilated() const
+    {
+        const natten_axis *own = job.task.axis;
+        return (own[0].dilation - 1 | own[1].dilation - 1 | own[2].dilation - 1) != 0;
+    }
+    /* No division where it is by 1. */
+    __device__ static natten_span partners_of(const natten_class &c, int32_t g)
+    {
+        natten_class own = c;
+        if (own.stride == 1) {
+            own.stride = 1;
+            return of_queries ? natten_class_keys(&own, g)
+                              : natten_class_queries(&own, g);
+        }
+        return of_queries ? natten_class_keys(&own, g) : natten_class_queries(&own, g);
+    }
+    /* All lanes ask, and get the same. */
+    __device__ Aim aim(natten_role role, bool of_rows) const
+    {
+        if (!is_dilated())
+            return {0, 0};
+        int32_t kind = 0, inner = 0;
+        bool queries = of_rows == of_queries;
+        if (lane < 3 && job.task.axis[lane].dilation > 1) {
+            const natten_axis &own = job.task.axis[lane];
+            const natten_class &c = axis(lane);
+            int32_t count = queries ? own.query_count : own.key_count,
+                    index = queries ? c.query_index : c.key_index,
+                    rest = count % own.dilation;
+            kind = rest != 0 && index >= rest ? job.halo.short_kind[lane] : 0;
+            inner = (int32_t)(index * job.task.view[role].axis[lane]);
+        }
+        return {__reduce_add_sync(all_lanes, kind),
+                __reduce_add_sync(all_lanes, inner)};
+    }
+    __device__ void find_item(Found &f, const Digit &own, int32_t digit) const;
+    __device__ void see_rows(Found &f, const Digit &own, int32_t digit) const;
+    __device__ void bring_rows(const Found &f, const Queries &queries) const;
+    __device__ void bring_boxes(const Found &f, const Queries &queries,
+                                Turns &turns) const;
+    __device__ void bring_step(const Found &f, const Queries &queries,
+                               const int32_t (&at)[3], int32_t head,
+                               Turns &turns) const;
+    __device__ void bring_box(int n, int stage, const Found &f, const int32_t (&at)[3],
+                              int32_t head) const;
+    __device__ void bring_rows_by_lanes(natten_role role, uint32_t to,
+                                        const int32_t (&box)[3], bool of_rows,
+                                        const int32_t (&first)[3], int32_t batch,
+                                        int32_t head) const;
+    __device__ void bring_stats(const Queries &queries, uint32_t to,
+                                const int32_t (&first)[3], int32_t batch,
+                                int32_t head) const;
+    __device__ bool is_seen(const Found &f, const int32_t (&at)[3]) const;
+    __device__ void make_hot() const;
+};
+
+#define WGMMA_TILE \
+    template <class T, natten_cuda_wgmma_pass pass, bool engine> __device__ inline
+#define WGMMA_TILE_OF WgmmaTile<T, pass, engine>
+
+WGMMA_TILE void WGMMA_TILE_OF::open() const
+{
+    if (!brings && (volume(job.wgmma.tile) < NATTEN_CUDA_WGMMA_ROWS ||
+                    volume(job.wgmma.box) < columns)) {
+        uint32_t i = rows(0) + (uint32_t)((warp * NATTEN_CUDA_WARP + lane) * 16);
+        for (; i < hot(0); i += warps * NATTEN_CUDA_WARP * 16)
+            *reinterpret_cast<uint4 *>(__cvta_shared_to_generic(i)) = {0, 0, 0, 0};
+    }
+    if (!brings) {
+        make_hot();
+        publish_shared();
+        /* Nobody brings lse and delta of places that a box has not. */
+        float *stats = info()->stats[0];
+        for (int i = warp * NATTEN_CUDA_WARP + lane;
+             i < (int)(sizeof info()->stats / sizeof *stats);
+             i += warps * NATTEN_CUDA_WARP)
+            stats[i] = 0;
+    }
+    if (!brings && warp + lane == 0) {
+        constexpr uint32_t lanes = NATTEN_CUDA_WARP, bringers = engine ? 1 : lanes;
+        for (int n = 0; n < 2; n++)
+            for (int i = 0; i < (n == 0 ? Shape::first : Shape::second); i++) {
+                barrier_make(full(n, i),
+                             bringers + (n == 0 && !of_queries ? lanes : 0));
+                barrier_make(left(n, i), warps);
+            }
+        barrier_make(rows_full(),
+                     lanes + (pass == NATTEN_CUDA_WGMMA_GRAD_QUERY ? lanes : 0));
+        barrier_make(rows_left(), warps);
+        for (int i = 0; i < 2; i++)
+            barrier_make(shared_address(&info()->item_left[i]), warps * lanes);
+    }
+    __syncthreads();
+}
+
+/* The hot columns of slots. */
+WGMMA_TILE void WGMMA_TILE_OF::make_hot() const
+{
+    const natten_cuda_wgmma &w = job.wgmma;
+    int32_t n = warp * NATTEN_CUDA_WARP + lane;
+    uint32_t of = slot_of(w.box, n);
+    for (int k = 0; n < columns && k < NATTEN_CUDA_WGMMA_HOT_STEPS; k++) {
+        uint32_t word[8];
+#pragma unroll
+        for (int i = 0; i < 8; i++) {
+            word[i] = 0;
+#pragma unroll
+            for (int a = 0; a < 4; a++) {
+                int32_t column = of == nowhere ? (a == 3 ? w.hot_always : -1)
+                                 : a == 3 || w.first_hot[a] < 0
+                                     ? -1
+                                     : w.first_hot[a] + (int32_t)(of >> 8 * a & 0xff);
+                if (column / 2 == 8 * k + i && column >= 0)
+                    word[i] |= four << column % 2 * 16;
+            }
+        }
+        uint32_t to = hot(k) + (uint32_t)(n * 32), other = n >> 2 & 1;
+        *reinterpret_cast<uint4 *>(__cvta_shared_to_generic(to + 16 * other)) = {
+            word[0], word[1], word[2], word[3]};
+        *reinterpret_cast<uint4 *>(__cvta_shared_to_generic(to + 16 * (1 - other))) = {
+            word[4], word[5], word[6], word[7]};
+    }
+}
+
+template <class T, natten_cuda_wgmma_pass pass, bool engine>
+template <class Again>
+__device__ inline void WGMMA_TILE_OF::redo(uint32_t wanted, const Again &again) const
+{
+    Lane group(job.lanes);
+    int32_t each = of_queries ? job.wgmma.group : 1;
+#pragma unroll 1
+    for (int r = group.group; r < warp_rows; r += group.groups) {
+        int32_t at[3];
+        bool is_wanted = (wanted >> r & 1) != 0;
+        /* Who is not wanted may not exist: then one that does. */
+        place_of(is_wanted ? slot_of(job.wgmma.tile, warp * warp_rows + r) : 0, at);
+        Place place = {
+            item().batch, item().head, item().head / each, {at[0], at[1], at[2]}};
+        if (__any_sync(all_lanes, is_wanted))
+            again(job, group, place, is_wanted);
+    }
+}
+
+} // namespace natten
+
+#endif

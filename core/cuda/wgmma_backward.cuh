@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Gradients by products of warpgroups: the softmax is redone from lse, each gradient is
+ * summed by the crew that has its rows, and nothing is added by two
+ * (docs/definition.md, section 7).
+ *
+ *     grad_query    rows are queries: S = Q K^T, dP = dO V^T, dS = P (dP - delta);
+ *                   dQ += dS K
+ *     grad_tokens   rows are keys: S = K Q^T, dP = V dO^T; dV += P dO, dK += dS Q
+ *
+ * P and dS stay in registers: what comes out of a product is the left side of the next.
+ * lse, to base 2, and minus delta come from job.stats. */
+#ifndef NATTEN_CUDA_WGMMA_BACKWARD_CUH
+#define NATTEN_CUDA_WGMMA_BACKWARD_CUH
+
+#include "cuda/device/wgmma_bring.cuh"
+#include "cuda/simt_again.cuh"
+
+namespace natten {
+
+template <class T, bool engine> class WgmmaGradQuery {
+    using Shape = WgmmaShape<NATTEN_CUDA_WGMMA_GRAD_QUERY>;
+    using Tile = WgmmaTile<T, NATTEN_CUDA_WGMMA_GRAD_QUERY, engine>;
+    static constexpr int columns = Shape::columns, dims = NATTEN_CUDA_WGMMA_DIMS;
+
+    Tile tile;
+    float factor; /* that makes S exponents */
+    float lse[2], minus_delta[2], sum[dims / 8][4];
+    WgmmaTurn<Shape::first> turn; /* both tensors' */
+    static_assert(Shape::first == Shape::second);
+
+  public:
+    __device__ explicit WgmmaGradQuery(const natten_cuda_job &job)
+        : tile(job), factor((float)job.task.scale * log2_e)
+    {
+    }
+
+    __device__ void run()
+    {
+        tile.run([&] { work(); });
+    }
+
+  private:
+    __device__ void work()
+    {
+        uint32_t parity = 0;
+        for (int32_t number = tile.first_item(); number < tile.job.wgmma.items;
+             number += tile.item_step()) {
+            barrier_wait(tile.rows_full(), parity);
+            parity ^= 1;
+#pragma unroll
+            for (int r = 0; r < 2; r++) {
+                float2 own = load_floats(tile.row_stats(tile.lane / 4 + 8 * r));
+                lse[r] = own.x, minus_delta[r] = own.y;
+            }
+            clear_sums(sum);
+            tile.begin_item();
+            int32_t steps = tile.item().steps;
+#pragma unroll 1
+            for (int32_t n = 0; n < steps; n++) {
+                barrier_wait(tile.full(0, turn.stage), turn.parity);
+                switch (tile.hot_steps(turn.stage)) {
+                case 0:
+                    take<0>();
+                    break;
+                case 2:
+                    take<2>();
+                    break;
+                default:
+                    take<NATTEN_CUDA_WGMMA_HOT_STEPS>();
+                    break;
+                }
+                turn.next();
+            }
+            tile.leave(tile.rows_left());
+            end();
+            tile.end_item();
+        }
+    }
+
+    template <int hots> __device__ void take()
+    {
+        float s[columns / 8][4], dp[columns / 8][4];
+        uint32_t ds[columns / 16][4];
+        tile.template mask<hots>(s);
+        tile.score(s, 0, turn.stage, hots > 0);
+        barrier_wait(tile.full(1, turn.stage), turn.parity);
+        tile.score(dp, 1, turn.stage, false);
+        wait_for_products<1>();
+        have_sums(s);
+#pragma unroll
+        for (int j = 0; j < columns / 8; j++)
+#pragma unroll
+            for (int e = 0; e < 4; e++)
+                s[j][e] = exp2_fast(fmaf(s[j][e], factor, -lse[e / 2]));
+        wait_for_products<0>();
+        have_sums(dp);
+        tile.leave(tile.left(1, turn.stage));
+#pragma unroll
+        for (int j = 0; j < columns / 8; j++)
+#pragma unroll
+            for (int e = 0; e < 4; e++)
+                s[j][e] *= dp[j][e] + minus_delta[e / 2];
+        Tile::pack_left(ds, s);
+        tile.gather(sum, ds, 0, turn.stage);
+        wait_for_products<0>();
+        have_sums(sum);
+        tile.leave(tile.left(0, turn.stage));
+    }
+
+    __device__ void end()
+    {
+        const float own = (float)tile.job.task.scale, factors[2] = {own, own};
+        uint32_t trouble =
+            store_block<T, dims>(tile, NATTEN_GRAD_QUERY, 0, sum, factors);
+        __syncwarp();
+        if (trouble != 0)
+            tile.redo(trouble, [](const natten_cuda_job &job, const Lane &lane,
+                                  const Place &place, bool wanted) {
+                grad_query_again<T>(job, lane, place, wanted);
+            });
+    }
+};
+
+template <class T, bool engine> class WgmmaGradTokens {
+    using Shape = WgmmaShape<NATTEN_CUDA_WGMMA_GRAD_TOKENS>;
+    using Tile = WgmmaTile<T, NATTEN_CUDA_WGMMA_GRAD_TOKENS, engine>;
+    static constexpr int columns = Shape::columns, dims = NATTEN_CUDA_WGMMA_DIMS;
+
+    Tile tile;
+    float factor; /* that makes S exponents */
+    float key_sum[dims / 8][4], value_sum[dims / 8][4];
+    WgmmaTurn<Shape::first> turn; /* both tensors' */
+    static_assert(Shape::first == Shape::second);
+
+  public:
+    __device__ explicit WgmmaGradTokens(const natten_cuda_job &job)
+        : tile(job), factor((float)job.task.scale * log2_e)
+    {
+    }
+
+    __device__ void run()
+    {
+        tile.run([&] { work(); });
+    }
+
+  private:
+    __device__ void work()
+    {
+        uint32_t parity = 0;
+        for (int32_t number = tile.first_item(); number < tile.job.wgmma.items;
+             number += tile.item_step()) {
+            barrier_wait(tile.rows_full(), parity);
+            parity ^= 1;
+            clear_sums(key_sum);
+            clear_sums(value_sum);
+            tile.begin_item();
+            int32_t steps = tile.item().steps;
+#pragma unroll 1
+            for (int32_t n = 0; n < steps; n++) {
+                barrier_wait(tile.full(0, turn.stage), turn.parity);
+                switch (tile.hot_steps(turn.stage)) {
+                case 0:
+                    take<0>();
+                    break;
+                case 2:
+                    take<2>();
+                    break;
+                default:
+                    take<NATTEN_CUDA_WGMMA_HOT_STEPS>();
+                    break;
+                }
+                turn.next();
+            }
+            tile.leave(tile.rows_left());
+            end();
+            tile.end_item();
+        }
+    }
+
+    template <int hots> __device__ void take()
+    {
+        float s[columns / 8][4], dp[columns / 8][4];
+        uint32_t p[columns / 16][4], ds[columns / 16][4];
+        tile.template mask<hots>(s);
+        tile.score(s, 0, turn.stage, hots > 0);
+        barrier_wait(tile.full(1, turn.stage), turn.parity);
+        tile.score(dp, 1, turn.stage, false);
+        wait_for_products<1>();
+        have_sums(s);
+        const uint32_t stats = tile.stats(turn.stage) + (uint32_t)(tile.lane % 4 * 16);
+#pragma unroll
+        for (int j = 0; j < columns / 8; j++) {
+            /* Of the lane's two columns. */
+            float4 both = load_four_floats(stats + (uint32_t)(64 * j));
+#pragma unroll
+            for (int e = 0; e < 4; e++)
+                s[j][e] =
+                    exp2_fast(fmaf(s[j][e], factor, e % 2 == 0 ? -both.x : -both.z));
+        }
+        Tile::pack_left(p, s);
+        tile.gather(value_sum, p, 1, turn.stage);
+        wait_for_products<1>();
+        have_sums(dp);
+#pragma unroll
+        for (int j = 0; j < columns / 8; j++) {
+            float4 both = load_four_floats(stats + (uint32_t)(64 * j));
+#pragma unroll
+            for (int e = 0; e < 4; e++)
+                s[j][e] *= dp[j][e] + (e % 2 == 0 ? both.y : both.w);
+        }
+        Tile::pack_left(ds, s);
+        tile.gather(key_sum, ds, 0, turn.stage);
+        wait_for_products<0>();
+        have_sums(value_sum);
+        have_sums(key_sum);
+        tile.leave(tile.left(0, turn.stage));
+        tile.leave(tile.left(1, turn.stage));
+    }
+
+    __device__ void end()
+    {
+        const natten_view *view = tile.job.task.view;
+        const float own = (float)tile.job.task.scale;
+        const float of_key[2] = {own, own}, of_value[2] = {1, 1};
+        uint32_t trouble = 0;
+        if (view[NATTEN_GRAD_KEY].data != nullptr)
+            trouble |= store_block<T, dims>(tile, NATTEN_GRAD_KEY, 0, key_sum, of_key);
+        if (view[NATTEN_GRAD_VALUE].data != nullptr)
+            trouble |=
+                store_block<T, dims>(tile, NATTEN_GRAD_VALUE, 0, value_sum, of_value);
+        __syncwarp();
+        if (trouble != 0)
+            tile.redo(trouble, [](const natten_cuda_job &job, const Lane &lane,
+                                  const Place &place, bool wanted) {
+                grad_tokens_again<T>(job, lane, place, wanted);
+            });
+    }
+};
+
+} // namespace natten
+
+#endif
