@@ -19,6 +19,13 @@ typedef struct tag {
     int32_t z, y, f, epoch;
 } tag;
 
+/* The list of a group that needed one flush alone: the next group of the row sees the
+ * same partner rows, each as long, from another position on. */
+typedef struct listed {
+    int segments, nq, most; /* 0: there is none; owners; their windows */
+    int used[OWNERS];
+} listed;
+
 typedef struct group {
     const natten_cpu_pass *pass;
     const struct group *next; /* where the next item lies, no more; NULL: unknown */
@@ -44,6 +51,7 @@ typedef struct group {
     int run_count;
 
     int nq, ns, used[OWNERS], z[OWNERS], y;
+    listed listed;
     const run *own_run[OWNERS], *run; /* run: whose idx the kernels use */
     const natten_cpu_strip *strip;    /* the form of the strips in use, */
     const real *columns[2], *rows[2]; /* and what the first of them holds */

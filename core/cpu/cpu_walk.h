@@ -263,7 +263,38 @@ static void sweep_row(group *g, int z, int y, int lo, int hi)
     }
 }
 
-static void sweep_windows(group *g)
+/* Do all owners of the group see the same pieces of rows, as long as their windows? */
+static bool is_alike(const group *g)
+{
+    const run *r = g->own_run[0];
+    return r == g->own_run[g->nq - 1] && !r->ragged && r->most <= PIECE;
+}
+
+/* List what the group before it in the row of owners had. */
+static bool list_again(group *g)
+{
+    const listed *l = &g->listed;
+    const run *r = g->own_run[0];
+    if (l->segments == 0 || l->nq != g->nq || l->most != r->most || !is_alike(g))
+        return false;
+    for (int k = 0; k < l->segments; k++)
+        g->list[k].x = r->base;
+    memcpy(g->used, l->used, sizeof g->used);
+    g->ns = l->segments;
+    return true;
+}
+
+/* Keep what is listed, if it is all that the group sees. */
+static void keep_list(group *g, int32_t epoch)
+{
+    listed *l = &g->listed;
+    l->segments = epoch == g->epoch && is_alike(g) ? g->ns : 0;
+    l->nq = g->nq;
+    l->most = g->own_run[0]->most;
+    memcpy(l->used, g->used, sizeof l->used);
+}
+
+static void list_windows(group *g)
 {
     const natten_cpu_chunk *chunk = &g->pass->chunk;
     natten_span spans[OWNERS], ys = span_of(g, 1, g->y);
@@ -282,6 +313,15 @@ static void sweep_windows(group *g)
                 flush(g);
             sweep_row(g, z, y, lo, hi);
         }
+    }
+}
+
+static void sweep_windows(group *g)
+{
+    int32_t epoch = g->epoch;
+    if (!list_again(g)) {
+        list_windows(g);
+        keep_list(g, epoch);
     }
     g->last = g->pass->extra_chunk == 0;
     flush(g);
@@ -368,7 +408,8 @@ static void walk(const natten_cpu_pass *p, const natten_cpu_item *item, void *sc
     find_next(&g, &next, item->next);
     for (int z = g.lo[0]; z < g.hi[0]; z += p->owners) {
         int nz = natten_min(p->owners, g.hi[0] - z);
-        for (int y = g.lo[1]; y < g.hi[1]; y++)
+        for (int y = g.lo[1]; y < g.hi[1]; y++) {
+            g.listed.segments = 0;
             for (int r = 0; r < g.run_count;) {
                 int taken = choose_owners(&g, z, nz, y, r);
                 begin_group(&g);
@@ -385,6 +426,7 @@ static void walk(const natten_cpu_pass *p, const natten_cpu_item *item, void *sc
                 }
                 finish_group(&g);
             }
+        }
     }
     for (int i = p->strips.depth * p->strips.high * p->strips.fan - 1; i >= 0; i--)
         give_sums(&g, i);
