@@ -342,31 +342,44 @@ static void mask_scores(group *g, const segment *s, real *const *to, real value)
         }
 }
 
+static logits_kernel *const (*table_for(enum reading how, bool small))[BLOCK]
+{
+    if (small)
+        return how == PLAIN ? half_plain_table : half_pick_table;
+    return how == PLAIN     ? logits_plain_table
+           : how == CLAMPED ? logits_clamp_table
+                            : logits_pick_table;
+}
+
 /* Panels `which` times columns `which` for all that is listed, added to what `to` holds
  * or not; lanes past their window get `masked`. */
 static void logits(group *g, int which, real *const *to, bool add, real masked)
 {
-    bool plain = g->run->plain, small = g->small && !g->in_extras;
-    logits_kernel *const(*table)[BLOCK] =
-        small ? (plain ? half_plain_table : half_pick_table)
-              : (plain ? logits_plain_table : logits_pick_table);
+    const run *r = g->run;
+    bool small = g->small && !g->in_extras;
+    logits_kernel *const(*table)[BLOCK] = table_for(r->how, small);
     logits_block o = {.pitch = g->strip->pitch,
                       .rows = (int)natten_cpu_rows(&g->pass->own[which]),
                       .add = add,
-                      .idx = g->run->idx};
+                      .idx = r->idx,
+                      .slide = r->slide,
+                      .still = r->still,
+                      .moves = r->moves};
     for (int k = 0; k < g->ns; k++) {
         const segment *s = &g->list[k];
-        int nq = s->hi - s->lo, step = block_columns(s->n, nq);
+        int nq = s->hi - s->lo;
+        cutting c = cut_columns(s->n, nq, r->how == PLAIN ? BUDGET : PICK_BUDGET);
         o.b = g->columns[which] + s->strip + s->x;
         for (int q = 0; q < nq; q++) {
             o.a[q] = g->a[which][s->lo + q];
             o.c[q] = to[s->lo + q] + (ptrdiff_t)s->slot[s->lo + q] * LANES;
         }
-        for (int p = 0; p < s->n; p += step) {
-            table[nq - 1][natten_min(step, s->n - p) - 1](&o);
-            o.b += step;
+        while (c.n > 0) {
+            int now = next_columns(&c);
+            table[nq - 1][now - 1](&o);
+            o.b += now;
             for (int q = 0; q < nq; q++)
-                o.c[q] += (ptrdiff_t)step * LANES;
+                o.c[q] += (ptrdiff_t)now * LANES;
         }
         if (g->run->ragged)
             mask_scores(g, s, to, masked);
@@ -394,7 +407,8 @@ static void values(group *g, real *const *weights, int which, real *const *to,
 {
     int64_t dim = g->pass->other[which].dim, padded = natten_cpu_padded(dim, LANES);
     int64_t vectors = padded / LANES;
-    int step = block_columns(vectors, g->nq);
+    cutting even = cut_columns((int)vectors, g->nq, BUDGET);
+    int step = next_columns(&even);
     values_block o = {.pitch = dim, .c_pitch = padded, .run = g->run};
     for (int q = 0; q < g->nq; q++) {
         o.w[q] = weights[q];

@@ -8,8 +8,10 @@
  *
  * Lane i of a run of owners sees partners base + idx[i] + t, t < length[i].  In the
  * interior idx[i] = i, and logits read their partners by a plain, shifted load from
- * columns; at a border or with a stride the loaded vector is permuted (pick), and
- * scores past the window of a lane are overwritten afterwards.  Values go lane by lane,
+ * columns; with a stride the loaded vector is permuted (pick), and scores past the
+ * window of a lane are overwritten afterwards.  At a border the lanes whose windows
+ * still move read as inside, the others all the same partner (clamped): where that is
+ * less than to permute.  Values go lane by lane,
  * a weight spread over a register, so that each lane reads the rows of its own window
  * and no other.
  *
@@ -35,16 +37,30 @@ INLINE void v_settle(void)
 }
 #endif
 
+/* Sums that leave room for what picks a partner; do two loads cost less than to pick? */
+#ifndef PICK_BUDGET
+#define PICK_BUDGET BUDGET
+#endif
+#ifndef V_CLAMPS
+#define V_CLAMPS 0
+#endif
+
+/* How lanes read their partners. */
+enum reading { PLAIN, PICKED, CLAMPED };
+
 /* Up to LANES owners side by side whose windows begin within LANES of each other. */
 typedef struct run {
     int x, n;        /* positions x .. x + n - 1 of the class */
     int base;        /* where the first window begins, from the origin of the strips */
     int most, least; /* longest and shortest window */
-    bool plain;      /* idx[i] = i and all windows alike */
+    enum reading how; /* PLAIN: idx[i] = i and all windows alike */
     bool ragged;     /* windows differ in length */
     bool even;       /* shift is the same for all lanes */
     bool small;      /* half of the lanes hold it, and the partners of its first step */
     ireal idx[LANES];
+    /* CLAMPED: idx[i] = i + slide where moves[i] > 0, else still. */
+    int slide, still;
+    real moves[LANES];
     real count[LANES]; /* length, to be compared with in registers */
     int length[LANES];
     int shift[LANES]; /* begin of the window minus own position */
@@ -89,6 +105,8 @@ typedef struct logits_block {
     bool add; /* to what c holds */
     real *c[OWNERS];
     const ireal *idx;
+    ptrdiff_t slide, still;
+    const real *moves;
 } logits_block;
 
 typedef void logits_kernel(const logits_block *o);
@@ -265,23 +283,28 @@ INLINE void values_of(const shape k, const values_block *o)
 #define LOGITS_PLAIN(q, n)                                    \
     static void logits_plain_##q##_##n(const logits_block *o) \
     {                                                         \
-        logits_of((shape){0, q, n}, false, o);                \
+        logits_of((shape){0, q, n}, PLAIN, o);                \
     }
 #define LOGITS_PICK(q, n)                                    \
     static void logits_pick_##q##_##n(const logits_block *o) \
     {                                                        \
-        logits_of((shape){0, q, n}, true, o);                \
+        logits_of((shape){0, q, n}, PICKED, o);              \
+    }
+#define LOGITS_CLAMP(q, n)                                    \
+    static void logits_clamp_##q##_##n(const logits_block *o) \
+    {                                                         \
+        logits_of((shape){0, q, n}, CLAMPED, o);              \
     }
 #ifdef HALF_LANES
 #define HALF_PLAIN(q, n)                                    \
     static void half_plain_##q##_##n(const logits_block *o) \
     {                                                       \
-        half_logits_of((shape){0, q, n}, false, o);         \
+        half_logits_of((shape){0, q, n}, PLAIN, o);         \
     }
 #define HALF_PICK(q, n)                                    \
     static void half_pick_##q##_##n(const logits_block *o) \
     {                                                      \
-        half_logits_of((shape){0, q, n}, true, o);         \
+        half_logits_of((shape){0, q, n}, PICKED, o);       \
     }
 #endif
 #define VALUES(q, n)                                    \
@@ -333,6 +356,12 @@ DEFINE_TABLE(VALUES)
 typedef logits_kernel *const logits_table[OWNERS][BLOCK];
 static logits_table logits_plain_table = LIST_TABLE(logits_plain);
 static logits_table logits_pick_table = LIST_TABLE(logits_pick);
+#if V_CLAMPS
+DEFINE_TABLE(LOGITS_CLAMP)
+static logits_table logits_clamp_table = LIST_TABLE(logits_clamp);
+#else
+#define logits_clamp_table logits_pick_table
+#endif
 #ifdef HALF_LANES
 DEFINE_TABLE(HALF_PLAIN)
 DEFINE_TABLE(HALF_PICK)
@@ -345,11 +374,25 @@ static logits_table half_pick_table = LIST_TABLE(half_pick);
 #endif
 static values_kernel *const values_table[OWNERS][BLOCK] = LIST_TABLE(values);
 
-/* Columns at a time: n cut into equal parts that nq owners leave room for in BUDGET. */
-static inline int block_columns(int64_t n, int nq)
+/* n columns are cut into `parts` that nq owners leave room for among `budget` sums: as
+ * long as one another, or one longer at first. */
+typedef struct cutting {
+    int nq, n, parts;
+} cutting;
+
+static inline cutting cut_columns(int n, int nq, int budget)
 {
-    int64_t limit = natten_min(BLOCK, BUDGET / nq), parts = (n + limit - 1) / limit;
-    return (int)((n + parts - 1) / parts);
+    int limit = natten_min(BLOCK, budget / nq);
+    return (cutting){nq, n, (n + limit - 1) / limit};
+}
+
+/* The next part. */
+static inline int next_columns(cutting *c)
+{
+    int now = (c->n + c->parts - 1) / c->parts;
+    c->n -= now;
+    c->parts--;
+    return now;
 }
 
 #endif

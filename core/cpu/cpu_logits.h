@@ -3,13 +3,16 @@
  * The first kernel of cpu_kernel.h, included once for each width of vectors: LOGITS_OF
  * names it, W makes the words, WIDE and WIDE_INDEX are their types.  Rows of panels and
  * scores are LANES long whatever the width. */
-INLINE void LOGITS_OF(const shape k, const bool pick, const logits_block *o)
+INLINE void LOGITS_OF(const shape k, const enum reading how, const logits_block *o)
 {
     WIDE acc[OWNERS][BLOCK];
     WIDE_INDEX idx = W(index)(o->idx);
     const real *b = o->b;
-    if (k.hi * k.columns > BUDGET)
+    if (k.hi * k.columns > (how == PLAIN ? BUDGET : PICK_BUDGET))
         return; /* there is no such instance */
+#if V_CLAMPS
+    WIDE moves = W(load)(o->moves);
+#endif
     UNROLL
     for (int q = 0; q < k.hi; q++) {
         UNROLL
@@ -25,9 +28,13 @@ INLINE void LOGITS_OF(const shape k, const bool pick, const logits_block *o)
         }
         UNROLL
         for (int i = 0; i < k.columns; i++) {
-            WIDE x = W(load)(b + i);
-            if (pick)
+            WIDE x = W(load)(b + (how == CLAMPED ? o->slide : 0) + i);
+            if (how == PICKED)
                 x = W(pick)(x, idx);
+#if V_CLAMPS
+            if (how == CLAMPED)
+                x = W(if_more)(moves, W(zero)(), x, W(all)(b[o->still + i]));
+#endif
             v_pin(x);
             UNROLL
             for (int q = 0; q < k.hi; q++)

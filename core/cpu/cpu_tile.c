@@ -201,7 +201,7 @@ static natten_cpu_layout make_layout(const natten_cpu_pass *p,
                    natten_cpu_padded(p->other[1].dim, k->lanes);
     int64_t scores = p->kind == NATTEN_CPU_FORWARD ? 1 : 2;
     int64_t runs = least(p->tile[2], p->tile[2] / k->lanes + s->width / k->lanes + 2);
-    natten_cpu_layout l = {0};
+    natten_cpu_layout l = {.bytes = 64}; /* lanes at a border load what is before */
     l.strips = place(&l.bytes, slots * s->strip.elements * real);
     l.extra_strips = place(&l.bytes, p->extra_strip.elements * real);
     l.panels = place(&l.bytes, owners * (rows[0] + rows[1]) * vector);

@@ -101,6 +101,23 @@ static void find_memory(group *g, char *scratch)
     wish_nothing(&g->wishes, 0);
 }
 
+/* Do the windows of the first lanes, or of the last ones, stand still at a border, and
+ * the others move with their owners? It follows from idx alone, idle lanes included:
+ * runs with the same idx go through the kernels together. */
+static bool is_clamped(run *r)
+{
+    bool at_begin = LANES > 1 && r->idx[1] == r->idx[0] && r->idx[LANES - 1] > 0;
+    r->still = (int)r->idx[at_begin ? 0 : LANES - 1];
+    r->slide = at_begin ? (int)r->idx[LANES - 1] - (LANES - 1) : 0;
+    bool clamped = V_CLAMPS;
+    for (int i = 0; i < LANES; i++) {
+        bool moves = r->idx[i] != r->still;
+        r->moves[i] = moves ? 1 : 0;
+        clamped = clamped && (!moves || r->idx[i] == i + r->slide);
+    }
+    return clamped;
+}
+
 /* The run that begins with the owner at x. */
 static run make_run(const group *g, int x)
 {
@@ -108,8 +125,8 @@ static run make_run(const group *g, int x)
     run r = {.x = x,
              .base = first.begin - g->origin,
              .least = INT_MAX,
-             .plain = true,
              .even = true};
+    bool plain = true;
     for (; r.n < LANES && x + r.n < g->hi[2]; r.n++) {
         natten_span s = span_of(g, 2, x + r.n);
         int i = r.n, length = s.end - s.begin;
@@ -120,31 +137,32 @@ static run make_run(const group *g, int x)
         r.length[i] = length;
         r.shift[i] = s.begin - (x + i);
         r.skew[i] = i - r.idx[i] * LANES;
-        r.plain = r.plain && r.idx[i] == i;
+        plain = plain && r.idx[i] == i;
         r.even = r.even && r.shift[i] == r.shift[0];
         r.most = natten_max(r.most, length);
         r.least = natten_min(r.least, length);
     }
     int last = natten_max(0, r.n - 1);
     r.ragged = r.most != r.least;
-    r.plain = r.plain && !r.ragged;
+    plain = plain && !r.ragged;
     r.small = r.n <= HALF_LANES && r.idx[last] < HALF_LANES;
     /* Idle lanes do what the last one does. In a plain run they go on instead, past the
      * strip perhaps, into what else the scratch holds: nobody looks at their sums. */
     for (int i = r.n; i < LANES; i++) {
-        r.idx[i] = r.plain ? i : r.idx[last];
+        r.idx[i] = plain ? i : r.idx[last];
         r.skew[i] = i - r.idx[i] * LANES;
         r.count[i] = r.count[last];
         r.length[i] = r.length[last];
         r.shift[i] = r.shift[last];
     }
+    r.how = plain ? PLAIN : is_clamped(&r) ? CLAMPED : PICKED;
     return r;
 }
 
 /* All lanes see the same partners. */
 static run make_everyone(void)
 {
-    return (run){.n = LANES};
+    return (run){.n = LANES, .how = V_CLAMPS ? CLAMPED : PICKED};
 }
 
 static void make_runs(group *g)
@@ -164,7 +182,8 @@ static bool same_shape(const run *a, const run *b)
 {
     if (a->ragged || b->ragged)
         return false;
-    return a->plain ? b->plain : memcmp(a->idx, b->idx, sizeof a->idx) == 0;
+    return a->how == PLAIN ? b->how == PLAIN
+                           : memcmp(a->idx, b->idx, sizeof a->idx) == 0;
 }
 
 /* Owners along axis 0 with the run `r`, or where there is one only, the next runs of
@@ -284,11 +303,12 @@ static bool list_again(group *g)
     return true;
 }
 
-/* Keep what is listed, if it is all that the group sees. */
+/* Keep what is listed, if it is all that the group sees: extra tokens take its place. */
 static void keep_list(group *g, int32_t epoch)
 {
     listed *l = &g->listed;
-    l->segments = epoch == g->epoch && is_alike(g) ? g->ns : 0;
+    bool all = epoch == g->epoch && g->pass->extra_chunk == 0;
+    l->segments = all && is_alike(g) ? g->ns : 0;
     l->nq = g->nq;
     l->most = g->own_run[0]->most;
     memcpy(l->used, g->used, sizeof l->used);

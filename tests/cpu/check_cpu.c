@@ -33,6 +33,12 @@ static const char *const corners[] = {
     /* Strides that see a key from far more queries than a query sees keys. */
     "bwd fp32 b1 h2:1 d9 60x43 w20x21 s19x20 bias",
     "bwd fp32 b1 h2 d70 17x19x23 w5x5x5 s4x4x4",
+    /* Lanes at a border, whose windows stand still, in runs of several shapes. */
+    "fwd fp64 b3 h3:1 d8:15 38 w8 s7",
+    "bwd fp32 b2 h2 d17 22 w6 s6 m2 bias",
+    "bwd fp32 b1 h2 d8 9x14 w7x7",
+    "fwd fp32 b1 h2 d8 20x9 w3x7 causal01",
+    "bwd fp64 b1 h1 d5:8 11x13x7 w5x4x5 e1x1x1",
     /* Gradients of keys from several tiles along each axis, and heads of a group. */
     "bwd fp32 b1 h1 d8 40x70 w3x3 dlse",
     "bwd fp32 b2 h4:2 d5:17 150 w3 s2 m2",

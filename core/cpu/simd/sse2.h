@@ -27,6 +27,9 @@ typedef struct vidx {
 /* 12 sums + 3 owners + 1 partner = 16 registers. */
 #define OWNERS 3
 #define BUDGET 12
+/* To pick takes one register more, and several times as long as two loads. */
+#define PICK_BUDGET 9
+#define V_CLAMPS    1
 
 INLINE vec v_zero(void)
 {
