@@ -36,6 +36,7 @@ numerics_tests = \
 	%D%/cpu/check_cpu_merge \
 	%D%/cpu/check_cpu_share \
 	%D%/cpu/check_cpu_tile \
+	%D%/cpu/check_cpu_turns \
 	%D%/cpu/check_cpu_words \
 	%D%/geometry/check_axis \
 	%D%/geometry/check_pairs \
@@ -59,6 +60,9 @@ check_PROGRAMS += $(numerics_tests)
 %C%_cpu_check_cpu_tile_SOURCES = %D%/cpu/check_cpu_tile.c
 %C%_cpu_check_cpu_tile_CPPFLAGS = $(check_cppflags)
 %C%_cpu_check_cpu_tile_LDADD = $(check_ldadd)
+%C%_cpu_check_cpu_turns_SOURCES = %D%/cpu/check_cpu_turns.c
+%C%_cpu_check_cpu_turns_CPPFLAGS = $(check_cppflags)
+%C%_cpu_check_cpu_turns_LDADD = $(check_ldadd)
 %C%_cpu_check_cpu_words_SOURCES = %D%/cpu/check_cpu_words.c
 %C%_cpu_check_cpu_words_CPPFLAGS = $(check_cppflags)
 %C%_cpu_check_cpu_words_LDADD = $(check_ldadd)

@@ -92,6 +92,23 @@ int natten_parallel_cancelled(void)
     return self.stopped;
 }
 
+/* Mostly the other is about to get there. A waiter who sleeps leaves the processor to
+ * it, if there are more threads than processors. */
+bool natten_parallel_await(const atomic_int *counter, int least)
+{
+    int64_t end = 0;
+    while (atomic_load_explicit(counter, memory_order_acquire) < least) {
+        if (natten_parallel_cancelled())
+            return false;
+        end = end ? end : now() + awake;
+        if (now() < end)
+            sched_yield();
+        else
+            nanosleep(&(struct timespec){.tv_nsec = awake}, NULL);
+    }
+    return true;
+}
+
 static natten_status interrupted(void)
 {
     return natten_status_fail(

@@ -59,6 +59,7 @@ static natten_status choose(const natten_task *task, const natten_machine *machi
     choice->items = most(1, j.items);
     choice->threads = j.threads;
     choice->workspace_bytes = j.delta_bytes + j.sums_bytes + j.shared_bytes +
+                              j.progress_bytes +
                               (size_t)choice->threads * j.scratch_bytes;
     if (j.passes > 0) {
         for (int a = 0; a < 3; a++)
@@ -123,20 +124,20 @@ static void round_piece(void *context, int64_t item, int thread)
     natten_cpu_share_round(j->now, &j->share, item, j->kernels);
 }
 
-/* The runs of GRAD_ALL: a partner gets its shares in their order. */
+/* A run of GRAD_ALL for so many units as there is room for. */
 static natten_status run_all(job *j)
 {
     const natten_cpu_pass *p = j->now;
     int64_t units = p->task->batch * p->task->heads_kv;
+    if (p->progress)
+        memset(p->progress, 0, j->progress_bytes);
     for (int64_t first = 0; first < units; first += j->share.units) {
         natten_cpu_share_take(p, &j->share, first, j->units_at_a_time);
         int64_t pieces = natten_cpu_share_pieces(p, &j->share);
         if (!p->stores)
             NATTEN_TRY(natten_parallel_run(j->threads, pieces, clear_piece, j));
-        do {
-            int64_t items = natten_cpu_share_items(p, &j->share);
-            NATTEN_TRY(natten_parallel_run(j->threads, items, one_item_of_run, j));
-        } while (natten_cpu_share_next(p, &j->share));
+        int64_t items = natten_cpu_share_items(p, &j->share);
+        NATTEN_TRY(natten_parallel_run(j->threads, items, one_item_of_run, j));
         if (p->unit_elements > 0 && !p->at_once)
             NATTEN_TRY(natten_parallel_run(j->threads, pieces, round_piece, j));
     }

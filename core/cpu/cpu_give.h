@@ -2,23 +2,57 @@
  *
  * GRAD_ALL: a slot of the strips sums what the owners of an item give to a row of
  * partners (cpu_scatter.h); here these sums begin at 0 and go to the gradients.  Items
- * of different tiles give to the same partners, one run of the scheduler after the
- * other (cpu_share.h): the first of them stores, the others add. */
+ * of different tiles give to the same partners, plane by plane in their order
+ * (cpu_share.h): the first of them stores, the others add. */
 #ifndef NATTEN_CPU_GIVE_H
 #define NATTEN_CPU_GIVE_H
 
-/* Partners along an axis that no other item gives to, and those that none has given to
- * before this one: tiles that are neighbours share partners, and items whose tile is an
- * even one come first. */
-static void find_rivals(group *g, int a, int tile, natten_span owners)
+/* Tiles along an axis with owners that see some of the partners. */
+static natten_span tiles_at(const group *g, int a, natten_span partners)
 {
-    natten_span all = {0, INT_MAX}, none = {0, 0};
-    natten_span alone = {tile > 0 ? span_of(g, a, g->lo[a] - 1).end : 0,
-                         g->hi[a] < owners.end ? span_of(g, a, g->hi[a]).begin
-                                               : INT_MAX};
-    bool stores = g->pass->stores && g->head % g->pass->share == 0;
-    g->fresh[a] = !stores ? none : tile % 2 == 0 ? all : alone;
-    g->alone[a] = stores && g->pass->share == 1 ? alone : none;
+    const natten_class *c = &g->axis[a];
+    int first = natten_class_queries(c, partners.begin).begin;
+    int last = natten_class_queries(c, partners.end - 1).end - 1;
+    return (natten_span){(first - c->queries.begin) / g->pass->tile[a],
+                         (last - c->queries.begin) / g->pass->tile[a] + 1};
+}
+
+/* Partners along an axis that no other item gives to, and those that none has given to
+ * before this one: tiles that are neighbours share partners, and the last one comes
+ * first along axis 0, along the others those whose number is even. */
+static void find_rivals(group *g, int a, int tile)
+{
+    const natten_cpu_pass *p = g->pass;
+    int begin = tile > 0 ? span_of(g, a, g->lo[a] - 1).end : 0;
+    int end =
+        g->hi[a] < g->axis[a].queries.end ? span_of(g, a, g->hi[a]).begin : INT_MAX;
+    natten_span none = {0, 0}, fresh = {0, INT_MAX};
+    natten_span alone = {begin, natten_max(begin, end)};
+    if (a == 0)
+        fresh.end = end;
+    else if (tile % 2 == 1)
+        fresh = alone;
+    else if (tile > 0)
+        fresh.begin = span_of(g, a, g->lo[a] - p->tile[a] - 1).end;
+    bool stores = p->stores && g->head % p->share == 0;
+    g->fresh[a] = stores ? fresh : none;
+    g->alone[a] = stores && p->share == 1 ? alone : none;
+    g->place.tile[a] = tile;
+    g->place.rivals[a] = tiles_at(
+        g, a,
+        (natten_span){span_of(g, a, g->lo[a]).begin, span_of(g, a, g->hi[a] - 1).end});
+}
+
+/* Items that give to plane z and those before it, and come before this one, have. */
+static bool await_turn(group *g, int z)
+{
+    if (!g->pass->progress)
+        return true;
+    for (; g->awaited <= z && !g->stopped; g->awaited++) {
+        g->place.rivals[0] = tiles_at(g, 0, (natten_span){g->awaited, g->awaited + 1});
+        g->stopped = !natten_cpu_share_await(g->pass, &g->place, g->awaited);
+    }
+    return !g->stopped;
 }
 
 /* Do results go past the caches? Where the last of them does not hold the call's
@@ -109,7 +143,7 @@ static void give_sums(group *g, int slot)
 {
     const natten_cpu_pass *p = g->pass;
     const tag *k = &g->tags[slot];
-    if (k->z < 0 || p->kind != NATTEN_CPU_GRAD_ALL)
+    if (k->z < 0 || p->kind != NATTEN_CPU_GRAD_ALL || !await_turn(g, k->z))
         return;
     bool first = is_fresh(g, k->z, k->y);
     bool alone = first && is_in(g->alone[0], k->z) && is_in(g->alone[1], k->y);
@@ -138,6 +172,32 @@ static void give_sums(group *g, int slot)
         GIVE(ADD, fresh.end, g->width);
 #undef GIVE
     }
+}
+
+static void begin_planes(group *g)
+{
+    g->awaited = span_of(g, 0, g->lo[0]).begin;
+    if (g->pass->progress)
+        natten_cpu_share_report(g->pass, &g->place, g->awaited);
+}
+
+/* The owners from `next` on are left. Of planes that they do not see, what slots have
+ * summed goes to the gradients, where others may add theirs; without others it goes
+ * when slots are needed again, between products, and here at the end. */
+static void leave_planes(group *g, int next)
+{
+    const natten_cpu_pass *p = g->pass;
+    bool ends = next == g->hi[0];
+    int plane = ends ? span_of(g, 0, g->hi[0] - 1).end : span_of(g, 0, next).begin;
+    if (p->kind != NATTEN_CPU_GRAD_ALL || !(ends || p->progress))
+        return;
+    for (int i = p->strips.depth * p->strips.high * p->strips.fan - 1; i >= 0; i--)
+        if (g->tags[i].z >= 0 && g->tags[i].z < plane) {
+            give_sums(g, i);
+            g->tags[i].z = -1;
+        }
+    if (p->progress && await_turn(g, plane - 1))
+        natten_cpu_share_report(p, &g->place, plane);
 }
 
 static void clear_sums(group *g, int slot)

@@ -35,8 +35,10 @@ typedef struct group {
     int64_t unit_bytes;
     natten_class axis[3];
     int lo[3], hi[3]; /* owners of the tile */
-    /* GRAD_ALL: partners to whose gradients no item has given before this one. */
-    natten_span fresh[3], alone[3]; /* and those that no other item gives to */
+    /* GRAD_ALL: partners to whose gradients no item has given before this one, */
+    natten_span fresh[3], alone[3]; /* and those that no other item gives to; */
+    natten_cpu_place place;         /* who the others are, */
+    int awaited;                    /* and the first plane that may not be given to */
     int origin, width;              /* partners of the strips along x */
     cursor own[2], own_row[2], other[2], other_row[2], result[2], shared[2], narrow[2];
     cursor out, lse, grad_lse, delta;   /* of queries as owners */

@@ -164,9 +164,11 @@ static natten_cpu_pass *add_if(job *j, bool wanted, natten_cpu_kind kind)
 }
 
 /* Units of the sums of narrow gradients that are made at a time: all, where none are
- * kept. */
+ * kept; and how far each item has come, where several give to a key. */
 static void share_units(job *j, const natten_cpu_pass *p)
 {
+    if (natten_cpu_share_meets(p))
+        j->progress_bytes = up((size_t)(p->heads * p->combos) * sizeof *p->progress);
     int64_t bytes = p->unit_elements * (int64_t)j->kernels->real_bytes;
     j->units_at_a_time = j->task->batch * j->task->heads_kv;
     if (bytes == 0 || p->at_once)
@@ -273,10 +275,13 @@ void natten_cpu_job_resume(job *j, const natten_plan *plan, char *workspace)
     j->task = t;
     j->sums = workspace + j->delta_bytes;
     char *shared = j->sums + j->sums_bytes;
-    j->scratch = shared + j->shared_bytes;
+    char *progress = shared + j->shared_bytes;
+    j->scratch = progress + j->progress_bytes;
     for (int i = 0; i < j->passes; i++) {
         natten_cpu_pass *p = &j->pass[i];
         natten_cpu_pass_place(p, t, workspace, shared);
+        if (p->kind == NATTEN_CPU_GRAD_ALL && j->progress_bytes > 0)
+            p->progress = (atomic_int *)(void *)progress;
         if (p->wants_sums)
             p->sums.data = p->slices > 1 ? j->sums : t->view[NATTEN_GRAD_BIAS].data;
     }

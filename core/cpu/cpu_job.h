@@ -2,7 +2,8 @@
  *
  * A call's job: which variant, which passes in which order, what the workspace holds.
  *
- *     workspace   delta | slices of sums | units of GRAD_ALL | scratch of each thread
+ *     workspace   delta | slices of sums | units and progress of GRAD_ALL |
+ *                 scratch of each thread
  *
  * Slices take what one thread's scratch leaves of the memory that is promised per
  * thread (cpu_tile.h). */
@@ -26,7 +27,7 @@ typedef struct natten_cpu_job {
     int64_t items;      /* of the pass or step that has most */
     int64_t most_items; /* of any pass, wanted or not: the size of the workspace, and so
                            the threads that have scratch, must do for every choice */
-    size_t delta_bytes, sums_bytes, shared_bytes, scratch_bytes;
+    size_t delta_bytes, sums_bytes, shared_bytes, progress_bytes, scratch_bytes;
     int64_t sums_at_a_time;  /* of the extra tokens: batch items times heads */
     int64_t units_at_a_time; /* of GRAD_ALL: cpu_share.h */
     char *sums, *scratch;

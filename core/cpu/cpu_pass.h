@@ -22,6 +22,8 @@
 #include "problem/merge.h"
 #include "problem/task.h"
 
+#include <stdatomic.h>
+
 enum {
     NATTEN_CPU_SLOTS = 256,    /* scores that an owner vector holds at a time */
     NATTEN_CPU_SEGMENTS = 512, /* pieces of partner rows that a group lists at a time */
@@ -97,11 +99,11 @@ typedef struct natten_cpu_pass {
     natten_view out, lse, grad_lse, delta; /* delta: [b, z, y, x, h] in the workspace */
     natten_view result[2];
     double result_factor[2];
-    /* GRAD_ALL: the partners' gradients, which items add to. Items whose tiles differ
-     * by one along an axis may meet in a partner, so a run of the scheduler takes those
-     * of one parity; and of one query head of each group. */
+    /* GRAD_ALL: the partners' gradients, which items add to, and how far each has come
+     * (cpu_share.h); NULL: no two give to the same partner. */
     natten_view shared[2];
     double shared_factor[2];
+    atomic_int *progress;
     bool stores; /* every partner is seen, so the first to give to it stores; else all
                     is cleared first */
     /* Of a type too narrow to add to: the sums are in the workspace, compact and in the

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * The runs of GRAD_ALL, in a fixed order, the zeros that those of parts begin with, and
- * the rounding at their end. */
+ * The items of GRAD_ALL in their order, who waits for whom, the zeros that those of
+ * parts begin with, and the rounding at their end. */
 #include "cpu/cpu_share.h"
+
+#include "base/parallel.h"
 
 #include <string.h>
 
@@ -11,26 +13,6 @@ enum { KEYS_IN_PIECE = 256 };
 static int64_t least(int64_t a, int64_t b)
 {
     return a < b ? a : b;
-}
-
-bool natten_cpu_share_apart(const natten_cpu_pass *p, int a, int64_t tile)
-{
-    const natten_axis *x = &p->axis[a];
-    int64_t half = x->window / 2 + x->stride, both = x->window + x->stride;
-    /* Two tiles have none between them. */
-    if (2 * tile * x->dilation >= x->query_count || tile >= both + half)
-        return true;
-    /* A whole grid tells where the last tile of a class begins; of a shorter class one
-     * earlier, for which `both` has room. */
-    int64_t rest = ((int64_t)x->length + x->dilation - 1) / x->dilation % tile;
-    return x->query_count == x->length && tile >= both && (rest == 0 || rest >= half);
-}
-
-/* Tiles of one parity along an axis. */
-static int64_t tiles_along(const natten_cpu_pass *p, const natten_cpu_share *share,
-                           int a)
-{
-    return (p->tiles[a] + 1 - share->parity[a]) / 2;
 }
 
 static int64_t groups_of(const natten_cpu_pass *p)
@@ -49,47 +31,108 @@ void natten_cpu_share_take(const natten_cpu_pass *p, natten_cpu_share *share,
         share->units = least(most / groups * groups, left);
 }
 
+bool natten_cpu_share_meets(const natten_cpu_pass *p)
+{
+    return p->share > 1 || p->tiles[0] > 1 || p->tiles[1] > 1 || p->tiles[2] > 1;
+}
+
 int64_t natten_cpu_share_items(const natten_cpu_pass *p, const natten_cpu_share *share)
 {
-    int64_t items = share->units;
+    int64_t items = share->units * p->share;
     for (int a = 0; a < 3; a++)
-        items *= p->classes[a] * tiles_along(p, share, a);
+        items *= (int64_t)p->classes[a] * p->tiles[a];
     return items;
 }
 
-/* Combinations count tiles first, then classes, axis by axis from the last. The heads
- * of a tile follow one another. */
+/* ---- the order of items ---------------------------------------------------------- */
+
+/* The tile whose turn it is along an axis: the last comes first along axis 0, and the
+ * even ones along the others. */
+static int tile_at(const natten_cpu_pass *p, int a, int turn)
+{
+    int even = (p->tiles[a] + 1) / 2;
+    if (a == 0)
+        return p->tiles[0] - 1 - turn;
+    return turn < even ? 2 * turn : 2 * (turn - even) + 1;
+}
+
+/* Does tile u of axes 1 and 2 come before t? */
+static bool comes_before(const int u[3], const int t[3])
+{
+    for (int a = 1; a < 3; a++)
+        if (u[a] != t[a])
+            return u[a] % 2 != t[a] % 2 ? u[a] % 2 == 0 : u[a] < t[a];
+    return false;
+}
+
+static int64_t take_digit(int64_t *index, int64_t radix)
+{
+    int64_t digit = *index % radix;
+    *index /= radix;
+    return digit;
+}
+
+/* Batch item, tile of axis 0, query head of the group, tiles of axes 1 and 2, classes,
+ * head of keys, the last of which changes fastest. Combinations count tiles first, then
+ * classes, axis by axis from the last. */
 natten_cpu_item natten_cpu_share_item(const natten_cpu_pass *p,
                                       const natten_cpu_share *share, int64_t index)
 {
-    int64_t groups = groups_of(p), heads = least(share->units, groups), stride = 1;
-    int64_t unit = index % heads;
-    natten_cpu_item item = {0};
-    index /= heads;
-    for (int a = 2; a >= 0; a--) {
-        int64_t tiles = tiles_along(p, share, a);
-        int64_t tile = 2 * (index % tiles) + share->parity[a];
-        index /= tiles;
-        item.combo += (tile + index % p->classes[a] * p->tiles[a]) * stride;
-        index /= p->classes[a];
-        stride *= (int64_t)p->tiles[a] * p->classes[a];
-    }
+    int64_t groups = groups_of(p), residue[3], tile[3];
+    int64_t unit = take_digit(&index, least(share->units, groups));
+    for (int a = 2; a >= 0; a--)
+        residue[a] = take_digit(&index, p->classes[a]);
+    for (int a = 2; a > 0; a--)
+        tile[a] = tile_at(p, a, (int)take_digit(&index, p->tiles[a]));
+    int64_t head = take_digit(&index, p->share);
+    tile[0] = tile_at(p, 0, (int)take_digit(&index, p->tiles[0]));
     unit += index * groups;
-    item.head = (share->first + unit) % groups * p->share + share->head;
-    item.combo += (share->first + unit) / groups * stride;
+    natten_cpu_item item = {.combo = (share->first + unit) / groups};
+    for (int a = 0; a < 3; a++)
+        item.combo = (item.combo * p->classes[a] + residue[a]) * p->tiles[a] + tile[a];
+    item.head = (share->first + unit) % groups * p->share + head;
     item.unit_bytes = unit * p->unit_elements * (int64_t)sizeof(float);
     return item;
 }
 
-bool natten_cpu_share_next(const natten_cpu_pass *p, natten_cpu_share *share)
+static atomic_int *progress_of(const natten_cpu_pass *p, int64_t head, int64_t combo)
 {
-    for (int a = 2; a >= 0; a--) {
-        share->parity[a] = p->tiles[a] > 1 && !share->parity[a];
-        if (share->parity[a])
-            return true;
-    }
-    return ++share->head < p->share;
+    return &p->progress[combo * p->heads + head];
 }
+
+/* An exchange, where a store would do: base/parallel.c. */
+void natten_cpu_share_report(const natten_cpu_pass *p, const natten_cpu_place *at,
+                             int plane)
+{
+    atomic_exchange(progress_of(p, at->head, at->combo), plane);
+}
+
+/* An item waits for the last query head of each tile that comes before it: that one has
+ * waited for the others. */
+bool natten_cpu_share_await(const natten_cpu_pass *p, const natten_cpu_place *at,
+                            int plane)
+{
+    int64_t mine = at->head % p->share, step[3] = {0, 0, 1};
+    for (int a = 1; a >= 0; a--)
+        step[a] = step[a + 1] * p->tiles[a + 1] * p->classes[a + 1];
+    int u[3];
+    for (u[0] = at->tile[0]; u[0] < at->rivals[0].end; u[0]++)
+        for (u[1] = at->rivals[1].begin; u[1] < at->rivals[1].end; u[1]++)
+            for (u[2] = at->rivals[2].begin; u[2] < at->rivals[2].end; u[2]++) {
+                int64_t combo = at->combo, head = p->share - 1;
+                for (int a = 0; a < 3; a++)
+                    combo += (u[a] - at->tile[a]) * step[a];
+                if (u[0] == at->tile[0])
+                    head = comes_before(u, at->tile) ? mine : mine - 1;
+                if (head >= 0 &&
+                    !natten_parallel_await(
+                        progress_of(p, at->head - mine + head, combo), plane + 1))
+                    return false;
+            }
+    return true;
+}
+
+/* ---- keys, piece by piece -------------------------------------------------------- */
 
 static void clear_row(char *row, const natten_view *v, int64_t dim, int64_t bytes)
 {

@@ -1,28 +1,23 @@
 /* SPDX-License-Identifier: MIT
  *
  * The gradients of keys that items of GRAD_ALL add to: of a part of a grid
- * all is cleared first, of a whole one the first to give stores (cpu_give.h); run
- * after run of the scheduler adds its share.  Those of a type too narrow to add to are
- * summed in the workspace, as many units at a time as it has room for, and rounded. The
- * items of a run are those of one parity of tiles along each axis, and of one query
- * head of each group; they share no key, and a key gets its shares in the
- * order of the runs. */
+ * all is cleared first, of a whole one the first to give stores (cpu_give.h). Those of
+ * a type too narrow to add to are summed in the workspace, as many units at a time as
+ * it has room for, and rounded.
+ *
+ * A key gets its shares in the order of the items: before an item gives to a plane of
+ * keys it waits until those before it that give to keys there are past it.  They are
+ * about to be, for neighbours along axes 1 and 2 go through their planes side by side;
+ * and of neighbours along axis 0, which meet at the beginning of one and the end of the
+ * other, the one that begins there comes first. */
 #ifndef NATTEN_CPU_SHARE_H
 #define NATTEN_CPU_SHARE_H
 
 #include "cpu/cpu_pass.h"
 
-/* Do queries of a tile and of the next but one see no key alike? Windows move with
- * their queries, a stride at a time; but those near a border have been shifted away
- * from it by up to half a window. Either a tile is so much longer, or the last one
- * begins before them. May say no where the answer is yes. */
-bool natten_cpu_share_apart(const natten_cpu_pass *pass, int axis, int64_t tile);
-
 /* A run, of some units: batch items times heads of keys. */
 typedef struct natten_cpu_share {
     int64_t first, units;
-    int64_t head; /* of a group */
-    int parity[3];
 } natten_cpu_share;
 
 /* The first run of at most `most` units from `first` on: heads of one batch item, or
@@ -36,8 +31,25 @@ int64_t natten_cpu_share_items(const natten_cpu_pass *pass,
 natten_cpu_item natten_cpu_share_item(const natten_cpu_pass *pass,
                                       const natten_cpu_share *share, int64_t index);
 
-/* Go on to the next run of these units; false if there is none. */
-bool natten_cpu_share_next(const natten_cpu_pass *pass, natten_cpu_share *share);
+/* Do several items give to the same key? */
+bool natten_cpu_share_meets(const natten_cpu_pass *pass);
+
+/* An item, and the tiles of its class that see keys which it sees: along axes 1 and 2
+ * any, along axis 0 those of a plane. */
+typedef struct natten_cpu_place {
+    int64_t head, combo;
+    int tile[3];
+    natten_span rivals[3];
+} natten_cpu_place;
+
+/* The item has given all that it has for planes of keys before `plane`. */
+void natten_cpu_share_report(const natten_cpu_pass *pass, const natten_cpu_place *place,
+                             int plane);
+
+/* Wait until those that come first have, for `plane` and those before; false if the
+ * run has been stopped. */
+bool natten_cpu_share_await(const natten_cpu_pass *pass, const natten_cpu_place *place,
+                            int plane);
 
 /* Clear piece `piece` of so many of what items add to. */
 int64_t natten_cpu_share_pieces(const natten_cpu_pass *pass,

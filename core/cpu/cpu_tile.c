@@ -7,7 +7,7 @@
  * them.  Length: one search, whose parts share what it counts with. */
 #include "cpu/cpu_tile.h"
 
-#include "cpu/cpu_share.h"
+#include <math.h>
 
 enum {
     FORWARD_BYTES = 1 << 20, /* of scratch, beside what grows with the window */
@@ -321,11 +321,17 @@ static double owners_per_group(const natten_cpu_pass *p)
 /* What a tile costs, per owner, in products with one partner: to pack a partner costs
  * about as much as four of them, and thirteen more where it comes from memory, as an
  * owner does; fewer owners than registers have room for share their loads with fewer;
- * strips that leave the cache are slower to make and to read. */
+ * strips that leave the cache are slower to make and to read. Of the many that GRAD_ALL
+ * keeps on three axes only those count that a row of groups sees: the others wait
+ * further away, and are packed the less often (measured:
+ * docs/decisions/five-products.md). */
 static double cost_of(const natten_cpu_pass *p, const natten_cpu_kernels *k, keep level)
 {
     const natten_cpu_strips *s = &p->strips;
-    double slots = (double)s->depth * s->high * s->fan;
+    int64_t high = s->high;
+    if (p->kind == NATTEN_CPU_GRAD_ALL)
+        high = least(high, inner_box(p, 1, 1));
+    double slots = (double)s->depth * (double)high * s->fan;
     double bytes = slots * (double)s->strip.elements * (double)k->real_bytes;
     double room = (double)p->near_bytes;
     double spill = bytes > room ? (bytes / room + 1) / 2 : 1;
@@ -343,23 +349,40 @@ static double length_of(const natten_cpu_pass *p, const natten_cpu_kernels *k)
     return work / (most_item_work * k->lanes);
 }
 
-/* What is lost to idle processors, many of them, where there are few items. The bits of
- * GRAD_ALL follow its tiles, so these can't know the batch: items far shorter than the
- * longest, of which few are a short call or one of a batch, are not cut smaller for
- * idle processors, for halos cost all of them (measured: bench/results, Zen 4), if the
- * heads of one batch item keep a small machine busy. Nor is what would take some tens
- * of microseconds. */
+/* Items of a batch item: those of whole tiles, or all, the others as parts of one. */
+static double items_of(const natten_cpu_pass *p, bool whole)
+{
+    double items = (double)p->heads;
+    for (int a = 0; a < 3; a++) {
+        double n = (double)owners_along(p, a), tiles = n / p->tile[a];
+        items *= (double)classes_along(p, a) * (whole ? floor(tiles) : tiles);
+    }
+    return items;
+}
+
+/* What is lost to idle processors, many of them, where FEW_ITEMS of them take items in
+ * turns and wait for the last ones. In a short call, less than one of the longest items
+ * each, only that there are too few items for them counts, and this not where an item
+ * takes some tens of microseconds. The bits of GRAD_ALL follow its tiles, so these
+ * can't know the batch: what may be one of many short batch items is not cut smaller,
+ * for halos cost all of them (measured: bench/results, Zen 4), if its heads keep a
+ * small machine busy. */
 static double idle_of(const natten_cpu_pass *p, double length)
 {
     bool all = p->kind == NATTEN_CPU_GRAD_ALL;
-    double items = (double)(all ? 1 : p->task->batch) * (double)p->heads;
+    double batch = all ? 1 : (double)p->task->batch, count = batch * (double)p->heads;
+    double whole = batch * items_of(p, true), items = batch * items_of(p, false);
     for (int a = 0; a < 3; a++)
-        items *=
+        count *=
             (double)(parts_of(owners_along(p, a), p->tile[a]) * classes_along(p, a));
-    double few = items < FEW_ITEMS ? (FEW_ITEMS / items - 1) / 4 : 0;
-    if (all)
-        return length < 4 && p->heads >= SMALL_MACHINE ? few * length / 4 : few;
-    return length < short_item ? few * length / short_item : few;
+    double few = count < FEW_ITEMS ? FEW_ITEMS / count - 1 : 0;
+    if (all && p->heads >= SMALL_MACHINE)
+        few = 0;
+    else if (!all && length < short_item)
+        few *= length / short_item;
+    double turns = fmax(1, fmax(ceil(whole / FEW_ITEMS), items / FEW_ITEMS));
+    double last = FEW_ITEMS * turns / items - 1;
+    return fmax(few, last * fmin(1, length * items / FEW_ITEMS)) / 4;
 }
 
 /* How much longer a tile takes for what it wastes: idle lanes at its end, idle
@@ -407,11 +430,6 @@ static bool try_tile(natten_cpu_pass *p, const natten_cpu_kernels *k, keep level
     return true;
 }
 
-static bool is_apart(const natten_cpu_pass *p, int a, int64_t tile)
-{
-    return p->kind != NATTEN_CPU_GRAD_ALL || natten_cpu_share_apart(p, a, tile);
-}
-
 /* A tile along x; of GRAD_ALL one that cuts the axis into parts as long as one
  * another. */
 static int64_t evened(const natten_cpu_pass *p, int64_t tile, int lanes)
@@ -438,15 +456,12 @@ static void search(natten_cpu_pass *p, const natten_cpu_kernels *k, keep level,
     int64_t n[3] = {owners_along(p, 0), owners_along(p, 1), owners_along(p, 2)};
     if (level == KEEP_RING && n[1] == 1)
         return; /* as KEEP_ALL */
-    for (int64_t z = n[0]; z > 0 && is_apart(p, 0, z); z = shorter(p, z, level))
-        for (int64_t y = n[1]; y > 0 && is_apart(p, 1, y); y = y > 1 ? (y + 1) / 2 : 0)
+    for (int64_t z = n[0]; z > 0; z = shorter(p, z, level))
+        for (int64_t y = n[1]; y > 0; y = y > 1 ? (y + 1) / 2 : 0)
             for (int64_t x = k->lanes; x < n[2] + k->lanes; x = longer(x, k->lanes)) {
-                int64_t even = evened(p, x, k->lanes);
-                if (!is_apart(p, 2, even))
-                    continue;
                 p->tile[0] = (int32_t)z;
                 p->tile[1] = (int32_t)y;
-                p->tile[2] = (int32_t)least(even, n[2]);
+                p->tile[2] = (int32_t)least(evened(p, x, k->lanes), n[2]);
                 if (!try_tile(p, k, level, room, best))
                     break;
             }

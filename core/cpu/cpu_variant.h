@@ -9,6 +9,7 @@
 #include "base/dtype.h"
 #include "base/parallel.h"
 #include "cpu/cpu_pass.h"
+#include "cpu/cpu_share.h"
 #include "geometry/axis.h"
 
 #include <limits.h>

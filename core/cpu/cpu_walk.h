@@ -14,6 +14,8 @@
 static bool find_place(group *g, int64_t combo)
 {
     const natten_cpu_pass *p = g->pass;
+    g->place.head = g->head;
+    g->place.combo = combo;
     for (int a = 2; a >= 0; a--) {
         int tile = (int)(combo % p->tiles[a]);
         combo /= p->tiles[a];
@@ -28,7 +30,8 @@ static bool find_place(group *g, int64_t combo)
             return false;
         g->lo[a] = (int)lo;
         g->hi[a] = (int)(lo + p->tile[a] < owners.end ? lo + p->tile[a] : owners.end);
-        find_rivals(g, a, tile, owners);
+        if (p->kind == NATTEN_CPU_GRAD_ALL)
+            find_rivals(g, a, tile);
     }
     g->batch = combo;
     g->origin = span_of(g, 2, g->lo[2]).begin;
@@ -426,6 +429,7 @@ static void walk(const natten_cpu_pass *p, const natten_cpu_item *item, void *sc
     make_runs(&g);
     count_groups(&g);
     find_next(&g, &next, item->next);
+    begin_planes(&g);
     for (int z = g.lo[0]; z < g.hi[0]; z += p->owners) {
         int nz = natten_min(p->owners, g.hi[0] - z);
         for (int y = g.lo[1]; y < g.hi[1]; y++) {
@@ -447,9 +451,8 @@ static void walk(const natten_cpu_pass *p, const natten_cpu_item *item, void *sc
                 finish_group(&g);
             }
         }
+        leave_planes(&g, z + nz);
     }
-    for (int i = p->strips.depth * p->strips.high * p->strips.fan - 1; i >= 0; i--)
-        give_sums(&g, i);
     v_settle();
 }
 

@@ -315,6 +315,56 @@ static void wait_for_stop(void *context, int64_t item, int thread)
     atomic_fetch_add((atomic_int *)context, 1);
 }
 
+/* Item i waits until item i - 1 has counted itself. */
+typedef struct queue {
+    atomic_int done[ITEMS];
+    int value[ITEMS];
+} queue;
+
+static void wait_for_last(void *context, int64_t item, int thread)
+{
+    (void)thread;
+    queue *q = context;
+    if (item > 0 && !natten_parallel_await(&q->done[item - 1], 1))
+        return;
+    q->value[item] = item > 0 ? q->value[item - 1] + 1 : 1;
+    atomic_exchange(&q->done[item], 1);
+}
+
+START_TEST(an_item_may_wait_for_one_before_it)
+{
+    static const int threads[] = {1, 2, 3, 7, 64};
+    for (size_t t = 0; t < sizeof threads / sizeof threads[0]; t++) {
+        queue *q = calloc(1, sizeof *q);
+        ck_assert_int_eq(natten_parallel_run(threads[t], ITEMS, wait_for_last, q),
+                         NATTEN_OK);
+        ck_assert_int_eq(q->value[ITEMS - 1], ITEMS);
+        free(q);
+    }
+}
+END_TEST
+
+/* Nobody raises the counter. */
+static void wait_in_vain(void *context, int64_t item, int thread)
+{
+    (void)item, (void)thread;
+    static atomic_int never;
+    if (!natten_parallel_await(&never, 1))
+        atomic_fetch_add((atomic_int *)context, 1);
+}
+
+START_TEST(a_stopped_run_lets_those_go_that_wait)
+{
+    asked a = {.stop_at = 4};
+    atomic_int left = 0;
+    natten_parallel_set_callback(answer, &a);
+    ck_assert_int_eq(natten_parallel_run(2, 2, wait_in_vain, &left),
+                     NATTEN_ERR_INTERRUPTED);
+    natten_parallel_set_callback(NULL, NULL);
+    ck_assert_int_ge(atomic_load(&left), 1);
+}
+END_TEST
+
 START_TEST(a_long_item_learns_of_the_stop_on_every_thread)
 {
     atomic_int left = 0;
@@ -549,6 +599,8 @@ int main(void)
     tcase_add_test(tests, runs_of_many_threads_at_once_work);
     tcase_add_test(tests, workers_block_every_signal_and_the_caller_keeps_its_mask);
     tcase_add_loop_test(tests, a_callback_that_says_stop_ends_the_run, 1, 4);
+    tcase_add_test(tests, an_item_may_wait_for_one_before_it);
+    tcase_add_test(tests, a_stopped_run_lets_those_go_that_wait);
     tcase_add_test(tests, a_long_item_learns_of_the_stop_on_every_thread);
     tcase_add_test(tests, the_callback_is_asked_while_the_caller_waits);
     tcase_add_test(tests,

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * The runs of GRAD_ALL against their definition: of all items of the pass, those of one
- * parity of tiles along each axis and of one query head of each group, each once; and
- * the pieces of keys, which clear every element of the gradients once, and nothing
- * else, or round every sum of a narrow one. */
+ * The items of GRAD_ALL against their definition: each item of the pass once; and the
+ * pieces of keys, which clear every element of the gradients once, and nothing else, or
+ * round every sum of a narrow one. The order of items: check_cpu_turns.c. */
 #include "cpu/cpu_share.h"
 
 #include "support/random.h"
@@ -14,19 +13,6 @@
 /* ---- items ---- */
 
 enum { MOST_ITEMS = 2 * 3 * 3 * 5 * 3 * 4 * 2 * 3 * 2 };
-
-/* Is it an item of the run? An item's number counts tiles first, then classes, axis by
- * axis from the last, then batch items. */
-static bool is_of_run(const natten_cpu_pass *p, const natten_cpu_share *run,
-                      int64_t head, int64_t combo)
-{
-    for (int a = 2; a >= 0; a--) {
-        if (combo % p->tiles[a] % 2 != run->parity[a])
-            return false;
-        combo /= (int64_t)p->tiles[a] * p->classes[a];
-    }
-    return head % p->share == run->head;
-}
 
 /* Item `i` of a run, marked; false if it is none, or was marked before. Check's own
  * assertions would take minutes for so many. */
@@ -42,8 +28,7 @@ static bool mark_item(const natten_cpu_pass *p, const natten_cpu_share *run, int
     if (unit < run->first || unit >= run->first + run->units ||
         item.unit_bytes != (unit - run->first) * p->unit_elements * 4)
         return false;
-    return is_of_run(p, run, item.head, item.combo) &&
-           seen[item.combo * p->heads + item.head]++ == 0;
+    return seen[item.combo * p->heads + item.head]++ == 0;
 }
 
 /* How many right items all runs have, of at most `most` units each. */
@@ -54,12 +39,10 @@ static int64_t count_items(const natten_cpu_pass *p, int64_t most, char *seen)
     for (int64_t first = 0; first < units; first += run.units) {
         natten_cpu_share_take(p, &run, first, most);
         ck_assert(run.units >= 1 && run.units <= most);
-        do {
-            int64_t items = natten_cpu_share_items(p, &run);
-            ck_assert_int_ge(items, 1);
-            for (int64_t i = 0; i < items; i++)
-                right += mark_item(p, &run, i, seen) ? 1 : -1;
-        } while (natten_cpu_share_next(p, &run));
+        int64_t items = natten_cpu_share_items(p, &run);
+        ck_assert_int_ge(items, 1);
+        for (int64_t i = 0; i < items; i++)
+            right += mark_item(p, &run, i, seen) ? 1 : -1;
     }
     return right;
 }

@@ -3,13 +3,11 @@
  * Tiles: every owner is in one; strips are as wide as what the tile sees, whatever the
  * axis; forward's strips hold all that a chunk lists; the breaks of the softmax are the
  * same in a part of a grid and on every machine; scratch keeps its promise; a part of a
- * grid makes no items for classes that it has no owner of; tiles of one parity share no
- * partner; tiles follow the caches that a machine reports; lanes lie along the axis
- * that wastes fewest. And no pass computes less than is wanted (core/cpu/cpu_work.c).
- */
+ * grid makes no items for classes that it has no owner of; tiles follow the caches that
+ * a machine reports; lanes lie along the axis that wastes fewest. And no pass computes
+ * less than is wanted (core/cpu/cpu_work.c). */
 #include "cpu/cpu_tile.h"
 
-#include "cpu/cpu_share.h"
 #include "cpu/cpu_work.h"
 
 #include "support/random.h"
@@ -101,24 +99,6 @@ static void check_axis(const natten_cpu_pass *p, int a)
     }
 }
 
-/* Items of GRAD_ALL that run at a time are an even number of tiles apart. */
-static void check_parity(const natten_cpu_pass *p, int a)
-{
-    const natten_axis *x = &p->axis[a];
-    for (int residue = 0; residue < x->dilation; residue++) {
-        natten_class c = natten_axis_class(x, residue);
-        natten_span owners = owners_of(p, &c);
-        for (int lo = owners.begin; lo + 2 * p->tile[a] < owners.end;
-             lo += p->tile[a]) {
-            int end = seen_by(p, &c, lo + p->tile[a] - 1).end;
-            int begin = seen_by(p, &c, lo + 2 * p->tile[a]).begin;
-            ck_assert_msg(end <= begin, "%d after %d: L%d k%d s%d d%d c%d, tile %d",
-                          begin, end, x->length, x->window, x->stride, x->dilation,
-                          x->causal, p->tile[a]);
-        }
-    }
-}
-
 /* A vector that begins at the last partner of the last row of columns ends in the
  * scratch. */
 static void check_last_load(const natten_cpu_pass *p, const natten_cpu_kernels *k)
@@ -145,11 +125,8 @@ static void check_task(const natten_task *task)
             natten_cpu_pass_make(&p, task, kinds[n], k, &machines[m]);
             if (!p.fits)
                 continue;
-            for (int a = 0; a < 3; a++) {
+            for (int a = 0; a < 3; a++)
                 check_axis(&p, a);
-                if (p.kind == NATTEN_CPU_GRAD_ALL)
-                    check_parity(&p, a);
-            }
             ck_assert(natten_cpu_work_share(&p, k) >= 1);
             ck_assert_int_ge(p.strips.strip.pitch, p.strips.width);
             check_last_load(&p, k);
@@ -174,40 +151,6 @@ START_TEST(strips_hold_what_a_tile_sees_on_every_short_axis)
                         check_task(&rows);
                         check_task(&planes);
                     }
-}
-END_TEST
-
-/* Every length of tile that is said to keep tiles apart does, in the whole axis and in
- * parts of it; and with windows that divide the axis no longer one is asked for. */
-START_TEST(tiles_said_to_be_apart_share_no_partner)
-{
-    natten_axis one = whole(1, 1, 1, 1, false);
-    for (int length = 1; length <= 40; length++)
-        for (int window = length > 20 ? 7 : 1; window <= length; window++)
-            for (int n = 0; n < window * 4; n++) {
-                if (length > 20 && (window > 8 || n > 7)) /* enough for two classes */
-                    break;
-                natten_axis x =
-                    whole(length, window, n / 4 + 1, 1 + n / 2 % 2, n % 2 == 1);
-                if (window * x.dilation > length)
-                    continue;
-                natten_cpu_pass p = {.kind = NATTEN_CPU_GRAD_ALL, .axis = {one, one}};
-                for (int begin = 0; begin < length; begin++)
-                    for (int tile = 1; tile <= length; tile++) {
-                        x.query_begin = begin;
-                        x.query_count = length - begin;
-                        p.axis[2] = x;
-                        p.tile[2] = tile;
-                        if (natten_cpu_share_apart(&p, 2, tile))
-                            check_parity(&p, 2);
-                    }
-            }
-    natten_cpu_pass p = {.kind = NATTEN_CPU_GRAD_ALL};
-    p.axis[0] = whole(128, 31, 1, 1, false);
-    ck_assert(natten_cpu_share_apart(&p, 0, 32));
-    p.axis[0].query_begin = 1;
-    p.axis[0].query_count = 127;
-    ck_assert(!natten_cpu_share_apart(&p, 0, 32));
 }
 END_TEST
 
@@ -394,7 +337,6 @@ int main(void)
 {
     TCase *tiles = tcase_create("tiles");
     tcase_add_test(tiles, strips_hold_what_a_tile_sees_on_every_short_axis);
-    tcase_add_test(tiles, tiles_said_to_be_apart_share_no_partner);
     tcase_add_test(tiles, strips_hold_what_a_tile_sees_on_random_grids);
     tcase_add_test(tiles, a_part_of_a_grid_breaks_its_softmax_like_the_whole);
     tcase_add_test(tiles, a_part_visits_no_more_classes_than_it_has_tokens);

@@ -182,10 +182,18 @@ END_TEST
 /* Sums over so many queries that they are made in slices, and keys whose gradients come
  * from several tiles. */
 static const char *const sliced[] = {
-    "bwd fp32 b3 h4:2 d8 70x60 w3x3",   "bwd fp64 b2 h1 d5:9 300x7 w5x3 s3x1 causal10",
-    "bwd fp32 b2 h2 d33 1500 w101",     "bwd fp32 b16 h2 d8 64x8 w3x3 m1",
-    "bwd fp32 b5 h2 d64 128x8 w3x3 m1", "bwd bf16 b3 h4:2 d64:24 60x60 w7x7 m40",
+    "bwd fp32 b3 h4:2 d8 70x60 w3x3",
+    "bwd fp64 b2 h1 d5:9 300x7 w5x3 s3x1 causal10",
+    "bwd fp32 b2 h2 d33 1500 w101",
+    "bwd fp32 b16 h2 d8 64x8 w3x3 m1",
+    "bwd fp32 b5 h2 d64 128x8 w3x3 m1",
+    "bwd bf16 b3 h4:2 d64:24 60x60 w7x7 m40",
     "bwd fp64 b5 h1 d32 100x9 w3x3 m2",
+    "bwd fp32 b2 h6:2 d64 9x28x28 w5x7x7",
+    "bwd fp16 b2 h2 d64 16x28x17 w5x7x7",
+    "bwd fp32 b2 h2 d16:40 8x50x31 w3x9x5 s2x4x3 e2x1x3",
+    "bwd bf16 b2 h8:1 d16 600 w251",
+    "bwd fp32 b2 h1 d48 31x30x9 w9x7x7 causal010",
 };
 
 START_TEST(large_grids_have_the_same_bits_however_they_are_called)

@@ -2,9 +2,9 @@
  *
  * How much memory a call takes: per thread at most 1 MiB, 5 for backward, and
  * 6 (D + Dv + 2) accumulators per token of a window, and for backward one accumulator
- * per query and head; never anything that grows with tokens times window.  Asked of
- * natten_workspace_size() for shapes from one token to grids far larger than memory;
- * trial_run() elsewhere holds the library to it. */
+ * per query and head, and four bytes per item; never anything that grows with tokens
+ * times window.  Asked of natten_workspace_size() for shapes from one token to grids
+ * far larger than memory; trial_run() elsewhere holds the library to it. */
 #include "plan/plan.h"
 #include "problem/problem.h"
 #include "support/performers.h"
@@ -17,8 +17,8 @@
 
 enum { PROBLEMS = 2000, THREADS = 5 };
 enum { WANTED_PROBLEMS = 400, GRADIENTS = NATTEN_ROLES - NATTEN_GRAD_QUERY };
-/* Room to start each thread's share and delta at a multiple of 64 bytes. */
-enum { ALIGNMENT = 64 * (THREADS + 2) };
+/* Room to start each thread's share, delta and progress at a multiple of 64 bytes. */
+enum { ALIGNMENT = 64 * (THREADS + 3) };
 
 /* Tensors that have a shape and no memory. */
 static void shape_alone(array *a, const natten_problem_spec *spec, natten_role role)
@@ -72,7 +72,9 @@ static double limit_of(const natten_problem_spec *s, bool gradient)
         sums = fmin((double)(s->batch * s->heads_kv) * unit, fmax(unit, most));
         sums = fmin(sums, 1 << 30);
     }
-    return THREADS * share + ALIGNMENT + (gradient ? each * rows + sums : 0);
+    /* An item has a query, or would have in a class that is longer by one token. */
+    double progress = 4 * rows * (1 << s->rank);
+    return THREADS * share + ALIGNMENT + (gradient ? each * rows + progress + sums : 0);
 }
 
 /* Problem n of a test, every other one large. */
