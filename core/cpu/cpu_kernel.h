@@ -37,7 +37,7 @@ INLINE void v_settle(void)
 }
 #endif
 
-/* Sums that leave room for what picks a partner; do two loads cost less than to pick? */
+/* Sums that leave room for what picks a partner; do two loads take less time? */
 #ifndef PICK_BUDGET
 #define PICK_BUDGET BUDGET
 #endif
@@ -50,13 +50,13 @@ enum reading { PLAIN, PICKED, CLAMPED };
 
 /* Up to LANES owners side by side whose windows begin within LANES of each other. */
 typedef struct run {
-    int x, n;        /* positions x .. x + n - 1 of the class */
-    int base;        /* where the first window begins, from the origin of the strips */
-    int most, least; /* longest and shortest window */
+    int x, n;         /* positions x .. x + n - 1 of the class */
+    int base;         /* where the first window begins, from the origin of the strips */
+    int most, least;  /* longest and shortest window */
     enum reading how; /* PLAIN: idx[i] = i and all windows alike */
-    bool ragged;     /* windows differ in length */
-    bool even;       /* shift is the same for all lanes */
-    bool small;      /* half of the lanes hold it, and the partners of its first step */
+    bool ragged;      /* windows differ in length */
+    bool even;        /* shift is the same for all lanes */
+    bool small; /* half of the lanes hold it, and the partners of its first step */
     ireal idx[LANES];
     /* CLAMPED: idx[i] = i + slide where moves[i] > 0, else still. */
     int slide, still;

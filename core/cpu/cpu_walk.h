@@ -125,10 +125,7 @@ static bool is_clamped(run *r)
 static run make_run(const group *g, int x)
 {
     natten_span first = span_of(g, 2, x);
-    run r = {.x = x,
-             .base = first.begin - g->origin,
-             .least = INT_MAX,
-             .even = true};
+    run r = {.x = x, .base = first.begin - g->origin, .least = INT_MAX, .even = true};
     bool plain = true;
     for (; r.n < LANES && x + r.n < g->hi[2]; r.n++) {
         natten_span s = span_of(g, 2, x + r.n);
@@ -306,7 +303,8 @@ static bool list_again(group *g)
     return true;
 }
 
-/* Keep what is listed, if it is all that the group sees: extra tokens take its place. */
+/* Keep what is listed, if it is all that the group sees: extra tokens take its place.
+ */
 static void keep_list(group *g, int32_t epoch)
 {
     listed *l = &g->listed;
