@@ -111,7 +111,8 @@ static double clocks_of(const natten_cuda_fit *fit)
                                               : fit->wgmma.clocks;
 }
 
-/* What it stands for would take longer, by the same counts. */
+/* What it stands for would take longer, by the same counts: by more than their error
+ * (`surely` of cuda_family.c). */
 static bool is_faster_where_chosen(const char *text)
 {
     natten_plan plan;

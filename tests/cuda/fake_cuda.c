@@ -103,6 +103,24 @@ static void forget_log(void)
     s->live = live;
 }
 
+/* Memory of the host, zeros, known until the scenario's process ends. */
+static void *host_memory_of(size_t bytes)
+{
+    typedef struct block {
+        struct block *next;
+        _Alignas(64) char data[];
+    } block;
+    static block *blocks;
+    bytes = (sizeof(block) + bytes + 63) / 64 * 64;
+    block *b = aligned_alloc(64, bytes);
+    if (!b)
+        abort();
+    memset(b, 0, bytes);
+    b->next = blocks;
+    blocks = b;
+    return b->data;
+}
+
 /* ---- calls ---- */
 
 void make(trial *t, const char *text, int32_t device_type)
@@ -124,7 +142,7 @@ void make(trial *t, const char *text, int32_t device_type)
         a->tensor.dtype_lanes = 1;
         size_t bytes = (size_t)array_count(a) * natten_dtype_bytes(a->dtype);
         a->tensor.data =
-            device_type == NATTEN_CUDA ? fake_memory_of(bytes) : calloc(bytes, 1);
+            device_type == NATTEN_CUDA ? fake_memory_of(bytes) : host_memory_of(bytes);
     }
 }
 
@@ -272,7 +290,7 @@ static bool wrong_memory(void)
 {
     static trial t;
     make(&t, forward, NATTEN_CUDA);
-    t.array[NATTEN_VALUE].tensor.data = calloc(4096, 4);
+    t.array[NATTEN_VALUE].tensor.data = host_memory_of(16384);
     EXPECT(trial_call(&t, NULL, 0, NULL) == NATTEN_ERR_DEVICE);
     EXPECT(says("value is at") && state()->launches == 0);
     make(&t, forward, NATTEN_CUDA);
@@ -333,7 +351,7 @@ static bool launches(void)
     EXPECT(trial_workspace(&t, NATTEN_BACKEND_AUTO, &bytes) == NATTEN_OK);
     EXPECT(trial_call(&t, fake_memory_of(bytes), bytes, &stream) == NATTEN_OK);
     EXPECT(s->launches == 7 && s->allocated == 0);
-    EXPECT(trial_call(&t, malloc(bytes), bytes, &stream) == NATTEN_ERR_DEVICE);
+    EXPECT(trial_call(&t, host_memory_of(bytes), bytes, &stream) == NATTEN_ERR_DEVICE);
     EXPECT(says("workspace is at"));
     /* 64 bytes are room to align any address. */
     EXPECT(trial_call(&t, fake_memory_of(bytes), bytes - 65, &stream) ==
