@@ -32,7 +32,8 @@
 #include <time.h>
 
 /* The counter and the stop flag have cache lines of their own: the first is written at
- * every item, the second only at the end. */
+ * every item, the second only at the end. Items begin in the counter's order, which
+ * natten_parallel_await() stands on. */
 typedef struct job {
     natten_parallel_body *body;
     void *context;

@@ -280,7 +280,8 @@ void natten_cpu_job_resume(job *j, const natten_plan *plan, char *workspace)
     for (int i = 0; i < j->passes; i++) {
         natten_cpu_pass *p = &j->pass[i];
         natten_cpu_pass_place(p, t, workspace, shared);
-        if (p->kind == NATTEN_CPU_GRAD_ALL && j->progress_bytes > 0)
+        /* One thread takes items one after the other. */
+        if (p->kind == NATTEN_CPU_GRAD_ALL && j->progress_bytes > 0 && j->threads > 1)
             p->progress = (atomic_int *)(void *)progress;
         if (p->wants_sums)
             p->sums.data = p->slices > 1 ? j->sums : t->view[NATTEN_GRAD_BIAS].data;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * The gradients of keys that items of GRAD_ALL add to: of a part of a grid
- * all is cleared first, of a whole one the first to give stores (cpu_give.h). Those of
- * a type too narrow to add to are summed in the workspace, as many units at a time as
- * it has room for, and rounded.
+ * The gradients of keys that items of GRAD_ALL add to: of a part of a grid all is
+ * cleared first, of a whole one the first to give stores (cpu_give.h). Those of a type
+ * too narrow to add to are summed in the workspace, as many units at a time as it has
+ * room for, and rounded.
  *
  * A key gets its shares in the order of the items: before an item gives to a plane of
  * keys it waits until those before it that give to keys there are past it.  They are

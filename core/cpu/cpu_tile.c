@@ -132,8 +132,8 @@ static natten_cpu_strip make_strip(const natten_cpu_operand o[2], int64_t width,
     return s;
 }
 
-/* Backward keeps five forms of a partner, and its tiles are no smaller than where the
- * windows of the next tile but one begin. */
+/* Backward keeps five forms of a partner, and packs windows of three axes anew for each
+ * row of owners where they have no room (measured: docs/decisions/five-products.md). */
 size_t natten_cpu_tile_promise(const natten_task *task)
 {
     size_t base = task->operation == NATTEN_BACKWARD ? BACKWARD_BYTES : FORWARD_BYTES;

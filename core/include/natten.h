@@ -350,9 +350,10 @@ NATTEN_API natten_status natten_merge_backward(
 
 /**
  * Bytes of scratch that an operation wants, for these shapes, on this machine, with the
- * present number of threads. Backward's includes one accumulator per query and head;
- * for bf16 and fp16 on the CPU also grad_key and grad_value in fp32, of as many heads
- * as take 64 MiB, one at least.
+ * present number of threads. Backward's includes one accumulator per query and head,
+ * and on the CPU four bytes for each part of the grid that a thread takes; for bf16 and
+ * fp16 on the CPU also grad_key and grad_value in fp32, of as many heads as take 64
+ * MiB, one at least.
  *
  * @param operation  a natten_operation
  * @param query      query; for av and its gradient: attn

@@ -2,7 +2,8 @@
  *
  * The items of GRAD_ALL against their definition: each item of the pass once; and the
  * pieces of keys, which clear every element of the gradients once, and nothing else, or
- * round every sum of a narrow one. The order of items: check_cpu_turns.c. */
+ * round every sum of a narrow one. Who waits for whom: check_cpu_turns.c counts it, and
+ * check_same_call.c has bits that tell. */
 #include "cpu/cpu_share.h"
 
 #include "support/random.h"

@@ -200,7 +200,9 @@ static void make_items(const natten_cpu_pass *p, const natten_cpu_kernels *k)
                      : (natten_cpu_item){.head = i % p->heads, .combo = i / p->heads});
 }
 
-START_TEST(the_last_items_cost_sixteen_threads_less_than_a_tenth)
+/* A tenth from 8 lanes on; of fewer, whose tiles are cut alike, P7 forward costs 0.13.
+ */
+START_TEST(the_last_items_cost_sixteen_threads_little)
 {
     static const natten_machine machine = {.l2_bytes = 0};
     for (natten_variant v = 0; v < NATTEN_VARIANTS; v++)
@@ -233,8 +235,7 @@ int main(void)
 {
     TCase *turns = tcase_create("turns");
     tcase_set_timeout(turns, 0);
-    tcase_add_loop_test(turns, the_last_items_cost_sixteen_threads_less_than_a_tenth, 0,
-                        PROBLEMS);
+    tcase_add_loop_test(turns, the_last_items_cost_sixteen_threads_little, 0, PROBLEMS);
     Suite *suite = suite_create("cpu turns");
     suite_add_tcase(suite, turns);
     return tap_run(suite);
