@@ -43,7 +43,8 @@ static void find_rivals(group *g, int a, int tile)
         (natten_span){span_of(g, a, g->lo[a]).begin, span_of(g, a, g->hi[a] - 1).end});
 }
 
-/* Items that give to plane z and those before it, and come before this one, have. */
+/* Wait until the items before this one have given what they give to plane z and those
+ * before it; false if the run has been stopped. */
 static bool await_turn(group *g, int z)
 {
     if (!g->pass->progress)

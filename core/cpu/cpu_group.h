@@ -383,7 +383,7 @@ static void logits(group *g, int which, real *const *to, bool add, real masked)
             for (int q = 0; q < nq; q++)
                 o.c[q] += (ptrdiff_t)now * LANES;
         }
-        if (g->run->ragged)
+        if (r->ragged)
             mask_scores(g, s, to, masked);
         ask(&g->wishes, s->n);
     }

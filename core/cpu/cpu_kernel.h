@@ -10,10 +10,9 @@
  * interior idx[i] = i, and logits read their partners by a plain, shifted load from
  * columns; with a stride the loaded vector is permuted (pick), and scores past the
  * window of a lane are overwritten afterwards.  At a border the lanes whose windows
- * still move read as inside, the others all the same partner (clamped): where that is
- * less than to permute.  Values go lane by lane,
- * a weight spread over a register, so that each lane reads the rows of its own window
- * and no other.
+ * still move read as inside, the others all the same partner (clamped), where that
+ * takes less time than to permute.  Values go lane by lane, a weight spread over a
+ * register, so that each lane reads the rows of its own window and no other.
  *
  * q counts up to OWNERS owner vectors that share partners; q times columns sums, q left
  * factors and one right one fill the registers.  Each sum is one chain in the order of
@@ -377,13 +376,13 @@ static values_kernel *const values_table[OWNERS][BLOCK] = LIST_TABLE(values);
 /* n columns are cut into `parts` that nq owners leave room for among `budget` sums: as
  * long as one another, or one longer at first. */
 typedef struct cutting {
-    int nq, n, parts;
+    int n, parts;
 } cutting;
 
 static inline cutting cut_columns(int n, int nq, int budget)
 {
     int limit = natten_min(BLOCK, budget / nq);
-    return (cutting){nq, n, (n + limit - 1) / limit};
+    return (cutting){n, (n + limit - 1) / limit};
 }
 
 /* The next part. */

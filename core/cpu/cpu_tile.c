@@ -349,13 +349,14 @@ static double length_of(const natten_cpu_pass *p, const natten_cpu_kernels *k)
     return work / (most_item_work * k->lanes);
 }
 
-/* Items of a batch item: those of whole tiles, or all, the others as parts of one. */
-static double items_of(const natten_cpu_pass *p, bool whole)
+/* Items of a batch item, the tiles along each axis rounded so; NULL: a tile that is not
+ * whole counts as a part of one. */
+static double items_of(const natten_cpu_pass *p, double (*rounded)(double))
 {
     double items = (double)p->heads;
     for (int a = 0; a < 3; a++) {
         double n = (double)owners_along(p, a), tiles = n / p->tile[a];
-        items *= (double)classes_along(p, a) * (whole ? floor(tiles) : tiles);
+        items *= (double)classes_along(p, a) * (rounded ? rounded(tiles) : tiles);
     }
     return items;
 }
@@ -370,11 +371,8 @@ static double items_of(const natten_cpu_pass *p, bool whole)
 static double idle_of(const natten_cpu_pass *p, double length)
 {
     bool all = p->kind == NATTEN_CPU_GRAD_ALL;
-    double batch = all ? 1 : (double)p->task->batch, count = batch * (double)p->heads;
-    double whole = batch * items_of(p, true), items = batch * items_of(p, false);
-    for (int a = 0; a < 3; a++)
-        count *=
-            (double)(parts_of(owners_along(p, a), p->tile[a]) * classes_along(p, a));
+    double batch = all ? 1 : (double)p->task->batch, count = batch * items_of(p, ceil);
+    double whole = batch * items_of(p, floor), items = batch * items_of(p, NULL);
     double few = count < FEW_ITEMS ? FEW_ITEMS / count - 1 : 0;
     if (all && p->heads >= SMALL_MACHINE)
         few = 0;
