@@ -51,6 +51,7 @@ cuda_kernels = \
 	%D%/device/mma_runs.cuh \
 	%D%/device/mma_tile.cuh \
 	%D%/device/mma_walk.cuh \
+	%D%/device/overlap.cuh \
 	%D%/device/sweep_bias.cuh \
 	%D%/device/sweep_tile.cuh \
 	%D%/device/tensor_core.cuh \

@@ -5,15 +5,18 @@
  * cuda_launch.c lists them; most exist with a bias and without. */
 #define NATTEN_EASY_ROWS 0
 #include "cuda/device/halo_walk.cuh"
+#include "cuda/device/overlap.cuh"
 #include "cuda/halo_backward.cuh"
 #include "cuda/halo_forward.cuh"
 
 using T = NATTEN_ELEMENT;
 
+/* Until they wait (device/halo_walk.cuh) they work out what depends on nobody. */
 #define KERNEL(name, blocks, ...)                                             \
     extern "C" __global__ void __launch_bounds__(NATTEN_CUDA_THREADS, blocks) \
         natten_halo_##name(const __grid_constant__ natten_cuda_job job)       \
     {                                                                         \
+        natten::let_next_kernel_begin();                                      \
         natten::__VA_ARGS__ pass(job);                                        \
         natten::walk_halo(pass);                                              \
     }
@@ -21,12 +24,16 @@ using T = NATTEN_ELEMENT;
 extern "C" __global__ void __launch_bounds__(NATTEN_CUDA_THREADS)
     natten_halo_delta(const __grid_constant__ natten_cuda_job job)
 {
+    natten::let_next_kernel_begin();
+    natten::wait_for_kernels_before();
     natten::compact_delta<T>(job);
 }
 
 extern "C" __global__ void __launch_bounds__(NATTEN_CUDA_THREADS)
     natten_halo_stats(const __grid_constant__ natten_cuda_job job)
 {
+    natten::let_next_kernel_begin();
+    natten::wait_for_kernels_before();
     natten::collect_stats(job);
 }
 

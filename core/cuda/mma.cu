@@ -6,6 +6,7 @@
  * them; they exist for each width of rows, 4-byte types for 32, 64 and 128 alone,
  * double for 32 and 64. */
 #define NATTEN_EASY_ROWS 0
+#include "cuda/device/overlap.cuh"
 #include "cuda/mma_backward.cuh"
 #include "cuda/mma_forward.cuh"
 
@@ -20,6 +21,8 @@ static_assert(sizeof(natten::Stored<T>) == NATTEN_ELEMENT_BYTES);
         natten::MmaShape<sizeof(T), NATTEN_CUDA_MMA_##pass_name, width>::held)       \
         natten_mma_##name##_##width(const __grid_constant__ natten_cuda_job job)     \
     {                                                                                \
+        natten::let_next_kernel_begin();                                             \
+        natten::wait_for_kernels_before();                                           \
         natten::__VA_ARGS__ pass(job);                                               \
         natten::walk_boxes(pass);                                                    \
     }

@@ -5,6 +5,7 @@
  * __nv_bfloat16 or __half and NATTEN_EASY_ROWS as 0 or 1 (device/element.cuh), into fat
  * binaries of their own; so the names are the same in all, and cuda_launch.c lists
  * them. Kernels that take a small part of the time exist for any rows only. */
+#include "cuda/device/overlap.cuh"
 #include "cuda/simt_backward.cuh"
 #include "cuda/simt_forward.cuh"
 #include "cuda/simt_merge.cuh"
@@ -22,6 +23,8 @@ constexpr int blocks = 2;
     extern "C" __global__ void __launch_bounds__(NATTEN_CUDA_THREADS, blocks) \
         natten_simt_##name(const __grid_constant__ Job job)                   \
     {                                                                         \
+        natten::let_next_kernel_begin();                                      \
+        natten::wait_for_kernels_before();                                    \
         natten::__VA_ARGS__(job);                                             \
     }
 

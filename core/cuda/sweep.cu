@@ -4,6 +4,7 @@
  * make compiles this page with NATTEN_ELEMENT defined as __nv_bfloat16 and as __half.
  * Nothing before sm_90. */
 #define NATTEN_EASY_ROWS 0
+#include "cuda/device/overlap.cuh"
 #include "cuda/sweep_backward.cuh"
 
 using T = NATTEN_ELEMENT;
@@ -13,6 +14,8 @@ using T = NATTEN_ELEMENT;
         (NATTEN_CUDA_SWEEP_WARPS + (biased)) * NATTEN_CUDA_WARP, 1)      \
         natten_sweep_##name(const __grid_constant__ natten_cuda_job job) \
     {                                                                    \
+        natten::let_next_kernel_begin();                                 \
+        natten::wait_for_kernels_before();                               \
         if constexpr (natten::has_copy_engine)                           \
             natten::Sweep<T, sides, engine, biased>(job).run();          \
     }

@@ -18,8 +18,8 @@
  * core/cuda/device/halo_open.cuh, core/cuda/device/halo_flat.cuh,
  * core/cuda/device/halo_copies.cuh, core/cuda/device/halo_rows.cuh,
  * core/cuda/device/halo_walk.cuh, core/cuda/device/tensor_core.cuh,
- * core/cuda/device/element.cuh, core/cuda/device/lane.cuh, core/cuda/device/walk.cuh
- * and core/cuda/device/keys.cuh.
+ * core/cuda/device/element.cuh, core/cuda/device/lane.cuh, core/cuda/device/walk.cuh,
+ * core/cuda/device/overlap.cuh and core/cuda/device/keys.cuh.
  *
  *     gpu_judge judge TYPE FIRST COUNT   random problems within their bounds, twice
  *                                        with the same bits
