@@ -55,9 +55,16 @@ NATTEN_INLINE int32_t natten_clamp(int32_t x, int32_t low, int32_t high)
     return natten_max(low, natten_min(x, high));
 }
 
+/* By 1, the commonest case, without a division: GPUs divide slowly. */
 NATTEN_INLINE int64_t natten_floor_div(int64_t a, int64_t b)
 {
-    return a >= 0 ? a / b : -((b - 1 - a) / b);
+    return b == 1 ? a : a >= 0 ? a / b : -((b - 1 - a) / b);
+}
+
+/* a / b, 0 <= a. */
+NATTEN_INLINE int32_t natten_quotient(int32_t a, int32_t b)
+{
+    return b == 1 ? a : a / b;
 }
 
 /* Positions of class `residue` whose tokens lie in [begin, begin + count), and, in
@@ -85,7 +92,7 @@ NATTEN_INLINE natten_span natten_axis_positions(const natten_axis *axis,
 NATTEN_INLINE natten_class natten_axis_class(const natten_axis *axis, int32_t residue)
 {
     natten_class c = {
-        .length = (axis->length - residue - 1) / axis->dilation + 1,
+        .length = natten_quotient(axis->length - residue - 1, axis->dilation) + 1,
         .window = axis->window,
         .stride = axis->stride,
         .causal = axis->causal,
@@ -102,7 +109,7 @@ NATTEN_INLINE natten_class natten_axis_class(const natten_axis *axis, int32_t re
 NATTEN_INLINE natten_span natten_class_window(const natten_class *c, int32_t g)
 {
     int32_t ahead = c->causal ? c->stride - 1 : c->stride / 2;
-    int64_t last = (int64_t)(g / c->stride) * c->stride + ahead;
+    int64_t last = (int64_t)natten_quotient(g, c->stride) * c->stride + ahead;
     int32_t leader = last < c->length ? (int32_t)last : c->length - 1;
     if (c->causal)
         return (natten_span){natten_max(leader - c->window + 1, 0), g + 1};
@@ -116,7 +123,7 @@ NATTEN_INLINE natten_span natten_class_inverse(const natten_class *c, int32_t j)
     int64_t k = c->window, s = c->stride, n = c->length;
     int64_t half = s / 2, left = k / 2, right = k - 1 - left;
     if (c->causal)
-        return (natten_span){j, (int32_t)(j + k >= n ? n : (j + k) / s * s)};
+        return (natten_span){j, (int32_t)(j + k >= n ? n : natten_floor_div(j + k, s) * s)};
     int64_t first = j < k ? 0 : -natten_floor_div(-(j - right - half), s) * s;
     int64_t block = natten_floor_div(j + left - half, s);
     int64_t end = s * ((block > 0 ? block : 0) + 1);

@@ -24,30 +24,31 @@ __device__ inline bool HaloTile<T, dims, side, engine>::open(const Pass &pass)
         block = place_of_block(replicas);
         int32_t position = block.position;
         for (int i = 2; i >= 0; i--) {
-            tile[i] = position % h.tiles[i], position /= h.tiles[i];
-            int32_t d = job.task.axis[i].dilation;
-            residue[i] = position % d, position /= d;
+            position = divide(position, h.tiles[i], tile[i]);
+            position = divide(position, job.task.axis[i].dilation, residue[i]);
         }
     }
-    HaloAxis<side> axis[3] = {
-        {&job.task.axis[0], residue[0], tile[0], h.sub[0] * h.warps[0]},
-        {&job.task.axis[1], residue[1], tile[1], h.sub[1] * h.warps[1]},
-        {&job.task.axis[2], residue[2], tile[2], h.sub[2] * h.warps[2]}};
-    bool exists = true, meets = true;
-    natten_cuda_halo_place box;
-    for (int i = 0; i < 3; i++) {
-        box.count[i] = axis[i].stop - axis[i].begin;
-        box.partner[i] = axis[i].partner_at(axis[i].begin, job.task.axis[i].dilation);
-        exists = exists && axis[i].first < axis[i].end;
-        meets = meets && box.count[i] > 0;
-    }
+    const HaloShare<side> share(h, lane);
+    const int a = share.a;
+    const HaloAxis<side> axis(&job.task.axis[a], pick(residue, a), pick(tile, a),
+                              h.sub[a] * h.warps[a]);
+    bool exists = __all_sync(all_lanes, axis.first < axis.end);
+    int32_t count = axis.stop - axis.begin;
     /* A part may have no partner for a tile: then there is one step with nothing in
      * it, in which every row finds that out. */
-    for (int i = 0; i < 3 && !meets; i++)
-        box.count[i] = 0;
-    box.slices = natten_max(1, (box.count[1] + h.rows - 1) / h.rows);
-    if (threadIdx.x == 0) {
-        halo()->place = box;
+    if (__any_sync(all_lanes, count <= 0))
+        count = 0;
+    if (warp == 0) {
+        if (share.leads) {
+            halo()->place.count[a] = count;
+            halo()->place.partner[a] =
+                axis.partner_at(axis.begin, job.task.axis[a].dilation);
+        }
+        if (share.leads && a == 1)
+            halo()->place.slices = natten_max(1, (count + h.rows - 1) / h.rows);
+        if constexpr (engine)
+            take_aim<Pass>(axis, a, share.leads);
+    } else if (threadIdx.x == NATTEN_CUDA_WARP) {
         if (by_kinds) {
             halo()->sort = sort;
             halo()->begin = block.replica * h.units;
@@ -61,8 +62,6 @@ __device__ inline bool HaloTile<T, dims, side, engine>::open(const Pass &pass)
         }
         halo()->busy = 0;
         halo()->pitch_inverse = ((1u << 20) - 1) / (uint32_t)h.pitch + 1;
-        if constexpr (engine)
-            take_aim<Pass>();
         for (int n = 0; n < 2 && fetches_early<Pass>(); n++)
             barrier_make(ready(n), 1);
     }
@@ -80,7 +79,7 @@ __device__ inline bool HaloTile<T, dims, side, engine>::open(const Pass &pass)
                     fetch_ahead(n, n * h.units);
         }
     if (exists)
-        open_warp<Pass>(axis);
+        open_warp<Pass>(axis, share);
     row_matrix = own_rows(0) + permute(lane % 16, lane / 16);
     if constexpr (Pass::is_gradient) {
         row_matrix = kept(own_rows(0) + permute(lane % 16, lane / 16));
@@ -96,28 +95,37 @@ __device__ inline bool HaloTile<T, dims, side, engine>::open(const Pass &pass)
     return exists;
 }
 
-/* Tell where the copy engine finds the halo. */
+/* Tell where the copy engine finds the halo, by a warp; an axis's leading lane has its
+ * part of that.  A class's first partner is its residue, counted from the tensor's first;
+ * classes are short that have fewer than others. */
 template <class T, int dims, Side side, bool engine>
 template <class Pass>
-__device__ inline void HaloTile<T, dims, side, engine>::take_aim() const
+__device__ inline void
+HaloTile<T, dims, side, engine>::take_aim(const HaloAxis<side> &axis, int a,
+                                          bool leads) const
 {
-    natten_cuda_halo_aim aim = {};
-    for (int a = 0; a < 3; a++) {
-        const natten_axis &axis = job.task.axis[a];
-        int32_t count = side == Side::queries ? axis.key_count : axis.query_count;
-        int32_t partner = halo()->place.partner[a], residue = partner % axis.dilation;
-        aim.first[a] = partner / axis.dilation;
-        if (count % axis.dilation != 0 && residue >= count % axis.dilation)
-            aim.kind += job.halo.short_kind[a];
-        for (int i = 0; i < 2; i++) /* the planner has seen that it fits */
-            aim.inner[i] +=
-                (int32_t)(residue * job.task.view[Pass::partner_role(i)].axis[a]);
+    constexpr bool of_queries = side == Side::queries;
+    const natten_axis &of = job.task.axis[a];
+    const natten_span all = of_queries ? axis.c.keys : axis.c.queries;
+    int32_t residue = of_queries ? axis.c.key_index : axis.c.query_index;
+    uint32_t count = (uint32_t)(of_queries ? of.key_count : of.query_count);
+    bool is_short = (uint32_t)(all.end - all.begin) * (uint32_t)of.dilation < count;
+    natten_cuda_halo_aim &aim = halo()->aim;
+    /* No partner on some axis: nothing but zeros. */
+    bool none = __any_sync(all_lanes, axis.stop <= axis.begin);
+    if (leads)
+        aim.first[a] = none && a == 2 ? -job.halo.pitch : axis.begin - all.begin;
+    int32_t kind =
+        __reduce_add_sync(all_lanes, leads && is_short ? job.halo.short_kind[a] : 0);
+    if (lane == 0)
+        aim.kind = kind;
+    for (int i = 0; i < 2; i++) { /* the planner has seen that it fits */
+        const natten_view &view = job.task.view[Pass::partner_role(i)];
+        int32_t inner = residue * (int32_t)view.axis[a];
+        inner = __reduce_add_sync(all_lanes, leads ? inner : 0);
+        if (lane == 0)
+            aim.inner[i] = inner, aim.head[i] = (int32_t)view.head;
     }
-    for (int i = 0; i < 2; i++)
-        aim.head[i] = (int32_t)job.task.view[Pass::partner_role(i)].head;
-    if (halo()->place.count[2] == 0) /* no partner: nothing but zeros */
-        aim.first[2] = -job.halo.pitch;
-    halo()->aim = aim;
 }
 
 /* Which units are the block's: the first, and where they end. */
@@ -136,44 +144,49 @@ __device__ inline int32_t HaloTile<T, dims, side, engine>::share_out(int32_t &en
     return head * batch + natten_min(chunk * each, batch);
 }
 
-/* What the warp's subtile is and sees. */
+/* What the warp's subtile is and sees: each lane asks for one position of an axis, and
+ * then, as a row, others for its own three. */
 template <class T, int dims, Side side, bool engine>
 template <class Pass>
 __device__ inline void
-HaloTile<T, dims, side, engine>::open_warp(const HaloAxis<side> (&axis)[3])
+HaloTile<T, dims, side, engine>::open_warp(const HaloAxis<side> &axis,
+                                           const HaloShare<side> &share)
 {
     const natten_cuda_halo &h = job.halo;
-    int32_t rest = place();
-    int32_t corner[3], inside = lane % subtile;
+    const natten_axis *along = job.task.axis;
+    int32_t rest = place(), inside = lane % subtile, within[3], corner = axis.first;
     for (int i = 2; i >= 0; i--) {
-        corner[i] = axis[i].first + rest % h.warps[i] * h.sub[i];
-        rest /= h.warps[i];
+        if (i == share.a)
+            corner += (rest & (h.warps[i] - 1)) * h.sub[i];
+        rest >>= log2_of(h.warps[i]);
+        within[i] = inside & (h.sub[i] - 1);
+        inside >>= log2_of(h.sub[i]);
     }
+    const int32_t g = natten_min(corner + share.position, axis.end - 1),
+                  at = axis.row_at(g, along[share.a].dilation);
+    const bool exists_here = corner + share.position < axis.end;
+    const natten_span sees = axis.partners(g);
+    const natten_span reach =
+        corner < axis.end ? sees : natten_span{axis.begin, axis.begin};
     natten_cuda_halo_warp *w = info();
     natten_cuda_halo_row own = {};
     natten_cuda_halo_seen own_seen;
     natten_span box[3], seen[3];
+    int32_t begin[3], entries = 1;
     bool exists = true;
-    int32_t entries = 1;
     for (int i = 2; i >= 0; i--) {
-        const natten_axis *a = &job.task.axis[i];
-        int32_t g = corner[i] + inside % h.sub[i];
-        inside /= h.sub[i];
-        exists = exists && g < axis[i].end;
-        box[i] = {axis[i].begin, axis[i].begin};
-        if (corner[i] < axis[i].end) {
-            int32_t last = natten_min(corner[i] + h.sub[i], axis[i].end) - 1;
-            box[i].begin = axis[i].partners(corner[i]).begin;
-            box[i].end = axis[i].partners(last).end;
-        }
-        g = natten_min(g, axis[i].end - 1);
-        seen[i] = axis[i].partners(g);
-        own.at[i] = axis[i].row_at(g, a->dilation);
-        int32_t distance = side == Side::queries ? box[i].begin - g : g - box[i].begin;
+        exists = share.of(exists_here, i, within[i]) && exists;
+        begin[i] = share.of(axis.begin, i);
+        box[i] = {share.of(reach.begin, i), share.of(reach.end, i, h.sub[i] - 1)};
+        seen[i] = {share.of(sees.begin, i, within[i]), share.of(sees.end, i, within[i])};
+        own.at[i] = share.of(at, i, within[i]);
+        int32_t distance = box[i].begin - share.of(g, i, within[i]);
+        if (side == Side::keys)
+            distance = -distance;
         if (i > 0)
-            own_seen.entry[i - 1] = (int16_t)(distance + a->window - 1);
-        own.bias += (distance + a->window - 1) * entries;
-        entries *= 2 * a->window - 1;
+            own_seen.entry[i - 1] = (int16_t)(distance + along[i].window - 1);
+        own.bias += (distance + along[i].window - 1) * entries;
+        entries *= 2 * along[i].window - 1;
     }
     /* Who sees no plane sees nothing, also where the halo has one plane, of which it is
      * not asked who sees it. */
@@ -190,8 +203,8 @@ HaloTile<T, dims, side, engine>::open_warp(const HaloAxis<side> (&axis)[3])
     for (int n = 0; n < Pass::row_tensors; n++)
         if (unit() == 0 && lane < subtile)
             w->offset[n][lane] = offset_of(job, Pass::row_role(n), 0, 0, own.at);
-    own.plane_begin = seen[0].begin - axis[0].begin;
-    own.plane_end = seen[0].end - axis[0].begin;
+    own.plane_begin = seen[0].begin - begin[0];
+    own.plane_end = seen[0].end - begin[0];
     uint32_t all = __ballot_sync(all_lanes, exists) & 0xffff;
     if (lane == 0) {
         halo()->trouble[warp] = 0;
@@ -203,17 +216,20 @@ HaloTile<T, dims, side, engine>::open_warp(const HaloAxis<side> (&axis)[3])
         seen_by(place())[lane] = own_seen;
     if (unit() == 0 && lane == 0) {
         w->exists = all;
-        w->row_begin = box[1].begin - axis[1].begin;
+        w->row_begin = box[1].begin - begin[1];
         w->width = box[2].end - box[2].begin;
-        w->plane_begin = box[0].begin - axis[0].begin;
-        w->plane_end = all == 0 ? w->plane_begin : box[0].end - axis[0].begin;
+        w->plane_begin = box[0].begin - begin[0];
+        w->plane_end = all == 0 ? w->plane_begin : box[0].end - begin[0];
     }
     this->exists[0] = (all >> (lane / 4) & 1) != 0;
     this->exists[1] = (all >> (lane / 4 + 8) & 1) != 0;
-    if constexpr (flat)
-        make_flat_table<Pass>(axis, box, seen[1], seen[2]);
-    else
-        make_table<Pass>(axis, box, seen[1], seen[2]);
+    if constexpr (flat) {
+        /* Here, too: there is one plane. */
+        bool somebody = share.of(sees.begin, 0) < share.of(sees.end, 0);
+        make_flat_table<Pass>(begin, box,
+                              exists_here && somebody ? sees : natten_span{0, 0}, share);
+    } else
+        make_table<Pass>(begin, box, seen[1], seen[2]);
     clear_pads();
     __syncwarp();
 }
@@ -236,50 +252,70 @@ __device__ inline void HaloTile<T, dims, side, engine>::clear_pads() const
 template <class T, int dims, Side side, bool engine>
 template <class Pass>
 __device__ inline int32_t
-HaloTile<T, dims, side, engine>::order_partners(int32_t first, int32_t height,
-                                                int32_t width) const
+HaloTile<T, dims, side, engine>::order_partners(int32_t first, int32_t total,
+                                                const Divider &by) const
 {
     constexpr int columns = 8;
-    const int32_t pitch = job.halo.order_pitch, i = lane % columns;
-    const int32_t total = natten_max(height * width, 0), all = (total + 15) / 16 * 2;
+    const int32_t own = lane % columns, all = (total + 15) / 16 * 2;
     int32_t groups = groups_of<Pass>(total);
     uint8_t *order = orders();
-    __syncwarp();
-    int32_t of_lane = 0, last = 0; /* partners of column i, and one of them */
-    for (int32_t y = 0; y < height; y++)
-        for (int32_t x = i - first - y * pitch & columns - 1; x < width; x += columns) {
-            last = y * width + x;
-            if (of_lane < all && lane < columns)
-                order[of_lane * columns + i] = (uint8_t)last;
-            of_lane++;
+    int32_t count = 0, last = 0; /* partners of column `own`, and the last of them */
+    /* Goes through partners, one a lane, and puts each, with its column and its rank
+     * there. */
+    auto walk = [&](auto put) {
+        count = 0;
+        for (int32_t from = 0; from < total; from += NATTEN_CUDA_WARP) {
+            int32_t x, y = by(from + lane, x);
+            int32_t column = first + y * job.halo.order_pitch + x & columns - 1;
+            uint32_t there = __ballot_sync(all_lanes, from + lane < total), bit[3];
+            for (int i = 0; i < 3; i++)
+                bit[i] = __ballot_sync(all_lanes, column >> i & 1);
+            auto lanes_of = [&](int32_t c) {
+                uint32_t lanes = there;
+                for (int i = 0; i < 3; i++)
+                    lanes &= (c >> i & 1) != 0 ? bit[i] : ~bit[i];
+                return lanes;
+            };
+            uint32_t before = lanes_of(column) & (1u << lane) - 1, of_own = lanes_of(own);
+            int32_t rank = __shfl_sync(all_lanes, count, column) + __popc(before);
+            put(from + lane, column, rank);
+            if (of_own != 0)
+                last = from + 31 - __clz(of_own);
+            count += __popc(of_own);
         }
-    if (__any_sync(all_lanes, of_lane > groups)) /* one more may spare the trouble */
-        groups = all;
-    for (int32_t g = natten_min(of_lane, groups); g < all && lane < columns; g++)
-        order[g * columns + i] = (uint8_t)((uint32_t)last | not_there);
+    };
     __syncwarp();
-    if (!__any_sync(all_lanes, of_lane > groups))
+    walk([&](int32_t k, int32_t column, int32_t rank) {
+        if (k < total && rank < all)
+            order[rank * columns + column] = (uint8_t)k;
+    });
+    if (__any_sync(all_lanes, count > groups)) /* one more may spare the trouble */
+        groups = all;
+    __syncwarp();
+    for (int32_t g = natten_min(count, groups) + lane / columns; g < all;
+         g += NATTEN_CUDA_WARP / columns)
+        order[g * columns + own] = (uint8_t)((uint32_t)last | not_there);
+    __syncwarp();
+    if (!__any_sync(all_lanes, count > groups))
         return groups;
     /* Some columns have too many: the others have room, which is filled in order. */
-    int32_t number = 0; /* of what is too much */
+    const int32_t counted = count;
+    int32_t number = 0; /* of what is too much, before column `own` */
     for (int k = 0; k < columns; k++) {
-        int32_t other = __shfl_sync(all_lanes, of_lane, k);
-        if (k < i)
+        int32_t other = __shfl_sync(all_lanes, counted, k);
+        if (k < own)
             number += natten_max(other - groups, 0);
     }
-    int32_t from = 0; /* the number of the first that goes to column k */
-    for (int k = 0; k < columns; k++) {
-        int32_t other = __shfl_sync(all_lanes, of_lane, k);
-        int32_t room = natten_max(groups - other, 0), count = 0;
-        for (int32_t y = 0; y < height; y++)
-            for (int32_t x = i - first - y * pitch & columns - 1; x < width;
-                 x += columns, count++) {
-                int32_t n = number + count - groups - from;
-                if (count >= groups && n >= 0 && n < room && lane < columns)
-                    order[(other + n) * columns + k] = (uint8_t)(y * width + x);
-            }
-        from += room;
-    }
+    walk([&](int32_t k, int32_t column, int32_t rank) {
+        int32_t n = __shfl_sync(all_lanes, number, column) + rank - groups;
+        for (int c = 0; c < columns; c++) {
+            int32_t other = __shfl_sync(all_lanes, counted, c);
+            int32_t room = natten_max(groups - other, 0);
+            if (k < total && rank >= groups && n >= 0 && n < room)
+                order[(other + n) * columns + c] = (uint8_t)k;
+            n -= room;
+        }
+    });
     __syncwarp();
     return groups;
 }
@@ -287,7 +323,7 @@ HaloTile<T, dims, side, engine>::order_partners(int32_t first, int32_t height,
 template <class T, int dims, Side side, bool engine>
 template <class Pass>
 __device__ inline void HaloTile<T, dims, side, engine>::make_table(
-    const HaloAxis<side> (&axis)[3], const natten_span (&box)[3], natten_span row_seen,
+    const int32_t (&begin)[3], const natten_span (&box)[3], natten_span row_seen,
     natten_span column_seen)
 {
     const natten_cuda_halo &h = job.halo;
@@ -307,19 +343,18 @@ __device__ inline void HaloTile<T, dims, side, engine>::make_table(
         return;
     int32_t width = natten_max(box[2].end - box[2].begin, 1);
     int32_t entries = 2 * job.task.axis[2].window - 1;
-    int32_t left = box[2].begin - axis[2].begin; /* the box's, in slices */
+    int32_t left = box[2].begin - begin[2]; /* the box's, in slices */
     Divider by(width);
     int32_t pair = 0;
     for (int32_t slice = 0; slice < halo()->place.slices; slice++) {
-        int32_t top = axis[1].begin + slice * h.rows;
-        int32_t begin = natten_max(box[1].begin, top);
-        int32_t end = natten_min(box[1].end, top + h.rows);
-        int32_t total = end > begin ? (end - begin) * (box[2].end - box[2].begin) : 0;
-        int32_t above = begin - box[1].begin,
-                first_token = (begin - top) * h.pitch + left;
+        int32_t top = begin[1] + slice * h.rows;
+        int32_t low = natten_max(box[1].begin, top);
+        int32_t high = natten_min(box[1].end, top + h.rows);
+        int32_t total = high > low ? (high - low) * (box[2].end - box[2].begin) : 0;
+        int32_t above = low - box[1].begin,
+                first_token = (low - top) * h.pitch + left;
         if (h.order_pitch > 0 && total > 0)
-            order_partners<Pass>((begin - top) * h.order_pitch + left, end - begin,
-                                 width);
+            order_partners<Pass>((low - top) * h.order_pitch + left, total, by);
         if (lane == 0)
             info()->first_pair[slice] = pair;
 #pragma unroll 1
@@ -367,62 +402,70 @@ __device__ inline void HaloTile<T, dims, side, engine>::make_table(
         info()->first_pair[halo()->place.slices] = pair;
 }
 
-/* The same in a flat halo: all pairs that there could be. */
+/* The same in a flat halo: all pairs that there could be.  A lane has a partner, asks who
+ * sees it, and tells those lanes of which it is a row or a column. */
 template <class T, int dims, Side side, bool engine>
 template <class Pass>
 __device__ inline void HaloTile<T, dims, side, engine>::make_flat_table(
-    const HaloAxis<side> (&axis)[3], const natten_span (&box)[3], natten_span row_seen,
-    natten_span column_seen)
+    const int32_t (&begin)[3], const natten_span (&box)[3], natten_span sees,
+    const HaloShare<side> &share)
 {
     const natten_cuda_halo &h = job.halo;
-    natten_span rows[2], cols[2]; /* that y = 2t + i sees, or x = 2t - 4 + i */
-    for (int i = 0; i < 2; i++) {
-        int from = lane % 4 < 2 ? (lane % 4 * 2 + i) * 4 : lane % 4 * 2 - 4 + i;
-        rows[i].begin = __shfl_sync(all_lanes, row_seen.begin, from);
-        rows[i].end = __shfl_sync(all_lanes, row_seen.end, from);
-        cols[i].begin = __shfl_sync(all_lanes, column_seen.begin, from);
-        cols[i].end = __shfl_sync(all_lanes, column_seen.end, from);
-    }
+    natten_span seen[8]; /* by the subtile's four rows and its four columns */
+    for (int i = 0; i < 8; i++)
+        seen[i] = {share.of(sees.begin, 1 + i / 4, i % 4),
+                   share.of(sees.end, 1 + i / 4, i % 4)};
     /* Tables are made by one warp of a subtile, or by all. */
     const int32_t makers = Pass::is_gradient ? 1 : h.units;
     if (unit() >= makers)
         return;
-    int32_t width = natten_max(box[2].end - box[2].begin, 1), x, y;
     int32_t total = 1; /* partners; none if the part has none on some axis */
     for (int i = 0; i < 3; i++)
         total *= natten_max(box[i].end - box[i].begin, 0);
     int32_t entries = 2 * job.task.axis[2].window - 1, used = (total + 15) / 16,
             groups = groups_of<Pass>(total);
-    Divider by(width);
+    const Divider by(natten_max(box[2].end - box[2].begin, 1));
     if (h.order_pitch > 0 && total > 0)
-        groups = order_partners<Pass>((box[1].begin - axis[1].begin) * h.order_pitch +
-                                          box[2].begin - axis[2].begin,
-                                      box[1].end - box[1].begin, width);
-    for (int32_t pair = unit(); pair < h.pairs; pair += makers) {
-        uint32_t word = 0;
-        uint16_t entry[4] = {0, 0, 0, 0};
-#pragma unroll
-        for (int g = 0; g < 2; g++) {
-            /* Beyond the last pair all is hidden, at any partner. */
-            int32_t first = natten_min(pair, natten_max(used, 1) - 1) * 16 + 8 * g;
-            bool there;
-            y = by(partner_in(first + lane % 8, total, there), x);
-            word |= permute((y + box[1].begin - axis[1].begin) * h.pitch + x +
-                                box[2].begin - axis[2].begin,
-                            lane / 8)
-                    << (16 * g);
-            word |= (pair >= used ? 0x10001u
-                                  : hidden_of(first + lane / 4, total, by, box[1].begin,
-                                              box[2].begin, rows, cols))
-                    << g;
-            for (int e = 0; e < 2 && h.bias_pad > 0; e++) {
-                y = by(partner_in(first + lane % 4 * 2 + e, total, there), x);
-                entry[2 * g + e] = (uint16_t)(4 * (y * entries + x));
-            }
+        groups = order_partners<Pass>((box[1].begin - begin[1]) * h.order_pitch +
+                                          box[2].begin - begin[2],
+                                      total, by);
+    for (int32_t round = unit(); 2 * round < h.pairs; round += makers) {
+        /* Beyond the last pair all is hidden, at any partner. */
+        int32_t slot = round * NATTEN_CUDA_WARP + lane, x, y;
+        bool there, beyond = slot >= 16 * used;
+        if (beyond)
+            slot = 16 * natten_max(used - 1, 0) + lane % 16;
+        y = by(partner_in(slot, total, there), x);
+        int32_t entry = 4 * (y * entries + x);
+        y += box[1].begin, x += box[2].begin;
+        uint32_t word = permute((y - begin[1]) * h.pitch + x - begin[2], 0);
+        for (int i = 0; i < 8; i++) {
+            int32_t at = i < 4 ? y : x;
+            if (!there || beyond || at < seen[i].begin || at >= seen[i].end)
+                word |= 0x10000u << i;
         }
-        table()[pair * NATTEN_CUDA_WARP] = word;
-        if (lane < 4 && h.bias_pad > 0)
-            columns(of_entries)[pair * 4] = {entry[0], entry[1], entry[2], entry[3]};
+#pragma unroll
+        for (int32_t pair = 2 * round; pair < 2 * round + 2; pair++) {
+            uint32_t all = 0;
+            uint16_t of_columns[4];
+#pragma unroll
+            for (int g = 0; g < 2; g++) {
+                int from = pair % 2 * 16 + g * 8;
+                uint32_t row = __shfl_sync(all_lanes, word, from + lane % 8),
+                         column = __shfl_sync(all_lanes, word, from + lane / 4);
+                uint32_t hides = column >> (16 + lane % 4 * 2);
+                all |= ((row ^ (uint32_t)lane / 8 << 4) & 0xfff0u) << 16 * g;
+                all |= (hides & 1 | (hides & 2) << 15) << g;
+                for (int e = 0; e < 2 && h.bias_pad > 0; e++)
+                    of_columns[2 * g + e] = (uint16_t)__shfl_sync(
+                        all_lanes, entry, from + lane % 4 * 2 + e);
+            }
+            if (pair < h.pairs)
+                table()[pair * NATTEN_CUDA_WARP] = all;
+            if (pair < h.pairs && lane < 4 && h.bias_pad > 0)
+                columns(of_entries)[pair * 4] = {of_columns[0], of_columns[1],
+                                                 of_columns[2], of_columns[3]};
+        }
     }
     if (lane == 0 && unit() == 0)
         info()->first_pair[0] = 0, info()->first_pair[1] = used,

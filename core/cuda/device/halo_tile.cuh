@@ -102,6 +102,28 @@ __device__ inline int32_t divide(int32_t k, const natten_cuda_count &by, int32_t
     return by.count == 1 ? k : Divider(by.count, by.inverse)(k, rest);
 }
 
+/* The same of two numbers; by 1 at once, too. */
+__device__ inline int32_t divide(int32_t k, int32_t by, int32_t &rest)
+{
+    rest = 0;
+    if (by == 1)
+        return k;
+    rest = k % by;
+    return k / by;
+}
+
+/* Of a power of two. */
+__device__ inline int32_t log2_of(int32_t x)
+{
+    return 31 - __clz(x);
+}
+
+/* x[i], of three numbers in registers. */
+__device__ inline int32_t pick(const int32_t (&x)[3], int i)
+{
+    return i == 0 ? x[0] : i == 1 ? x[1] : x[2];
+}
+
 /* delta and job.stats, where roles are named: they are no tensors of the task. */
 constexpr natten_role delta_role = NATTEN_ROLES,
                       stats_role = (natten_role)(NATTEN_ROLES + 1);
@@ -162,6 +184,30 @@ template <Side side> struct HaloAxis {
     {
         return side == Side::queries ? c.key_index + (g - c.keys.begin) * dilation
                                      : c.query_index + (g - c.queries.begin) * dilation;
+    }
+};
+
+/* What a lane works out of its warp's subtile while a block opens: a position along an
+ * axis.  The first lanes have those of axis 0, the next ones those of axis 1, all others
+ * those of axis 2, the last one as often as lanes are left over. */
+template <Side side> struct HaloShare {
+    int32_t first[3]; /* lane of each axis's first position */
+    int a;
+    int32_t position;
+    bool leads; /* has the first */
+
+    __device__ HaloShare(const natten_cuda_halo &h, int32_t lane)
+        : first{0, h.sub[0], h.sub[0] + h.sub[1]},
+          a(lane < first[1] ? 0 : lane < first[2] ? 1 : 2)
+    {
+        position = lane - pick(first, a);
+        leads = position == 0;
+        position = natten_min(position, h.sub[a] - 1);
+    }
+    /* Axis i's value, from the lane that has a position of it. */
+    __device__ int32_t of(int32_t value, int i, int32_t position_ = 0) const
+    {
+        return __shfl_sync(all_lanes, value, first[i] + position_);
     }
 };
 
@@ -811,7 +857,8 @@ template <class T, int dims, Side side, bool engine> class HaloTile {
         for (int a = 0; a < 3; a++)
             at[a] = halo()->place.partner[a] + step[a] * job.task.axis[a].dilation;
     }
-    template <class Pass> __device__ void take_aim() const;
+    template <class Pass>
+    __device__ void take_aim(const HaloAxis<side> &axis, int a, bool leads) const;
     /* Coordinates of a step's slice, of unit `i` and tensor `which`. */
     __device__ void aim_at(const HaloStep &s, int i, int which, int32_t (&at)[5]) const
     {
@@ -824,14 +871,15 @@ template <class T, int dims, Side side, bool engine> class HaloTile {
         at[3] = aim.first[0] + s.plane;
     }
     __device__ void clear_pads() const;
-    template <class Pass> __device__ void open_warp(const HaloAxis<side> (&axis)[3]);
+    template <class Pass>
+    __device__ void open_warp(const HaloAxis<side> &axis, const HaloShare<side> &share);
     /* Choose the partners of groups, of a slice's part of a box, so that 8 of a group
      * lie in different banks wherever that can be: those whose tokens, as the copy
      * engine has them, are i modulo 8 become columns i. `first` is the first one's
-     * token.  Returns how many groups there are. */
+     * token, `by` the box's width.  Returns how many groups there are. */
     template <class Pass>
-    __device__ int32_t order_partners(int32_t first, int32_t height,
-                                      int32_t width) const;
+    __device__ int32_t order_partners(int32_t first, int32_t total,
+                                      const Divider &by) const;
     /* Groups of so many partners: forward takes the last one alone. */
     template <class Pass> __device__ static int32_t groups_of(int32_t partners)
     {
@@ -859,31 +907,12 @@ template <class T, int dims, Side side, bool engine> class HaloTile {
         there = k < not_there;
         return (int32_t)(k & (not_there - 1));
     }
-    /* In a flat halo: is the partner in a column hidden from the two y or x of the
-     * lane? Bits 0 and 16. */
-    __device__ uint32_t hidden_of(int32_t column, int32_t total, const Divider &by,
-                                  int32_t top, int32_t left,
-                                  const natten_span (&rows)[2],
-                                  const natten_span (&cols)[2]) const
-    {
-        bool there;
-        int32_t x, y = by(partner_in(column, total, there), x) + top;
-        x += left;
-        uint32_t word = 0;
-        for (int i = 0; i < 2; i++) {
-            bool sees = lane % 4 < 2 ? y >= rows[i].begin && y < rows[i].end
-                                     : x >= cols[i].begin && x < cols[i].end;
-            if (!there || !sees)
-                word |= 1u << 16 * i;
-        }
-        return word;
-    }
     template <class Pass>
-    __device__ void make_flat_table(const HaloAxis<side> (&axis)[3],
-                                    const natten_span (&box)[3], natten_span row_seen,
-                                    natten_span column_seen);
+    __device__ void make_flat_table(const int32_t (&begin)[3],
+                                    const natten_span (&box)[3], natten_span sees,
+                                    const HaloShare<side> &share);
     template <class Pass>
-    __device__ void make_table(const HaloAxis<side> (&axis)[3],
+    __device__ void make_table(const int32_t (&begin)[3],
                                const natten_span (&box)[3], natten_span row_seen,
                                natten_span column_seen);
 };

@@ -448,16 +448,9 @@ template <class T, natten_cuda_wgmma_pass pass, bool engine> class WgmmaTile {
         const natten_axis *own = job.task.axis;
         return (own[0].dilation - 1 | own[1].dilation - 1 | own[2].dilation - 1) != 0;
     }
-    /* No division where it is by 1. */
     __device__ static natten_span partners_of(const natten_class &c, int32_t g)
     {
-        natten_class own = c;
-        if (own.stride == 1) {
-            own.stride = 1;
-            return of_queries ? natten_class_keys(&own, g)
-                              : natten_class_queries(&own, g);
-        }
-        return of_queries ? natten_class_keys(&own, g) : natten_class_queries(&own, g);
+        return of_queries ? natten_class_keys(&c, g) : natten_class_queries(&c, g);
     }
     /* All lanes ask, and get the same. */
     __device__ Aim aim(natten_role role, bool of_rows) const
