@@ -6,6 +6,7 @@
 #define NATTEN_CUDA_DEVICE_HALO_OPEN_CUH
 
 #include "cuda/device/halo_tile.cuh"
+#include "cuda/device/overlap.cuh"
 
 namespace natten {
 
@@ -73,6 +74,7 @@ __device__ inline bool HaloTile<T, dims, side, engine>::open(const Pass &pass)
                     step = turn_ >> log2_units();
             find_units<Pass>(turn_, first + step * stride);
             __syncwarp();
+            wait_for_kernels_before();
             for (int n = 0; n < 2 && fetches_early<Pass>(); n++)
                 if (n * h.units / NATTEN_CUDA_FOUND * NATTEN_CUDA_FOUND == turn_ &&
                     first + n * stride < halo()->end)

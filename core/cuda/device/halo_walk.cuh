@@ -251,7 +251,8 @@ template <class Pass> __device__ inline void walk_halo(Pass &pass)
 {
     if constexpr (Pass::by_engine && !has_copy_engine)
         return;
-    bool exists = pass.tile.open(pass);
+    bool exists = pass.tile.open(pass); /* meanwhile the kernel before drains */
+    wait_for_kernels_before();
     exists = exists && pass.tile.halo()->begin < pass.tile.halo()->end;
     if (exists) {
         auto &tile = pass.tile;
