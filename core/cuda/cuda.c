@@ -22,8 +22,9 @@ bool natten_cuda_is_built(void)
 /* ---- choosing ---- */
 
 /* Machine code for X.Y runs on X.Z from Z = Y on; with a letter on X.Y alone. */
-static bool has_code(const char *archs, int arch)
+bool natten_cuda_has_code(int32_t arch)
 {
+    const char *archs = natten_cuda_image_archs();
     while (*archs != '\0') {
         char *end;
         long code = strtol(archs, &end, 10);
@@ -44,7 +45,7 @@ natten_status natten_cuda_check(const natten_gpu *gpu)
                                   "--with-cuda)");
     NATTEN_TRY(natten_gpu_check(gpu));
     int ptx = natten_cuda_image_ptx();
-    if (has_code(natten_cuda_image_archs(), gpu->arch) || (ptx > 0 && gpu->arch >= ptx))
+    if (natten_cuda_has_code(gpu->arch) || (ptx > 0 && gpu->arch >= ptx))
         return NATTEN_OK;
     return natten_status_fail(NATTEN_ERR_ARCH,
                               "device %" PRId32 " (%s) is of architecture %" PRId32
@@ -95,7 +96,7 @@ static natten_status map(natten_cuda_call *call, natten_cuda_pass *pass)
     if (!pass->job.halo.by_maps)
         return NATTEN_OK;
     /* Maps are for code of this very GPU; PTX does without the copy engine. */
-    if (has_code(natten_cuda_image_archs(), call->gpu->arch))
+    if (natten_cuda_has_code(call->gpu->arch))
         NATTEN_TRY(natten_cuda_call_map(call, &pass->job, &pass->kernel));
     else
         pass->job.halo.by_maps = 0;

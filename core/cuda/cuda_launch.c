@@ -6,6 +6,7 @@
 #include "cuda/cuda_launch.h"
 
 #include "base/status.h"
+#include "cuda/cuda.h"
 #include "cuda/cuda_mma.h"
 #include "cuda/cuda_wgmma.h"
 
@@ -371,10 +372,15 @@ natten_status natten_cuda_call_launch(const natten_cuda_call *call,
     if (kernel >= NATTEN_CUDA_KERNELS_SIMT)
         NATTEN_TRY(allow_shared(call, kernel, function, shared_bytes));
     unsigned grid = blocks < INT32_MAX ? (unsigned)blocks : INT32_MAX;
-    unsigned threads = threads_of(kernel, job);
     void *parameters[] = {(void *)(uintptr_t)job};
-    NATTEN_TRY_CUDA(call->driver, launch, function, grid, 1, 1, threads, 1, 1,
-                    (unsigned)shared_bytes, call->stream, parameters, NULL);
+    natten_driver_launch_attribute overlap = {NATTEN_DRIVER_OVERLAP, {.allowed = 1}};
+    natten_driver_launch launch = {.grid = {grid, 1, 1},
+                                   .block = {threads_of(kernel, job), 1, 1},
+                                   .shared_bytes = (unsigned)shared_bytes,
+                                   .stream = call->stream,
+                                   .attributes = &overlap,
+                                   .attribute_count = call->overlaps};
+    NATTEN_TRY_CUDA(call->driver, launch, &launch, function, parameters, NULL);
     return NATTEN_OK;
 }
 
@@ -388,6 +394,10 @@ natten_status natten_cuda_call_begin(natten_cuda_call *call, const natten_gpu *g
     call->driver = natten_driver_get(&state);
     if (call->driver == NULL) /* forked since the GPU was looked at */
         return natten_status_fail(state.status, "%s failed", state.call);
+    /* Kernels wait for those before them from compute capability 9.0 on, and there in
+     * machine code alone (device/overlap.cuh). */
+    call->overlaps = gpu->arch >= 90 && natten_cuda_has_code(gpu->arch) &&
+                     state.version >= NATTEN_DRIVER_VERSION_OVERLAP;
     return NATTEN_OK;
 }
 

@@ -16,6 +16,7 @@ typedef struct natten_cuda_call {
     const natten_gpu *gpu;
     natten_dtype dtype; /* whose kernels are launched */
     void *stream;       /* the caller's */
+    bool overlaps;      /* kernels may begin while those before them drain */
     void *context;      /* the tensors'; NULL until one is known */
     bool pushed;        /* it was not current and has to be taken off again */
     uintptr_t scratch;  /* taken from the stream; 0: none */

@@ -49,6 +49,28 @@ enum natten_driver_memory {
     NATTEN_DRIVER_MEMORY_DEVICE = 2
 };
 
+/* What is asked of a launch beside its sizes (CUlaunchAttribute): a number of
+ * CUlaunchAttributeID, and a value of 64 bytes. */
+typedef struct natten_driver_launch_attribute {
+    int id;
+    union {
+        int allowed; /* of NATTEN_DRIVER_OVERLAP */
+        uint64_t bytes[8];
+    } value;
+} natten_driver_launch_attribute;
+
+/* The kernel may begin before the one before it on the stream is over, and waits by
+ * itself (CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION). */
+enum { NATTEN_DRIVER_OVERLAP = 6 };
+
+/* How a kernel is launched (CUlaunchConfig). */
+typedef struct natten_driver_launch {
+    unsigned grid[3], block[3], shared_bytes;
+    void *stream;
+    natten_driver_launch_attribute *attributes;
+    unsigned attribute_count;
+} natten_driver_launch;
+
 typedef struct natten_driver {
 #define FUNCTION(member, symbol, parameters) int(*member) parameters;
 #include "machine/driver.def"
@@ -65,12 +87,14 @@ typedef struct natten_driver_state {
 
 /* The oldest driver with all functions of the table. */
 enum { NATTEN_DRIVER_VERSION = 12000 };
+/* The oldest that captures launches that overlap into graphs. */
+enum { NATTEN_DRIVER_VERSION_OVERLAP = 12030 };
 
 /* The table, opened and initialised at the first call; NULL if *state says why not. */
 const natten_driver *natten_driver_get(natten_driver_state *state);
 
 /* NATTEN_OK, or the status that a result of the driver means, with a sentence:
- * "cuLaunchKernel: CUDA_ERROR_ILLEGAL_ADDRESS (700)". */
+ * "cuLaunchKernelEx: CUDA_ERROR_ILLEGAL_ADDRESS (700)". */
 natten_status natten_driver_check(int result, const char *call);
 
 /* Forward a failure of a driver call, named by its member of the table. */

@@ -36,6 +36,13 @@ scenario 'a fork after others used CUDA is told' forked_elsewhere NATTEN_FAKE_IN
 scenario 'a fork after we used CUDA never reaches the driver' forked
 scenario 'memory of the wrong place is refused by name' wrong_memory
 scenario 'launches are what the plan says, on the stream, without waiting' launches
+scenario 'a launch may overlap the one before from compute capability 9.0 on' overlap \
+    NATTEN_FAKE_VERSION=12030
+scenario 'not where kernels do not wait by themselves' no_overlap NATTEN_FAKE_ARCH=80
+scenario 'nor where PTX may not' no_overlap NATTEN_FAKE_ARCH=100
+scenario 'nor in a build that has no more than PTX' ptx_overlap
+scenario 'nor where a driver cannot capture it' no_overlap NATTEN_FAKE_VERSION=12020
+scenario 'nor with the oldest driver' no_overlap NATTEN_FAKE_VERSION=12000
 scenario 'any failing call is a status, leaks nothing, and can be repeated' failures
 scenario 'arrays of the host have the bits of the whole, slab by slab' host_arrays
 scenario 'a GPU with little memory takes small slabs, or says what it lacks' \

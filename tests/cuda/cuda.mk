@@ -36,7 +36,7 @@ check_PROGRAMS += %D%/fake_cuda
 
 fake_driver = %D%/fake/libcuda.so.1
 %D%/fake/libcuda.so.1: %D%/fake_driver.c %D%/fake_driver.h core/machine/driver.def \
-		core/cuda/cuda_job.h
+		core/machine/driver.h core/cuda/cuda_job.h
 	$(AM_V_CCLD)$(MKDIR_P) %D%/fake && \
 	$(CC) $(DEFS) -I$(srcdir)/core -I$(srcdir)/core/include -I$(srcdir)/tests \
 	  -D_GNU_SOURCE $(AM_CFLAGS) $(CFLAGS) -fPIC -shared -Wl,-soname,libcuda.so.1 \

@@ -359,6 +359,69 @@ static bool launches(void)
     return true;
 }
 
+/* ---- scenarios: launches that overlap ---- */
+
+static natten_status merge(void)
+{
+    static trial part[2], whole;
+    natten_tensor outputs[2], lses[2];
+    for (int i = 0; i < 2; i++) {
+        make(&part[i], "fwd fp32 b1 h2 d8 9 w3", NATTEN_CUDA);
+        outputs[i] = part[i].array[NATTEN_OUT].tensor;
+        lses[i] = part[i].array[NATTEN_LSE].tensor;
+    }
+    make(&whole, "fwd fp32 b1 h2 d8 9 w3", NATTEN_CUDA);
+    return natten_merge(2, outputs, lses, &whole.array[NATTEN_OUT].tensor,
+                        &whole.array[NATTEN_LSE].tensor, NULL);
+}
+
+/* All launches so far say whether they may overlap, alike; forgets them. */
+static bool logged(bool overlaps)
+{
+    fake_state *s = state();
+    EXPECT(s->launches > 0);
+    for (int i = 0; i < s->launches; i++)
+        EXPECT(s->launch[i].overlaps == overlaps);
+    forget_log();
+    return true;
+}
+
+/* Every launch of a call may overlap the one before it, whatever its kernel, or none.
+ */
+static bool all_overlap(bool wanted)
+{
+    const char *const texts[] = {forward,
+                                 backward,
+                                 "bwd bf16 b1 h2 d32 20x60 w7x7 bias",
+                                 "bwd fp16 b1 h2 d128 20x60 w7x7",
+                                 "bwd bf16 b1 h2 d64 4096 w2048",
+                                 "bwd bf16 b1 h2 d128 4096 w2048"};
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+        EXPECT(call(texts[i]) == NATTEN_OK);
+        EXPECT(logged(wanted));
+    }
+    EXPECT(merge() == NATTEN_OK && logged(wanted));
+    EXPECT(call_host("fwd fp32 b2 h4:2 d8 6x7 w3x3 m2 bias") == NATTEN_OK);
+    EXPECT(logged(wanted));
+    return true;
+}
+
+static bool overlap(void)
+{
+    return all_overlap(true);
+}
+
+static bool no_overlap(void)
+{
+    return all_overlap(false);
+}
+
+static bool ptx_overlap(void)
+{
+    image_archs = "75 80 86 89";
+    return all_overlap(false);
+}
+
 /* ---- scenarios: the n-th call fails ---- */
 
 static bool failing_on_host; /* arrays of the host, in several slabs */
@@ -976,6 +1039,9 @@ static const struct {
     {"forked", forked},
     {"wrong_memory", wrong_memory},
     {"launches", launches},
+    {"overlap", overlap},
+    {"no_overlap", no_overlap},
+    {"ptx_overlap", ptx_overlap},
     {"failures", failures},
     {"host_arrays", fake_host_arrays},
     {"little_memory", fake_host_little_memory},

@@ -351,10 +351,6 @@ uintptr_t fake_memory(size_t bytes)
 #define LOAD_PARAMETERS                                                     \
     (void **library, const void *code, int *jit_options, void **jit_values, \
      unsigned jit_count, int *options, void **values, unsigned count)
-#define LAUNCH_PARAMETERS                                                         \
-    (void *kernel, unsigned grid_x, unsigned grid_y, unsigned grid_z,             \
-     unsigned block_x, unsigned block_y, unsigned block_z, unsigned shared_bytes, \
-     void *stream, void **parameters, void **extra)
 
 int cuThreadExchangeStreamCaptureMode(int *mode)
 {
@@ -431,13 +427,24 @@ int cuTensorMapEncodeTiled MAP_PARAMETERS
     return legal ? 0 : NATTEN_DRIVER_INVALID;
 }
 
-int cuLaunchKernel LAUNCH_PARAMETERS
+/* Nothing is asked of a launch, or that it overlaps the one before. */
+static bool is_asked_well(const natten_driver_launch *l)
+{
+    return l->attribute_count == 0 ||
+           (l->attribute_count == 1 && l->attributes[0].id == 6 &&
+            l->attributes[0].value.allowed == 1);
+}
+
+int cuLaunchKernelEx(const natten_driver_launch *l, void *kernel, void **parameters,
+                     void **extra)
 {
     ENTER();
     int allowed = larger(48 * 1024, shared_of[kernel_number(kernel)]);
-    bool legal = grid_x >= 1 && grid_x <= INT32_MAX && grid_y == 1 && grid_z == 1 &&
-                 block_x >= 32 && block_x <= 1024 && block_y == 1 && block_z == 1 &&
-                 (int)shared_bytes <= allowed && extra == NULL && depth > 0;
+    bool legal = l->grid[0] >= 1 && l->grid[0] <= INT32_MAX && l->grid[1] == 1 &&
+                 l->grid[2] == 1 && l->block[0] >= 32 && l->block[0] <= 1024 &&
+                 l->block[1] == 1 && l->block[2] == 1 &&
+                 (int)l->shared_bytes <= allowed && is_asked_well(l) && extra == NULL &&
+                 depth > 0;
     if (legal && state.on_launch != NULL) {
         state.launches++;
         state.on_launch(kernel, parameters[0]);
@@ -446,10 +453,11 @@ int cuLaunchKernel LAUNCH_PARAMETERS
     if (!legal || state.launches == FAKE_LAUNCHES)
         return NATTEN_DRIVER_INVALID;
     fake_launch *launch = &state.launch[state.launches++];
-    *launch = (fake_launch){.grid = grid_x,
-                            .block = block_x,
-                            .shared_bytes = shared_bytes,
-                            .stream = stream,
+    *launch = (fake_launch){.grid = l->grid[0],
+                            .block = l->block[0],
+                            .shared_bytes = l->shared_bytes,
+                            .overlaps = l->attribute_count == 1,
+                            .stream = l->stream,
                             .context = stack[depth - 1]};
     strncpy(launch->kernel, kernel, sizeof launch->kernel - 1);
     if (strstr(launch->kernel, "merge") == NULL)

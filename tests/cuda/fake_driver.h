@@ -7,10 +7,13 @@
 
 #include "cuda/cuda_job.h"
 
+#include <stdbool.h>
+
 /* A launch as the driver saw it. */
 typedef struct fake_launch {
     char kernel[48];
     unsigned grid, block, shared_bytes;
+    bool overlaps; /* it may begin before the one before it is over */
     void *stream, *context;
     natten_cuda_job job; /* of a merge: nothing */
 } fake_launch;
