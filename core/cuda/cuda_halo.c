@@ -177,6 +177,7 @@ typedef struct search {
     bool by_maps;      /* the copy engine may fetch them */
     bool by_threads;   /* layouts for copies by threads are tried, too */
     bool light;        /* pairs of a box, for three blocks */
+    bool has_twins;    /* heads of keys and of values lie side by side, two by two */
     natten_cuda_halo_fit best;
 } search;
 
@@ -248,7 +249,8 @@ static void place_beside(const search *s, int32_t grain, bool flat, bool keeps_b
     h->bias_at = of_keys(s) && !flat ? h->rows * h->pitch * 8 : 0;
     int32_t more = h->bias_at + (s->entries + 2 * h->bias_pad) * 4;
     h->more_bytes = divide_up(more, 16) * 16;
-    h->unit_bytes = divide_up(2 * h->box_bytes, grain) * grain;
+    grain >>= h->twins; /* those of two units are as long as it was */
+    h->unit_bytes = divide_up(2 * h->box_bytes >> h->twins, grain) * grain;
     h->more_at = h->slices_at + 2 * h->units * h->unit_bytes;
     int64_t each = s->entries + h->bias_pad, /* of a head; zeros come first and last */
         kept = (each * s->task->heads + h->bias_pad) * 4;
@@ -364,7 +366,8 @@ static bool lay_out_slices(const search *s, const shape *p, int32_t rows, bool t
     int32_t slices = divide_up(halo[1], rows), touched = 1;
     if (slices > 1)
         touched = smaller(slices, divide_up(box[1] - 1, rows) + 1);
-    int64_t bytes = (int64_t)rows * h->pitch * row_bytes;
+    h->twins = flat && s->has_twins && h->units % 2 == 0;
+    int64_t bytes = (int64_t)rows * h->pitch * (row_bytes << h->twins);
     int64_t pairs = ((int64_t)box[1] * box[2] + 15) / 16 + touched - 1;
     if (by_maps && (!s->by_maps || rows > MAX_BOX || h->pitch > MAX_BOX))
         return false;
@@ -374,7 +377,7 @@ static bool lay_out_slices(const search *s, const shape *p, int32_t rows, bool t
     h->light = s->light && by_maps;
     if (flat && (pairs > most || !is_flat(s, p, slices)))
         return false;
-    int32_t grain = by_maps ? ENGINE_ROWS * row_bytes : 256;
+    int32_t grain = by_maps ? ENGINE_ROWS * (row_bytes << h->twins) : 256;
     /* Keys and values of a flat halo are next to each other (device/halo_flat.cuh). */
     bool halves = flat && s->pass == NATTEN_CUDA_HALO_FORWARD;
     int32_t box_grain = halves ? grain / 2 : grain;
@@ -946,6 +949,10 @@ static bool find_fit(const natten_task *task, const natten_gpu *gpu,
              : is_half ? NATTEN_CUDA_SHARED_HALF
                        : NATTEN_CUDA_SHARED_BYTES;
     int64_t row_heads = of_keys(&s) ? task->heads_kv : task->heads;
+    s.has_twins = pass == NATTEN_CUDA_HALO_FORWARD && s.dims == 32 && s.by_maps &&
+                  task->heads == task->heads_kv && task->heads % 2 == 0 &&
+                  task->view[NATTEN_KEY].head == s.dims &&
+                  task->view[NATTEN_VALUE].head == s.dims;
     s.units = (int32_t)(task->batch * row_heads);
     s.batch = (int32_t)task->batch;
     int64_t entries = task->view[NATTEN_BIAS].data != NULL;

@@ -88,6 +88,8 @@ typedef struct natten_cuda_halo {
     /* Forward of a flat halo: blocks are of a kind of tiles that are alike, and go
      * through all of them for each `units` units. */
     int32_t light;    /* a box has few pairs: by the kernel for three blocks */
+    int32_t twins;    /* 1: slices of two units are one, of rows of two heads side by
+                         side, twice as long; box_bytes are those of both */
     int32_t by_kinds; /* natten_cuda_job.share says which */
 } natten_cuda_halo;
 

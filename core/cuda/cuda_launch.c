@@ -270,8 +270,8 @@ static natten_status map_kinds(const natten_cuda_call *call, natten_cuda_job *jo
 /* The slices of halo.cu. */
 static natten_status map_halo(const natten_cuda_call *call, natten_cuda_job *job)
 {
-    const uint32_t box[5] = {(uint32_t)job->task.dim, (uint32_t)job->halo.pitch,
-                             (uint32_t)job->halo.rows, 1, 1};
+    const uint32_t box[5] = {(uint32_t)job->task.dim << job->halo.twins,
+                             (uint32_t)job->halo.pitch, (uint32_t)job->halo.rows, 1, 1};
     for (int which = 0; which < 2; which++)
         NATTEN_TRY(
             map_kinds(call, job, (natten_role)job->halo.partners[which], box, which));

@@ -67,7 +67,7 @@ __device__ inline void HaloTile<T, dims, side, engine>::begin_fetch(int n,
 {
     const natten_cuda_halo &h = job.halo;
     int i = lane / 2, which = lane % 2;
-    if (i >= h.units)
+    if (i >= h.units || (i & h.twins) != 0) /* a twin comes with the one before */
         return;
     const natten_cuda_halo_unit &unit_ = halo()->ahead[turn_ + i];
     const int32_t at[5] = {unit_.inner[which], unit_.first[2], unit_.first[1],

@@ -67,23 +67,22 @@ template <int most, int early> struct FlatPairs {
         return p == 3 || p == 4 || p == 6;
     }
 
-    /* From the table.  Addresses of both() are for slices at `others`; where that is
-     * not a multiple of 512, at which the swizzle repeats, chunks lie the other way
-     * round.  In a pass that takes groups `alone` some addresses are of one. */
+    /* From the table, whose addresses differ by these bits, those of both() by others.
+     * In a pass that takes groups `alone` some addresses are of one. */
     template <bool alone>
-    __device__ void load(const uint32_t *table, int32_t count, int32_t others)
+    __device__ void load(const uint32_t *table, int32_t count, uint32_t rows_by,
+                         uint32_t across_by)
     {
-        uint32_t swap = (uint32_t)others >> 3 & 32;
         groups = count;
         for (int i = 0; i < (most + 3) / 4; i++)
             bits[i] = 0;
 #pragma unroll
         for (int p = 0; p < most; p++) {
             uint32_t word = table[p * NATTEN_CUDA_WARP];
-            uint32_t both = HaloPair(word).both(0) ^ swap;
+            uint32_t both = HaloPair(word).both(0) ^ across_by;
             if (alone && may_be_alone(p) && count <= 2 * p + 1)
-                both = HaloPair(word).row(0, 0) ^ swap;
-            rows[p] = kept(word & 0xfff0fff0u);
+                both = HaloPair(word).row(0, 0) ^ across_by;
+            rows[p] = kept((word & 0xfff0fff0u) ^ rows_by * 0x10001u);
             across[p / 2] = kept(p % 2 == 0 ? both : across[p / 2] | both << 16);
             bits[p / 4] |= (word & 0x00030003u) << p % 4 * 2;
         }

@@ -440,7 +440,10 @@ __device__ inline void HaloTile<T, dims, side, engine>::make_flat_table(
         y = by(partner_in(slot, total, there), x);
         int32_t entry = 4 * (y * entries + x);
         y += box[1].begin, x += box[2].begin;
-        uint32_t word = permute((y - begin[1]) * h.pitch + x - begin[2], 0);
+        int32_t token = (y - begin[1]) * h.pitch + x - begin[2];
+        uint32_t word = permute(token, 0);
+        if (h.twins) /* as permute() has it for rows of 64 */
+            word = (uint32_t)(token * 2 * row_bytes + (token & 7) * 16);
         for (int i = 0; i < 8; i++) {
             int32_t at = i < 4 ? y : x;
             if (!there || beyond || at < seen[i].begin || at >= seen[i].end)

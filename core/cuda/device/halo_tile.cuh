@@ -434,10 +434,22 @@ template <class T, int dims, Side side, bool engine> class HaloTile {
                (uint32_t)((engine ? job.halo.more_at : job.halo.slices_at) +
                           (n * job.halo.units + i) * bytes);
     }
-    /* The warp's part of a stage. */
+    /* The warp's part of a stage, or its own and its twin's. */
     __device__ uint32_t stage(int n) const
     {
-        return stage_of(n, unit());
+        return stage_of(n, unit() & ~job.halo.twins);
+    }
+    /* In a flat halo slices of the second tensor may begin in the middle of what the
+     * swizzle repeats: then chunks lie the other way round, and addresses differ by this
+     * bit. */
+    __device__ uint32_t turns_second() const
+    {
+        return (uint32_t)job.halo.box_bytes >> 3 & 32u << job.halo.twins;
+    }
+    /* Bytes from where the rows of both begin to the warp's own half. */
+    __device__ uint32_t own_half() const
+    {
+        return (uint32_t)((unit() & job.halo.twins) * row_bytes);
     }
     __device__ uint32_t stage_of(int n, int i) const
     {

@@ -265,7 +265,8 @@ template <class Pass> __device__ inline void walk_halo(Pass &pass)
         }
         if constexpr (Pass::flat) { /* after that rows take the tables' place */
             pass.pairs.template load<!Pass::is_gradient>(
-                tile.table(), tile.info()->first_pair[2], tile.job.halo.box_bytes);
+                tile.table(), tile.info()->first_pair[2], tile.own_half(),
+                tile.own_half() ^ tile.turns_second());
         }
         if constexpr (Pass::looks_ahead) {
             if (Pass::copies_more && tile.job.halo.keeps_bias)
