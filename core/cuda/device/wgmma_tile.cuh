@@ -160,11 +160,14 @@ template <class T, natten_cuda_wgmma_pass pass, bool engine> class WgmmaTile {
 
     /* ---- for warps with rows ---- */
 
-    /* A warp's part of a stage is read, or its rows are: the bringer may fill it. */
+    /* A warp's part of a stage is read, or its rows are: the bringer may fill it.  One
+     * lane could say so for all, but compute-sanitizer does not see __syncwarp() where
+     * the assembler needs no instruction for it.  It keeps the last reader of an address,
+     * so the last four lanes say it, which read the same as the others above them. */
     __device__ void leave(uint32_t barrier) const
     {
         __syncwarp();
-        if (lane == 0)
+        if (lane >= NATTEN_CUDA_WARP - leavers)
             barrier_arrive(barrier);
     }
     /* The next item: rows are here.  What the thread's rows see is kept for its steps.
@@ -314,6 +317,7 @@ template <class T, natten_cuda_wgmma_pass pass, bool engine> class WgmmaTile {
     natten_span window[2][3]; /* of the thread's rows */
     uint4 step;               /* natten_cuda_wgmma_step */
     static constexpr uint32_t nowhere = 0x7f7f7f;
+    static constexpr int leavers = 4;
     /* Least number of bf16 with twice the same byte; 4 times it is -inf. */
     static constexpr uint32_t least = 0xfe, four = 0x4080;
 
@@ -520,11 +524,11 @@ WGMMA_TILE void WGMMA_TILE_OF::open() const
             for (int i = 0; i < (n == 0 ? Shape::first : Shape::second); i++) {
                 barrier_make(full(n, i),
                              bringers + (n == 0 && !of_queries ? lanes : 0));
-                barrier_make(left(n, i), warps);
+                barrier_make(left(n, i), warps * leavers);
             }
         barrier_make(rows_full(),
                      lanes + (pass == NATTEN_CUDA_WGMMA_GRAD_QUERY ? lanes : 0));
-        barrier_make(rows_left(), warps);
+        barrier_make(rows_left(), warps * leavers);
         for (int i = 0; i < 2; i++)
             barrier_make(shared_address(&info()->item_left[i]), warps * lanes);
     }
