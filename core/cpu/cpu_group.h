@@ -87,6 +87,9 @@ _Static_assert((int)PIECE + (int)LANES <= (int)MOST_REACH,
 static void flush(group *g);
 static void give_sums(group *g, int slot); /* cpu_give.h */
 static void clear_sums(group *g, int slot);
+static bool is_line(const group *g); /* cpu_line.h */
+static void values_of_line(group *g, real *const *weights, int which, real *const *to,
+                           const destination *result);
 
 static inline char *at(const cursor *c, int z, int y, int x)
 {
@@ -409,6 +412,10 @@ static void values(group *g, real *const *weights, int which, real *const *to,
 {
     int64_t dim = g->pass->other[which].dim, padded = natten_cpu_padded(dim, LANES);
     int64_t vectors = padded / LANES;
+    if (is_line(g)) {
+        values_of_line(g, weights, which, to, result);
+        return;
+    }
     cutting even = cut_columns((int)vectors, g->nq, BUDGET);
     int step = next_columns(&even);
     values_block o = {.pitch = dim, .c_pitch = padded, .run = g->run};

@@ -35,6 +35,8 @@
 
 #include "cpu/cpu_group.h"
 
+#include "cpu/cpu_line.h"
+
 #include "cpu/cpu_give.h"
 
 #include "cpu/cpu_bias.h"

@@ -6,9 +6,10 @@
  * head dims; grouped heads. They pass through all of core/cpu/cpu.c,
  * core/cpu/cpu_job.c, core/cpu/cpu_pass.c, core/cpu/cpu_pass.h, core/cpu/cpu_walk.h,
  * core/cpu/cpu_ahead.h, core/cpu/cpu_give.h, core/cpu/cpu_group.h,
- * core/cpu/cpu_kernel.h, core/cpu/cpu_logits.h, core/cpu/cpu_bias.h,
- * core/cpu/cpu_forward.h, core/cpu/cpu_backward.h, core/cpu/cpu_scatter.h,
- * core/cpu/cpu_extra.h, core/cpu/cpu_wish.h and core/cpu/cpu_unfused.h. */
+ * core/cpu/cpu_kernel.h, core/cpu/cpu_line.h, core/cpu/cpu_logits.h,
+ * core/cpu/cpu_bias.h, core/cpu/cpu_forward.h, core/cpu/cpu_backward.h,
+ * core/cpu/cpu_scatter.h, core/cpu/cpu_extra.h, core/cpu/cpu_wish.h and
+ * core/cpu/cpu_unfused.h. */
 #include "plan/plan.h"
 #include "problem/problem.h"
 #include "problem/problem_text.h"
@@ -39,6 +40,13 @@ static const char *const corners[] = {
     "bwd fp32 b1 h2 d8 9x14 w7x7",
     "fwd fp32 b1 h2 d8 20x9 w3x7 causal01",
     "bwd fp64 b1 h1 d5:8 11x13x7 w5x4x5 e1x1x1",
+    /* Long windows on a line, of which neighbours take the values together. */
+    "fwd fp32 b1 h2 d5:70 317 w64 m3",
+    "fwd bf16 b1 h1 d64 500 w90",
+    "fwd fp64 b2 h1 d33:160 401 w100 e2 bias",
+    "bwd fp32 b1 h2:1 d40:24 1003 w83 dlse",
+    "bwd fp16 b1 h1 d8:150 700 w130 causal1",
+    "bwd fp32 b1 h1 d9 900 w300",
     /* Gradients of keys from several tiles along each axis, and heads of a group. */
     "bwd fp32 b1 h1 d8 40x70 w3x3 dlse",
     "bwd fp32 b2 h4:2 d5:17 150 w3 s2 m2",
