@@ -249,6 +249,7 @@ static void take_shared(natten_cpu_pass *p, const int order[3],
 }
 
 enum {
+    FEW_ITEMS = 16,
     USUAL_L2_BYTES = 512 << 10, /* where the machine does not tell, or must not */
     USUAL_L3_BYTES = 24 << 20
 };
@@ -257,14 +258,20 @@ enum {
  * for the next group, and four fifths backward; the tokens of a tile, all heads, half
  * of the last one, however many threads it serves. Backward's are the same on every
  * machine: the order of its sums follows its tiles, and its bits must not follow the
- * core that a process begins on, where cores differ. */
-static void read_caches(natten_cpu_pass *p, const natten_machine *machine)
+ * core that a process begins on, where cores differ. So does the number of items that
+ * keep a machine busy: two for each processor that the process may use, but no more
+ * than 16, and 16 backward. It is not that of the threads, which a program may change
+ * between asking for the size of the workspace and the call. */
+static void read_machine(natten_cpu_pass *p, const natten_machine *machine)
 {
     bool backward = p->task->operation == NATTEN_BACKWARD;
     int64_t l2 = machine->l2_bytes, l3 = backward ? 0 : machine->l3_bytes;
     p->near_bytes =
         backward ? USUAL_L2_BYTES / 5 * 4 : (l2 > 0 ? l2 : USUAL_L2_BYTES) / 2;
     p->far_bytes = (l3 > 0 ? l3 : USUAL_L3_BYTES) / 2;
+    p->few_items = FEW_ITEMS;
+    if (!backward && machine->processors > 0 && machine->processors < FEW_ITEMS / 2)
+        p->few_items = 2 * machine->processors;
 }
 
 void natten_cpu_pass_make(natten_cpu_pass *p, const natten_task *task,
@@ -293,7 +300,7 @@ void natten_cpu_pass_make(natten_cpu_pass *p, const natten_task *task,
     sides s = make_sides(p, order);
     take_sides(p, &s);
     take_results(p, order);
-    read_caches(p, machine);
+    read_machine(p, machine);
     natten_cpu_tile_choose(p, kernels);
     p->fits = p->fits && p->unit_elements <= MOST_UNIT_ELEMENTS;
 }

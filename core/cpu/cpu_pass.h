@@ -118,8 +118,9 @@ typedef struct natten_cpu_pass {
 
     /* What caches hold: of strips, the second level; of tokens, the last. */
     int64_t near_bytes, far_bytes;
-    bool fits;      /* GRAD_ALL: there is a tile with room for its sums */
-    int32_t owners; /* most owner vectors of a group */
+    int32_t few_items; /* of a call: with fewer, processors are idle */
+    bool fits;         /* GRAD_ALL: there is a tile with room for its sums */
+    int32_t owners;    /* most owner vectors of a group */
     int32_t tile[3], tiles[3], classes[3];
     int64_t combos; /* batch, classes and tiles: items of one head */
     natten_cpu_chunk chunk;

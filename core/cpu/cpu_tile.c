@@ -12,7 +12,6 @@
 enum {
     FORWARD_BYTES = 1 << 20, /* of scratch, beside what grows with the window */
     BACKWARD_BYTES = 5 << 20,
-    FEW_ITEMS = 16,
     SMALL_MACHINE = 4,      /* processors */
     MOST_ROWS = 64,         /* partner rows in a chunk */
     EXTRA_BYTES = 128 << 10 /* of strips of extra tokens */
@@ -361,8 +360,8 @@ static double items_of(const natten_cpu_pass *p, double (*rounded)(double))
     return items;
 }
 
-/* What is lost to idle processors, many of them, where FEW_ITEMS of them take items in
- * turns and wait for the last ones. In a short call, less than one of the longest items
+/* What is lost to idle processors, where few_items of them take items in turns and wait
+ * for the last ones. In a short call, less than one of the longest items
  * each, only that there are too few items for them counts, and this not where an item
  * takes some tens of microseconds. The bits of GRAD_ALL follow its tiles, so these
  * can't know the batch: what may be one of many short batch items is not cut smaller,
@@ -373,14 +372,15 @@ static double idle_of(const natten_cpu_pass *p, double length)
     bool all = p->kind == NATTEN_CPU_GRAD_ALL;
     double batch = all ? 1 : (double)p->task->batch, count = batch * items_of(p, ceil);
     double whole = batch * items_of(p, floor), items = batch * items_of(p, NULL);
-    double few = count < FEW_ITEMS ? FEW_ITEMS / count - 1 : 0;
+    double most_busy = p->few_items;
+    double few = count < most_busy ? most_busy / count - 1 : 0;
     if (all && p->heads >= SMALL_MACHINE)
         few = 0;
     else if (!all && length < short_item)
         few *= length / short_item;
-    double turns = fmax(1, fmax(ceil(whole / FEW_ITEMS), items / FEW_ITEMS));
-    double last = FEW_ITEMS * turns / items - 1;
-    return fmax(few, last * fmin(1, length * items / FEW_ITEMS)) / 4;
+    double turns = fmax(1, fmax(ceil(whole / most_busy), items / most_busy));
+    double last = most_busy * turns / items - 1;
+    return fmax(few, last * fmin(1, length * items / most_busy)) / 4;
 }
 
 /* How much longer a tile takes for what it wastes: idle lanes at its end, idle

@@ -98,8 +98,9 @@ static void probe(void)
         probed.variant = (natten_variant)wanted;
 
     int64_t threads;
+    probed.processors = natten_cpus_count();
     if (!natten_env_integer("NATTEN_NUM_THREADS", 1, NATTEN_MAX_THREADS, &threads))
-        threads = natten_cpus_count();
+        threads = probed.processors;
     probed.threads =
         threads < NATTEN_MAX_THREADS ? (int32_t)threads : NATTEN_MAX_THREADS;
     if (!natten_env_integer("NATTEN_THREAD_WORK", 0, MOST_THREAD_WORK,

@@ -24,6 +24,7 @@ typedef struct natten_machine {
     bool has_variant[NATTEN_VARIANTS]; /* this processor runs it */
     natten_variant variant;            /* the one to use: forced, or the best */
     int32_t threads;                   /* of a call, the caller included */
+    int32_t processors;                /* that the process may use; 0: unknown */
     int64_t thread_work; /* multiply-adds per lane that a thread is woken for */
     int64_t l1_bytes, l2_bytes, l3_bytes; /* data caches a core sees; 0: unknown */
     natten_gpu

@@ -242,6 +242,29 @@ static natten_cpu_pass pass_on(const natten_task *t, natten_machine machine)
     return p;
 }
 
+/* Two items for each processor keep a small machine busy, forward; eight processors and
+ * more, and an unknown number of them, are given 16. */
+START_TEST(a_small_machine_has_longer_tiles)
+{
+    natten_axis one = whole(1, 1, 1, 1, false), side = whole(56, 7, 1, 1, false);
+    natten_task t = task_of(side, one, side, 32);
+    t.heads = t.heads_kv = 4;
+    natten_cpu_pass usual = pass_on(&t, machines[0]), last = usual;
+    for (int processors = 64; processors > 0; processors /= 2) {
+        natten_cpu_pass p = pass_on(&t, (natten_machine){.processors = processors});
+        ck_assert_int_le(p.combos, last.combos);
+        if (processors >= 8)
+            ck_assert_mem_eq(p.tile, usual.tile, sizeof p.tile);
+        if (processors <= 2)
+            ck_assert_int_lt(p.combos, usual.combos);
+        last = p;
+    }
+    t.operation = NATTEN_BACKWARD;
+    natten_cpu_pass two = pass_on(&t, (natten_machine){.processors = 2});
+    ck_assert_int_eq(two.few_items, usual.few_items);
+}
+END_TEST
+
 /* Where longer tiles are cheaper, a larger second cache has longer ones; one that is
  * not known has 512 KiB. */
 START_TEST(strips_follow_the_second_cache)
@@ -340,6 +363,7 @@ int main(void)
     tcase_add_test(tiles, strips_hold_what_a_tile_sees_on_random_grids);
     tcase_add_test(tiles, a_part_of_a_grid_breaks_its_softmax_like_the_whole);
     tcase_add_test(tiles, a_part_visits_no_more_classes_than_it_has_tokens);
+    tcase_add_test(tiles, a_small_machine_has_longer_tiles);
     tcase_add_test(tiles, strips_follow_the_second_cache);
     tcase_add_test(tiles, tiles_follow_the_last_cache);
     tcase_add_test(tiles, lanes_lie_along_the_axis_that_leaves_fewest_idle);
