@@ -13,7 +13,10 @@
 #define NATTEN_CPU_SCATTER_H
 
 enum {
-    GIVEN = OWNERS, /* partners at a time; they go with ranges like owners */
+    /* Partners at a time; they go with ranges like owners. Of 8 lanes with many
+     * registers fewer, and more of the head dim, which has more vectors: so it is gone
+     * over in one go, with fewer ranges. */
+    GIVEN = OWNERS == 6 && LANES == 8 ? 3 : OWNERS,
     GIVEN_COLUMNS = BUDGET / GIVEN,
     SLOPE = 2 * GIVEN - 1,   /* ranges from the first partner's own to the last one's */
     MOST_REACH = 64 + LANES, /* partners of a segment */
@@ -105,9 +108,10 @@ INLINE void give_stretches(const int columns, vec acc[GIVEN][GIVEN_COLUMNS],
     for (int n = 0; n < o->stretches; n++) {
         const owner_stretch *s = &o->stretch[n];
         int end = natten_min(s->end, o->lanes[q]);
-#define CASE(l, h)                                          \
-    case l * 8 + h:                                         \
-        give((shape){l, h, columns}, acc, o, q, s->i, end); \
+#define CASE(l, h)                                              \
+    case l * 8 + h:                                             \
+        if (h <= GIVEN)                                         \
+            give((shape){l, h, columns}, acc, o, q, s->i, end); \
         break;
         switch (s->lo * 8 + s->hi) {
             OWNER_RANGES(CASE)
@@ -138,28 +142,22 @@ INLINE void scatter_of(const int columns, const scatter_block *o)
     }
 }
 
-static void scatter_1(const scatter_block *o)
-{
-    scatter_of(1, o);
-}
+#define SCATTER(n)                                  \
+    static void scatter_##n(const scatter_block *o) \
+    {                                               \
+        if (n <= GIVEN_COLUMNS)                     \
+            scatter_of(n, o);                       \
+    }
+SCATTER(1)
+SCATTER(2)
+SCATTER(3)
+SCATTER(4)
+SCATTER(5)
+SCATTER(6)
+SCATTER(7)
+SCATTER(8)
 
-static void scatter_2(const scatter_block *o)
-{
-    scatter_of(2, o);
-}
-
-static void scatter_3(const scatter_block *o)
-{
-    scatter_of(3, o);
-}
-
-static void scatter_4(const scatter_block *o)
-{
-    scatter_of(4, o);
-}
-
-static scatter_kernel *const scatter_table[GIVEN_COLUMNS] = {scatter_1, scatter_2,
-                                                             scatter_3, scatter_4};
+static scatter_kernel *const scatter_table[BLOCK] = LIST_ROW(scatter);
 
 /* Partner t of a segment is seen by owners first .. end - 1. */
 typedef struct seers {
