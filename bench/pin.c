@@ -1,16 +1,19 @@
 /* SPDX-License-Identifier: MIT
  *
- * Linux's affinity masks.  A library's own threads are found in /proc/self/task, whose
- * numbers grow in the order in which threads are made. */
+ * Linux's affinity masks.  A library's own threads are found in /proc/self/task: those
+ * that were not there before.  Their numbers mostly grow in the order in which threads
+ * are made, and begin anew when the kernel has used them all. */
 #include "pin.h"
 
 #include <dirent.h>
 #include <sched.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 static int cpus[CPU_SETSIZE], cpu_count;
-static long last; /* the newest thread that pin_all() has placed */
+static long *known; /* threads that pin_all() has placed */
+static int known_count;
 
 void pin_open(void)
 {
@@ -43,6 +46,23 @@ static int ascending(const struct dirent **a, const struct dirent **b)
     return (x > y) - (x < y);
 }
 
+static bool is_known(long id)
+{
+    for (int i = 0; i < known_count; i++)
+        if (known[i] == id)
+            return true;
+    return false;
+}
+
+static void know(long id)
+{
+    long *more = realloc(known, (size_t)(known_count + 1) * sizeof *known);
+    if (more == NULL)
+        return;
+    known = more;
+    known[known_count++] = id;
+}
+
 void pin_all(void)
 {
     struct dirent **task;
@@ -50,9 +70,10 @@ void pin_all(void)
     pin_self(0);
     for (int i = 0, n = 1; i < count; i++) {
         long id = atol(task[i]->d_name); /* 0 for "." and ".." */
-        if (id > last && id != getpid())
+        if (id > 0 && id != getpid() && !is_known(id)) {
             pin((pid_t)id, n++);
-        last = id > last ? id : last;
+            know(id);
+        }
         free(task[i]);
     }
     if (count >= 0)
