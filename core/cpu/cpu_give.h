@@ -57,8 +57,8 @@ static bool await_turn(group *g, int z)
 }
 
 /* Do results go past the caches? Where the last of them does not hold the call's
- * tensors they would be gone before anybody reads them, but each line would have been
- * read. */
+ * tensors (forward of fp64: hardly does) they would be gone before anybody reads them,
+ * but each line would have been read. */
 static bool is_streamed(const group *g, const natten_view *v, const cursor *c,
                         int64_t dim)
 {

@@ -89,8 +89,9 @@ typedef struct natten_cpu_pass {
     int order[3]; /* the task's axes in walking order */
     natten_axis axis[3];
     bool owner_is_key;
-    bool wants[2];   /* which of the results */
-    bool far;        /* tokens come from memory, not from the last level of the cache */
+    bool wants[2]; /* which of the results */
+    bool far;      /* tokens come from memory, not from the last level of the cache, or
+                      are taken to: they are asked for, and results go past it */
     bool only_delta; /* GRAD_QUERY that computes delta for the other passes, no more */
     int64_t heads;   /* of owners */
     int64_t share;   /* owner heads that read one partner head (GRAD_KEY: 1) */

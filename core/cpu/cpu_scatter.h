@@ -13,9 +13,9 @@
 #define NATTEN_CPU_SCATTER_H
 
 enum {
-    /* Partners at a time; they go with ranges like owners. Of 8 lanes with many
-     * registers fewer, and more of the head dim, which has more vectors: so it is gone
-     * over in one go, with fewer ranges. */
+    /* Partners at a time; they go with ranges like owners. Doubles of AVX-512 take
+     * fewer, and more of the head dim, which has more vectors: so it is gone over in
+     * one go, with fewer ranges (bench/results/2026-11-30-zen4.md). */
     GIVEN = OWNERS == 6 && LANES == 8 ? 3 : OWNERS,
     GIVEN_COLUMNS = BUDGET / GIVEN,
     SLOPE = 2 * GIVEN - 1,   /* ranges from the first partner's own to the last one's */

@@ -299,9 +299,9 @@ static double far_of(const natten_cpu_pass *p)
     return times < 1 ? 0 : times > 2 ? 1 : times - 1;
 }
 
-/* Does the last level not hold the call's tensors? Doubles that forward reads, a token
- * in twice as many lines, are asked for from half of that on (measured: P1 of
- * docs/cpu-bench.md). */
+/* Does the last level not hold the call's tensors? Forward of doubles, a token in twice
+ * as many lines, is taken to be so from half of that on (measured: P1,
+ * bench/results/2026-11-30-zen4.md). */
 static bool is_far(const natten_cpu_pass *p)
 {
     double queries = (double)p->task->batch, keys = queries;
@@ -364,12 +364,12 @@ static double items_of(const natten_cpu_pass *p, double (*rounded)(double))
 }
 
 /* What is lost to idle processors, where few_items of them take items in turns and wait
- * for the last ones. In a short call, less than one of the longest items
- * each, only that there are too few items for them counts, and this not where an item
- * takes some tens of microseconds. The bits of GRAD_ALL follow its tiles, so these
- * can't know the batch: what may be one of many short batch items is not cut smaller,
- * for halos cost all of them (measured: bench/results, Zen 4), if its heads keep a
- * small machine busy. */
+ * for the last ones. In a short call, less than one of the longest items each, only
+ * that there are too few items for them counts, and this not where an item takes some
+ * tens of microseconds. The bits of GRAD_ALL follow its tiles, so these can't know the
+ * batch: what may be one of many short batch items is not cut smaller, for halos cost
+ * all of them (measured: bench/results, Zen 4), if its heads keep a small machine busy.
+ */
 static double idle_of(const natten_cpu_pass *p, double length)
 {
     bool all = p->kind == NATTEN_CPU_GRAD_ALL;

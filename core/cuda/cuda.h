@@ -20,8 +20,8 @@ bool natten_cuda_is_built(void);
 /* NATTEN_OK if it has some for this GPU, else why not. */
 natten_status natten_cuda_check(const natten_gpu *gpu);
 
-/* Are they machine code for this architecture?  Else the driver compiles PTX, which
- * uses nothing that is newer than its own architecture. */
+/* Are they machine code for this architecture?  Else the driver compiles PTX of an
+ * older one, in which no kernel waits for those before it. */
 bool natten_cuda_has_code(int32_t arch);
 
 #endif

@@ -122,8 +122,10 @@ NATTEN_INLINE natten_span natten_class_inverse(const natten_class *c, int32_t j)
 {
     int64_t k = c->window, s = c->stride, n = c->length;
     int64_t half = s / 2, left = k / 2, right = k - 1 - left;
-    if (c->causal)
-        return (natten_span){j, (int32_t)(j + k >= n ? n : natten_floor_div(j + k, s) * s)};
+    if (c->causal) {
+        int64_t end = natten_floor_div(j + k, s) * s;
+        return (natten_span){j, (int32_t)(j + k >= n ? n : end)};
+    }
     int64_t first = j < k ? 0 : -natten_floor_div(-(j - right - half), s) * s;
     int64_t block = natten_floor_div(j + left - half, s);
     int64_t end = s * ((block > 0 ? block : 0) + 1);

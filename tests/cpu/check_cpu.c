@@ -250,6 +250,56 @@ START_TEST(a_plan_may_be_moved)
 }
 END_TEST
 
+/* Forward's tiles follow the processors that a process may use; its results do not. */
+static const char *const of_processors[] = {
+    "fwd fp32 b1 h4 d32 56x56 w7x7",
+    "fwd fp64 b1 h2 d24 60x37 w9x5 m2",
+    "fwd bf16 b2 h4:2 d40 3x30x20 w3x5x5 bias",
+    "fwd fp16 b1 h1 d33 700 w30 e3 causal1",
+};
+enum { OF_PROCESSORS = sizeof of_processors / sizeof *of_processors };
+
+START_TEST(processors_change_tiles_and_no_bits)
+{
+    static trial t;
+    static array first[NATTEN_ROLES];
+    static natten_plan usual, plan;
+    natten_task task;
+    randoms r = {1};
+    make(&t, of_processors[_i]);
+    natten_machine machine = natten_machine_get();
+    machine.processors = 0;
+    plan_on(&t, &machine, &task, &usual);
+    run_plan(&usual);
+    for (natten_role role = 0; role < NATTEN_ROLES; role++)
+        if (t.given[role] && trial_writes(NATTEN_FORWARD, role)) {
+            const array *a = &t.array[role];
+            array_make(&first[role], a->dtype, a->tensor.ndim, a->shape, ARRAY_COMPACT,
+                       &r);
+            array_assign(&first[role], a);
+        }
+    for (machine.processors = 1; machine.processors <= 3; machine.processors++) {
+        machine.threads = machine.processors;
+        for (natten_role role = 0; role < NATTEN_ROLES; role++)
+            if (first[role].memory)
+                array_poison(&t.array[role]);
+        plan_on(&t, &machine, &task, &plan);
+        run_plan(&plan);
+        if (_i == 0 && machine.processors <= 2)
+            ck_assert_mem_ne(plan.choice.tile, usual.choice.tile,
+                             sizeof plan.choice.tile);
+        for (natten_role role = 0; role < NATTEN_ROLES; role++)
+            for (int64_t i = 0; first[role].memory && i < array_count(&first[role]);
+                 i++)
+                ck_assert_mem_eq(array_at(&t.array[role], i), array_at(&first[role], i),
+                                 natten_dtype_bytes(first[role].dtype));
+    }
+    for (natten_role role = 0; role < NATTEN_ROLES; role++)
+        array_free(&first[role]);
+    trial_free(&t);
+}
+END_TEST
+
 /* On a machine with the smallest last cache each fused call comes from memory, and asks
  * for its tokens ahead of time (core/cpu/cpu_ahead.h). */
 static const char *const asked_ahead[] = {
@@ -303,6 +353,7 @@ int main(void)
     tcase_add_test(tests, a_large_bias_swallows_no_products);
     tcase_add_test(tests, a_long_window_is_left_in_the_middle);
     tcase_add_test(tests, a_plan_may_be_moved);
+    tcase_add_loop_test(tests, processors_change_tiles_and_no_bits, 0, OF_PROCESSORS);
     tcase_add_loop_test(tests, tokens_asked_for_ahead_are_within_bounds, 0,
                         ASKED_AHEAD);
     Suite *suite = suite_create("cpu corners");

@@ -941,6 +941,35 @@ static bool maps_of(bool machine_code)
     return true;
 }
 
+/* Keys and values of two heads of 32 side by side come as rows of 64, if the engine
+ * brings them; by threads no two heads do. */
+static bool twins_of(bool machine_code)
+{
+    static const struct {
+        const char *text;
+        int32_t elements; /* of a row */
+    } calls[] = {
+        {"fwd fp16 b3 h4 d32 56x56 w7x7", 64},
+        {"fwd bf16 b2 h6 d32 56x56 w7x7 e8x8", 64},
+        {"fwd bf16 b1 h2 d32 20x20 w7x7", 32}, /* blocks have one unit */
+        {"fwd bf16 b2 h3 d32 56x56 w7x7", 32},
+        {"fwd bf16 b2 h4:2 d32 56x56 w7x7", 32},
+        {"bwd bf16 b1 h2 d32 20x60 w7x7", 32},
+    };
+    static trial t;
+    int stream;
+    fake_state *s = state();
+    for (size_t i = 0; i < sizeof calls / sizeof calls[0]; i++) {
+        make(&t, calls[i].text, NATTEN_CUDA);
+        EXPECT(trial_call(&t, NULL, 0, &stream) == NATTEN_OK);
+        const natten_cuda_job *job = &s->launch[s->launches - 1].job;
+        EXPECT(job->halo.twins == (machine_code && calls[i].elements == 64));
+        EXPECT(s->map_elements == (machine_code ? calls[i].elements : 0));
+        forget_log();
+    }
+    return true;
+}
+
 /* Rows that the engine can't read go to the same boxes by threads, in the layout of
  * their kernels. */
 static bool maps_taken_back(void)
@@ -1011,12 +1040,12 @@ static bool statistics(void)
 
 static bool maps(void)
 {
-    return maps_of(true) && maps_taken_back();
+    return maps_of(true) && twins_of(true) && maps_taken_back();
 }
 
 static bool no_maps(void)
 {
-    return maps_of(false);
+    return maps_of(false) && twins_of(false);
 }
 
 static bool no_wgmma(void)

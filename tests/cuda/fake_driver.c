@@ -424,6 +424,7 @@ int cuTensorMapEncodeTiled MAP_PARAMETERS
     }
     memset(map, 0x5a, 128);
     state.maps++;
+    state.map_elements = (int32_t)box[0];
     return legal ? 0 : NATTEN_DRIVER_INVALID;
 }
 

@@ -30,7 +30,8 @@ typedef struct fake_state {
     int live;         /* of them not freed */
     int handles;      /* streams and events that are not destroyed */
     int launches;
-    int maps; /* of tensors, for the copy engine */
+    int maps;             /* of tensors, for the copy engine */
+    int32_t map_elements; /* of a row of the last one's boxes */
     /* Memory that was filled; of the last: where, on which stream, after how many
      * launches. */
     int fills, fill_launch;

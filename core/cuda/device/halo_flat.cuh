@@ -67,8 +67,9 @@ template <int most, int early> struct FlatPairs {
         return p == 3 || p == 4 || p == 6;
     }
 
-    /* From the table, whose addresses differ by these bits, those of both() by others.
-     * In a pass that takes groups `alone` some addresses are of one. */
+    /* From the table: the addresses of a warp's own half of rows differ by the bits
+     * `rows_by`, those of both(), of the second tensor, by `across_by`.  In a pass that
+     * takes groups `alone` some addresses are of one. */
     template <bool alone>
     __device__ void load(const uint32_t *table, int32_t count, uint32_t rows_by,
                          uint32_t across_by)

@@ -29,8 +29,8 @@ __device__ inline bool HaloTile<T, dims, side, engine>::open(const Pass &pass)
             position = divide(position, job.task.axis[i].dilation, residue[i]);
         }
     }
-    const HaloShare<side> share(h, lane);
-    const int a = share.a;
+    const HaloLanes<side> lanes(h, lane);
+    const int a = lanes.a;
     const HaloAxis<side> axis(&job.task.axis[a], pick(residue, a), pick(tile, a),
                               h.sub[a] * h.warps[a]);
     bool exists = __all_sync(all_lanes, axis.first < axis.end);
@@ -40,16 +40,16 @@ __device__ inline bool HaloTile<T, dims, side, engine>::open(const Pass &pass)
     if (__any_sync(all_lanes, count <= 0))
         count = 0;
     if (warp == 0) {
-        if (share.leads) {
+        if (lanes.leads) {
             halo()->place.count[a] = count;
             halo()->place.partner[a] =
                 axis.partner_at(axis.begin, job.task.axis[a].dilation);
         }
-        if (share.leads && a == 1)
+        if (lanes.leads && a == 1)
             halo()->place.slices = natten_max(1, (count + h.rows - 1) / h.rows);
         if constexpr (engine)
-            take_aim<Pass>(axis, a, share.leads);
-    } else if (threadIdx.x == NATTEN_CUDA_WARP) {
+            take_aim<Pass>(axis, a, lanes.leads);
+    } else if (threadIdx.x == NATTEN_CUDA_WARP) { /* the first warp has enough to do */
         if (by_kinds) {
             halo()->sort = sort;
             halo()->begin = block.replica * h.units;
@@ -81,7 +81,7 @@ __device__ inline bool HaloTile<T, dims, side, engine>::open(const Pass &pass)
                     fetch_ahead(n, n * h.units);
         }
     if (exists)
-        open_warp<Pass>(axis, share);
+        open_warp<Pass>(axis, lanes);
     row_matrix = own_rows(0) + permute(lane % 16, lane / 16);
     if constexpr (Pass::is_gradient) {
         row_matrix = kept(own_rows(0) + permute(lane % 16, lane / 16));
@@ -98,8 +98,8 @@ __device__ inline bool HaloTile<T, dims, side, engine>::open(const Pass &pass)
 }
 
 /* Tell where the copy engine finds the halo, by a warp; an axis's leading lane has its
- * part of that.  A class's first partner is its residue, counted from the tensor's first;
- * classes are short that have fewer than others. */
+ * part of that.  A class's first partner is its residue, counted from the tensor's
+ * first; classes are short that have fewer than others. */
 template <class T, int dims, Side side, bool engine>
 template <class Pass>
 __device__ inline void
@@ -152,21 +152,21 @@ template <class T, int dims, Side side, bool engine>
 template <class Pass>
 __device__ inline void
 HaloTile<T, dims, side, engine>::open_warp(const HaloAxis<side> &axis,
-                                           const HaloShare<side> &share)
+                                           const HaloLanes<side> &lanes)
 {
     const natten_cuda_halo &h = job.halo;
     const natten_axis *along = job.task.axis;
     int32_t rest = place(), inside = lane % subtile, within[3], corner = axis.first;
     for (int i = 2; i >= 0; i--) {
-        if (i == share.a)
+        if (i == lanes.a)
             corner += (rest & (h.warps[i] - 1)) * h.sub[i];
         rest >>= log2_of(h.warps[i]);
         within[i] = inside & (h.sub[i] - 1);
         inside >>= log2_of(h.sub[i]);
     }
-    const int32_t g = natten_min(corner + share.position, axis.end - 1),
-                  at = axis.row_at(g, along[share.a].dilation);
-    const bool exists_here = corner + share.position < axis.end;
+    const int32_t g = natten_min(corner + lanes.position, axis.end - 1),
+                  at = axis.row_at(g, along[lanes.a].dilation);
+    const bool exists_here = corner + lanes.position < axis.end;
     const natten_span sees = axis.partners(g);
     const natten_span reach =
         corner < axis.end ? sees : natten_span{axis.begin, axis.begin};
@@ -177,12 +177,13 @@ HaloTile<T, dims, side, engine>::open_warp(const HaloAxis<side> &axis,
     int32_t begin[3], entries = 1;
     bool exists = true;
     for (int i = 2; i >= 0; i--) {
-        exists = share.of(exists_here, i, within[i]) && exists;
-        begin[i] = share.of(axis.begin, i);
-        box[i] = {share.of(reach.begin, i), share.of(reach.end, i, h.sub[i] - 1)};
-        seen[i] = {share.of(sees.begin, i, within[i]), share.of(sees.end, i, within[i])};
-        own.at[i] = share.of(at, i, within[i]);
-        int32_t distance = box[i].begin - share.of(g, i, within[i]);
+        exists = lanes.of(exists_here, i, within[i]) && exists;
+        begin[i] = lanes.of(axis.begin, i);
+        box[i] = {lanes.of(reach.begin, i), lanes.of(reach.end, i, h.sub[i] - 1)};
+        seen[i] = {lanes.of(sees.begin, i, within[i]),
+                   lanes.of(sees.end, i, within[i])};
+        own.at[i] = lanes.of(at, i, within[i]);
+        int32_t distance = box[i].begin - lanes.of(g, i, within[i]);
         if (side == Side::keys)
             distance = -distance;
         if (i > 0)
@@ -227,9 +228,9 @@ HaloTile<T, dims, side, engine>::open_warp(const HaloAxis<side> &axis,
     this->exists[1] = (all >> (lane / 4 + 8) & 1) != 0;
     if constexpr (flat) {
         /* Here, too: there is one plane. */
-        bool somebody = share.of(sees.begin, 0) < share.of(sees.end, 0);
-        make_flat_table<Pass>(begin, box,
-                              exists_here && somebody ? sees : natten_span{0, 0}, share);
+        bool somebody = lanes.of(sees.begin, 0) < lanes.of(sees.end, 0);
+        make_flat_table<Pass>(
+            begin, box, exists_here && somebody ? sees : natten_span{0, 0}, lanes);
     } else
         make_table<Pass>(begin, box, seen[1], seen[2]);
     clear_pads();
@@ -278,7 +279,8 @@ HaloTile<T, dims, side, engine>::order_partners(int32_t first, int32_t total,
                     lanes &= (c >> i & 1) != 0 ? bit[i] : ~bit[i];
                 return lanes;
             };
-            uint32_t before = lanes_of(column) & (1u << lane) - 1, of_own = lanes_of(own);
+            uint32_t before = lanes_of(column) & (1u << lane) - 1,
+                     of_own = lanes_of(own);
             int32_t rank = __shfl_sync(all_lanes, count, column) + __popc(before);
             put(from + lane, column, rank);
             if (of_own != 0)
@@ -353,8 +355,7 @@ __device__ inline void HaloTile<T, dims, side, engine>::make_table(
         int32_t low = natten_max(box[1].begin, top);
         int32_t high = natten_min(box[1].end, top + h.rows);
         int32_t total = high > low ? (high - low) * (box[2].end - box[2].begin) : 0;
-        int32_t above = low - box[1].begin,
-                first_token = (low - top) * h.pitch + left;
+        int32_t above = low - box[1].begin, first_token = (low - top) * h.pitch + left;
         if (h.order_pitch > 0 && total > 0)
             order_partners<Pass>((low - top) * h.order_pitch + left, total, by);
         if (lane == 0)
@@ -404,19 +405,19 @@ __device__ inline void HaloTile<T, dims, side, engine>::make_table(
         info()->first_pair[halo()->place.slices] = pair;
 }
 
-/* The same in a flat halo: all pairs that there could be.  A lane has a partner, asks who
- * sees it, and tells those lanes of which it is a row or a column. */
+/* The same in a flat halo: all pairs that there could be.  A lane has a partner, asks
+ * who sees it, and tells those lanes of which it is a row or a column. */
 template <class T, int dims, Side side, bool engine>
 template <class Pass>
 __device__ inline void HaloTile<T, dims, side, engine>::make_flat_table(
     const int32_t (&begin)[3], const natten_span (&box)[3], natten_span sees,
-    const HaloShare<side> &share)
+    const HaloLanes<side> &lanes)
 {
     const natten_cuda_halo &h = job.halo;
     natten_span seen[8]; /* by the subtile's four rows and its four columns */
     for (int i = 0; i < 8; i++)
-        seen[i] = {share.of(sees.begin, 1 + i / 4, i % 4),
-                   share.of(sees.end, 1 + i / 4, i % 4)};
+        seen[i] = {lanes.of(sees.begin, 1 + i / 4, i % 4),
+                   lanes.of(sees.end, 1 + i / 4, i % 4)};
     /* Tables are made by one warp of a subtile, or by all. */
     const int32_t makers = Pass::is_gradient ? 1 : h.units;
     if (unit() >= makers)

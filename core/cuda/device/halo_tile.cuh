@@ -188,17 +188,18 @@ template <Side side> struct HaloAxis {
 };
 
 /* What a lane works out of its warp's subtile while a block opens: a position along an
- * axis.  The first lanes have those of axis 0, the next ones those of axis 1, all others
- * those of axis 2, the last one as often as lanes are left over. */
-template <Side side> struct HaloShare {
+ * axis.  The first lanes have those of axis 0, the next ones those of axis 1, all
+ * others those of axis 2, the last one as often as lanes are left over. */
+template <Side side> struct HaloLanes {
     int32_t first[3]; /* lane of each axis's first position */
     int a;
     int32_t position;
     bool leads; /* has the first */
 
-    __device__ HaloShare(const natten_cuda_halo &h, int32_t lane)
-        : first{0, h.sub[0], h.sub[0] + h.sub[1]},
-          a(lane < first[1] ? 0 : lane < first[2] ? 1 : 2)
+    __device__ HaloLanes(const natten_cuda_halo &h, int32_t lane)
+        : first{0, h.sub[0], h.sub[0] + h.sub[1]}, a(lane < first[1]   ? 0
+                                                     : lane < first[2] ? 1
+                                                                       : 2)
     {
         position = lane - pick(first, a);
         leads = position == 0;
@@ -440,8 +441,8 @@ template <class T, int dims, Side side, bool engine> class HaloTile {
         return stage_of(n, unit() & ~job.halo.twins);
     }
     /* In a flat halo slices of the second tensor may begin in the middle of what the
-     * swizzle repeats: then chunks lie the other way round, and addresses differ by this
-     * bit. */
+     * swizzle repeats: then chunks lie the other way round, and addresses differ by
+     * this bit. */
     __device__ uint32_t turns_second() const
     {
         return (uint32_t)job.halo.box_bytes >> 3 & 32u << job.halo.twins;
@@ -884,7 +885,7 @@ template <class T, int dims, Side side, bool engine> class HaloTile {
     }
     __device__ void clear_pads() const;
     template <class Pass>
-    __device__ void open_warp(const HaloAxis<side> &axis, const HaloShare<side> &share);
+    __device__ void open_warp(const HaloAxis<side> &axis, const HaloLanes<side> &lanes);
     /* Choose the partners of groups, of a slice's part of a box, so that 8 of a group
      * lie in different banks wherever that can be: those whose tokens, as the copy
      * engine has them, are i modulo 8 become columns i. `first` is the first one's
@@ -922,11 +923,10 @@ template <class T, int dims, Side side, bool engine> class HaloTile {
     template <class Pass>
     __device__ void make_flat_table(const int32_t (&begin)[3],
                                     const natten_span (&box)[3], natten_span sees,
-                                    const HaloShare<side> &share);
+                                    const HaloLanes<side> &lanes);
     template <class Pass>
-    __device__ void make_table(const int32_t (&begin)[3],
-                               const natten_span (&box)[3], natten_span row_seen,
-                               natten_span column_seen);
+    __device__ void make_table(const int32_t (&begin)[3], const natten_span (&box)[3],
+                               natten_span row_seen, natten_span column_seen);
 };
 
 } // namespace natten

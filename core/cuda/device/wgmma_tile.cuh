@@ -160,10 +160,9 @@ template <class T, natten_cuda_wgmma_pass pass, bool engine> class WgmmaTile {
 
     /* ---- for warps with rows ---- */
 
-    /* A warp's part of a stage is read, or its rows are: the bringer may fill it.  One
-     * lane could say so for all, but compute-sanitizer does not see __syncwarp() where
-     * the assembler needs no instruction for it.  It keeps the last reader of an address,
-     * so the last four lanes say it, which read the same as the others above them. */
+    /* A warp's part of a stage is read, or its rows are: the bringer may fill it.  The
+     * last four lanes say so for all: the others read the same addresses as these.  One
+     * would do, but racecheck sees no __syncwarp() that needs no instruction. */
     __device__ void leave(uint32_t barrier) const
     {
         __syncwarp();
@@ -317,7 +316,7 @@ template <class T, natten_cuda_wgmma_pass pass, bool engine> class WgmmaTile {
     natten_span window[2][3]; /* of the thread's rows */
     uint4 step;               /* natten_cuda_wgmma_step */
     static constexpr uint32_t nowhere = 0x7f7f7f;
-    static constexpr int leavers = 4;
+    static constexpr int leavers = 4; /* of a warp, that tell the bringer */
     /* Least number of bf16 with twice the same byte; 4 times it is -inf. */
     static constexpr uint32_t least = 0xfe, four = 0x4080;
 
