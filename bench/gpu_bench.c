@@ -8,8 +8,8 @@
  *     sustained  calls back to back for 0.35 s, of which the second half counts:
  *                the mean
  *
- * Those back to back go round several sets of tensors, together more than twice the L2
- * cache, so that it is cold.
+ * Those back to back go round as many sets of tensors, up to eight, as are more than
+ * twice the L2 cache together, so that it is cold for all but the smallest problems.
  *
  * Single calls are made as users make them; those back to back are planned before, so
  * that the host is ahead of the GPU.  Where it is not, the line says so.  Rates are of

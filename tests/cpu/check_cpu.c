@@ -214,25 +214,36 @@ static void run_plan(const natten_plan *plan)
     free(workspace);
 }
 
+static void poison_results(trial *t)
+{
+    for (natten_role role = 0; role < NATTEN_ROLES; role++)
+        if (t->given[role] && trial_writes(t->spec.operation, role))
+            array_poison(&t->array[role]);
+}
+
+static void check_same_results(const trial *t, const trial *expected)
+{
+    for (natten_role role = 0; role < NATTEN_ROLES; role++) {
+        const array *a = &t->array[role], *b = &expected->array[role];
+        if (!t->given[role] || !trial_writes(t->spec.operation, role))
+            continue;
+        for (int64_t i = 0; i < array_count(b); i++)
+            ck_assert_mem_eq(array_at(a, i), array_at(b, i),
+                             natten_dtype_bytes(b->dtype));
+    }
+}
+
 /* What choose leaves for run points neither to the task nor to the plan that it was
  * made with. */
 START_TEST(a_plan_may_be_moved)
 {
-    static trial t;
-    static array before[NATTEN_ROLES];
+    static trial t, before;
     static natten_plan made, moved;
     make(&t, "bwd fp32 b2 h4:2 d5 150 w9 m3 bias");
     ck_assert_int_eq(trial_run(&t, NATTEN_BACKEND_CPU), NATTEN_OK);
     randoms r = {1};
-    for (natten_role role = 0; role < NATTEN_ROLES; role++) {
-        if (!t.given[role] || !trial_writes(NATTEN_BACKWARD, role))
-            continue;
-        const array *a = &t.array[role];
-        array_make(&before[role], a->dtype, a->tensor.ndim, a->shape, ARRAY_COMPACT,
-                   &r);
-        array_assign(&before[role], a);
-        array_poison(&t.array[role]);
-    }
+    trial_copy(&before, &t, ARRAY_COMPACT, &r);
+    poison_results(&t);
     natten_task task;
     natten_machine machine = natten_machine_get();
     plan_on(&t, &machine, &task, &made);
@@ -240,12 +251,8 @@ START_TEST(a_plan_may_be_moved)
     memset(&made, 0xff, sizeof made);
     memset(&task, 0xff, sizeof task);
     run_plan(&moved);
-    for (natten_role role = 0; role < NATTEN_ROLES; role++) {
-        for (int64_t i = 0; before[role].memory && i < array_count(&before[role]); i++)
-            ck_assert_mem_eq(array_at(&t.array[role], i), array_at(&before[role], i),
-                             natten_dtype_bytes(before[role].dtype));
-        array_free(&before[role]);
-    }
+    check_same_results(&t, &before);
+    trial_free(&before);
     trial_free(&t);
 }
 END_TEST
@@ -261,8 +268,7 @@ enum { OF_PROCESSORS = sizeof of_processors / sizeof *of_processors };
 
 START_TEST(processors_change_tiles_and_no_bits)
 {
-    static trial t;
-    static array first[NATTEN_ROLES];
+    static trial t, first;
     static natten_plan usual, plan;
     natten_task task;
     randoms r = {1};
@@ -271,31 +277,18 @@ START_TEST(processors_change_tiles_and_no_bits)
     machine.processors = 0;
     plan_on(&t, &machine, &task, &usual);
     run_plan(&usual);
-    for (natten_role role = 0; role < NATTEN_ROLES; role++)
-        if (t.given[role] && trial_writes(NATTEN_FORWARD, role)) {
-            const array *a = &t.array[role];
-            array_make(&first[role], a->dtype, a->tensor.ndim, a->shape, ARRAY_COMPACT,
-                       &r);
-            array_assign(&first[role], a);
-        }
+    trial_copy(&first, &t, ARRAY_COMPACT, &r);
     for (machine.processors = 1; machine.processors <= 3; machine.processors++) {
         machine.threads = machine.processors;
-        for (natten_role role = 0; role < NATTEN_ROLES; role++)
-            if (first[role].memory)
-                array_poison(&t.array[role]);
+        poison_results(&t);
         plan_on(&t, &machine, &task, &plan);
         run_plan(&plan);
         if (_i == 0 && machine.processors <= 2)
             ck_assert_mem_ne(plan.choice.tile, usual.choice.tile,
                              sizeof plan.choice.tile);
-        for (natten_role role = 0; role < NATTEN_ROLES; role++)
-            for (int64_t i = 0; first[role].memory && i < array_count(&first[role]);
-                 i++)
-                ck_assert_mem_eq(array_at(&t.array[role], i), array_at(&first[role], i),
-                                 natten_dtype_bytes(first[role].dtype));
+        check_same_results(&t, &first);
     }
-    for (natten_role role = 0; role < NATTEN_ROLES; role++)
-        array_free(&first[role]);
+    trial_free(&first);
     trial_free(&t);
 }
 END_TEST
@@ -330,9 +323,7 @@ START_TEST(tokens_asked_for_ahead_are_within_bounds)
             natten_machine machine = natten_machine_get();
             machine.l3_bytes = 2;
             machine.threads = threads;
-            for (natten_role role = 0; role < NATTEN_ROLES; role++)
-                if (t.given[role] && trial_writes(t.spec.operation, role))
-                    array_poison(&t.array[role]);
+            poison_results(&t);
             plan_on(&t, &machine, &task, &plan);
             run_plan(&plan);
             check_bounds(&t, &j, performers[p].name, asked_ahead[_i]);
