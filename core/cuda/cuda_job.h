@@ -321,8 +321,7 @@ typedef struct natten_cuda_sweep {
     int32_t groups, of_head, run, runs;
     /* 2^32 / both dilations, segments, heads (with a bias runs), run, rounded down. */
     uint32_t inverse[5];
-    int32_t tables_at;    /* from what is known of a block to its entries of bias */
-    int32_t writes_delta; /* delta is worked out, too */
+    int32_t tables_at; /* from what is known of a block to its entries of bias */
     float scale;
     float scale_2; /* its absolute value, of logits to base 2 */
     /* From one row or column of a class to the next, in bytes, of the tensors that are
@@ -393,6 +392,8 @@ typedef struct natten_cuda_sweep_warp {
 typedef struct natten_cuda_sweep_box {
     natten_cuda_sweep_warp warp[NATTEN_CUDA_SWEEP_WARPS + 1];
     uint64_t tables[2]; /* barriers: a head's entries of bias are there */
+    /* Not 0: sums of a bias are not all finite; 1 more than the item whose run's. */
+    int32_t trouble, wanted;
     /* Bit i: query i, from the first of the subtile before, does not see the key. */
     uint16_t columns[NATTEN_CUDA_SWEEP_WARPS * 4], rows[];
 } natten_cuda_sweep_box;

@@ -687,7 +687,7 @@ static void spare_delta(natten_cuda_pass *delta, natten_cuda_pass *next)
     next->job.halo.writes_delta = 1;
 }
 
-/* All gradients in one pass; false if it isn't for them.  Which of them are asked for
+/* All gradients in one pass, delta too; false if it isn't for them.  Which of them are asked for
  * does not matter, for bits must not depend on it. */
 static bool add_sweep(list *l)
 {
@@ -695,8 +695,7 @@ static bool add_sweep(list *l)
     natten_cuda_sweep_fit fit;
     if (!natten_cuda_sweep_plan(task, l->gpu, &fit))
         return false;
-    add_delta(l);
-    natten_cuda_pass *delta = &l->passes[l->count - 1], *next = delta + 1;
+    natten_cuda_pass *next = &l->passes[l->count];
     natten_cuda_kernel kernel = wants(task, NATTEN_BIAS) ? NATTEN_CUDA_KERNEL_SWEEP_BIAS
                                                          : NATTEN_CUDA_KERNEL_SWEEP;
     add(l, kernel + (fit.sweep.columns > 2), fit.blocks, fit.shared_bytes);
@@ -704,10 +703,6 @@ static bool add_sweep(list *l)
     next->plain = next->job.halo, next->plain_bytes = fit.shared_bytes;
     next->plain_blocks = fit.blocks;
     next->job.halo.by_maps = l->easy;
-    if (delta->kernel == NATTEN_CUDA_KERNEL_HALO_DELTA && l->easy) {
-        delta->spared = true;
-        next->job.sweep.writes_delta = 1;
-    }
     l->job.chunks = (int32_t)fit.sums;
     if (wants(task, NATTEN_GRAD_BIAS))
         add_sum_bias(l);

@@ -18,7 +18,8 @@
  *     stage j        S, dP, P, dS of three subtiles; dS to shared memory
  *                    wait for stage j - 1 of both neighbours; their dS to dQ
  *                    tell both neighbours
- *     in step n      keys of row n + 1 and queries of row n + 2 are on their way
+ *     in step n      keys of row n + 1 and queries of row n + 2 are on their way;
+ *                    delta of row n + 1 is worked out, before stage 0 is over
  *
  * A warp that has told its neighbours of stage j has read what they wrote in stage
  * j - 1, so three places for dS are enough, and who has waited for stage j - 1 may
@@ -29,7 +30,7 @@
  *
  * Shared memory of a warp, 15 KiB: its queries and grad_out of 3 rows, of which the
  * first is filled again once all are done with it; keys of 2, values of 1, dS of 3
- * stages, lse to base 2 and minus delta of 3 rows, 1 of results. */
+ * stages, minus lse to base 2 and minus delta of 3 rows, 1 of results. */
 #ifndef NATTEN_CUDA_SWEEP_BACKWARD_CUH
 #define NATTEN_CUDA_SWEEP_BACKWARD_CUH
 
@@ -42,12 +43,12 @@ template <class T, int sides, bool engine, bool biased> class Sweep {
   public:
     __device__ explicit Sweep(const natten_cuda_job &job_) : tile(job_)
     {
-        const int lane = tile.lane;
-        from_single = kept(tile.own + tile.permute(lane % 8, lane / 8));
-        from_both = kept(tile.own + tile.permute(lane % 16, lane / 16));
-        from_stats = kept(tile.own + sweep_stats + (uint32_t)(lane % 4 * 16));
+        const int lane = tile.lane();
+        from_single = kept(tile.own() + tile.permute(lane % 8, lane / 8));
+        from_both = kept(tile.own() + tile.permute(lane % 16, lane / 16));
+        from_stats = kept(tile.own() + sweep_stats + (uint32_t)(lane % 4 * 16));
         int swapped = lane % 8 + lane / 16 * 8 + lane / 8 % 2 * 16;
-        ds_to = kept(tile.own + sweep_ds + (uint32_t)(swapped * 16));
+        ds_to = kept(tile.own() + sweep_ds + (uint32_t)(swapped * 16));
         for (int i = 0; i < 2; i++) { /* which y and x keys have, as A of 8 columns */
             int r = lane / 4 + 8 * i, k = lane % 4 * 2;
             int has = k < 4 ? r / 4 - k : r % 4 - (k - 4);
@@ -58,26 +59,33 @@ template <class T, int sides, bool engine, bool biased> class Sweep {
     __device__ void run()
     {
         tile.open();
-        look_across();
+        tile.look_across();
+        uint32_t trouble_of_sums = 0;
+        if (biased && tile.warp == tile.job.sweep.warps)
+            trouble_of_sums = sum_bias();
+        else
+            go_down();
+        again(trouble_of_sums);
+    }
+
+  private:
+    /* The warp that has the bias: not 0 if some sum is not finite. */
+    __device__ uint32_t sum_bias()
+    {
         if constexpr (biased)
-            if (tile.warp == tile.job.sweep.warps) {
-                __syncthreads();
-                again(SweepBias<T, sides, engine>(tile).run());
-                return;
-            }
+            return SweepBias<T, sides, engine>(tile).run();
+        return 0;
+    }
+    /* All others. */
+    __device__ void go_down()
+    {
         SweepRow now = tile.locate(tile.first_item(), 0, true), next = tile.after(now);
         tile.fetch(SweepRow(), now, 0, 0);
         tile.fetch(now, next, 1, sweep_tile);
-#pragma unroll 1
-        for (int i = 0; i < 2; i++) {
-            SweepRow r = i == 0 ? now : next;
-            tile.keep_stats(tile.load_number(sweep_lse, r),
-                            tile.sum_half(tile.load_half(r, 0)),
-                            tile.sum_half(tile.load_half(r, 1)), r, i * sweep_tile);
-        }
         SweepRow before, far = next.exists() ? tile.after(next) : next;
         tile.wait_for_rows(0);
-        __syncthreads();
+        tile.keep_stats(tile.load_stats(now), now, 0);
+        tile.meet_unit();
         uint32_t place = 0;
         for (int32_t n = 0; now.exists(); n++, place = place_after(place)) {
             step(n, place, before, now, next, far);
@@ -89,16 +97,14 @@ template <class T, int sides, bool engine, bool biased> class Sweep {
             if (far.exists())
                 tile.bring_stats_nearer(far);
         }
-        again(0);
     }
 
-  private:
     SweepTile<T, sides, engine, biased> tile;
     /* Addresses of what a lane reads: of 8 tokens of a subtile, of 16 the left half of
      * a row, statistics; where it writes dS, so that it is read as A of a product. */
     uint32_t from_single, from_both, from_stats, ds_to;
-    uint32_t who[2], seen; /* seen: what hides columns, 4 bits further for each side */
-    uint32_t entries;      /* of bias: of the lane's first key and query */
+    uint32_t who[2];  /* which y and x keys have, as A of a product */
+    uint32_t entries; /* of bias: of the lane's first key and query */
     Rows<32> key, value;
     float key_sum[4][4], value_sum[4][4], above[4][4], here[4][4]; /* above, here: dQ */
 
@@ -107,7 +113,7 @@ template <class T, int sides, bool engine, bool biased> class Sweep {
     {
         int32_t run = tile.run_of(now);
         tile.wait_for_table(run);
-        int lane = (int)kept((uint32_t)tile.lane);
+        int lane = (int)kept((uint32_t)tile.lane());
         int down = lane % 4 / 2 - lane / 16, across = lane % 2 * 2 - lane / 4 % 4,
             odd = lane / 4 % 2;
         int first = down * NATTEN_CUDA_SWEEP_ROW + across +
@@ -115,19 +121,6 @@ template <class T, int sides, bool engine, bool biased> class Sweep {
                     (run & 1) * 2 * NATTEN_CUDA_SWEEP_TABLE;
         entries = kept(tile.box_at() +
                        (uint32_t)(fresh(tile.job).sweep.tables_at + 4 * first));
-    }
-
-    /* What hides columns of the subtiles next to the warp's and of its tile.own. */
-    __device__ void look_across()
-    {
-        const int t = tile.lane % 4, x = tile.lane / 4 % 4;
-        uint32_t two = load_uint(shared_address(
-            &tile.box()->columns[4 * tile.column + natten_max(2 * t - 4, 0)]));
-        two = (two >> x & 0x01110111u) * 5;
-        if (sides == 2) /* its own first */
-            two = (two >> 4 & 0x00050005u) |
-                  ((tile.column > 0 ? two << 4 : two >> 4) & 0x00500050u);
-        seen = kept(t < 2 ? 0 : two);
     }
 
     /* ---- products ---- */
@@ -159,12 +152,11 @@ template <class T, int sides, bool engine, bool biased> class Sweep {
     /* Where the lane reads dS of this warp's queries that the side's warp has. */
     __device__ uint32_t ds_from(int side) const
     {
-        uint32_t far = kept(there(side)), lane;
-        asm volatile("mov.u32 %0, %%laneid;" : "=r"(lane));
+        uint32_t far = kept(there(side));
         uint32_t mirrored = sides == 3 ? 2 - side : side;
         /* At an edge nothing, which is what its own dS of that side is. */
         far += 512 * (far == 0 ? (uint32_t)side : mirrored);
-        return tile.own + sweep_ds + lane * 16 + far;
+        return tile.strip_at() + sweep_ds + far;
     }
 
     /* Biases of the lane's keys of half h and queries of half g of a pair. */
@@ -188,10 +180,10 @@ template <class T, int sides, bool engine, bool biased> class Sweep {
 #pragma unroll
         for (int g = 0; g < 2; g++) {
             constexpr uint32_t minus_large = 0xfe80; /* -2^126 */
-            uint32_t bits = (shifted(seen, 4 * side) | hidden_rows) & 0x00010001u
+            uint32_t bits = (shifted(tile.seen, 4 * side) | hidden_rows) & 0x00010001u
                                                                           << (2 * g);
             float4 of = load_four_floats(stats + g * 64);
-            const float lse[2] = {of.x, of.z};
+            const float minus_lse[2] = {of.x, of.z};
             const float minus_delta[4] = {of.y, of.w, of.y, of.w};
             float s[4], dp[4];
             multiply_half(s, who[0], who[1], bits * (minus_large >> (2 * g)),
@@ -207,15 +199,15 @@ template <class T, int sides, bool engine, bool biased> class Sweep {
             }
 #pragma unroll
             for (int e = 0; e < 4; e++) {
-                s[e] =
-                    exp2_fast(fmaf(s[e], tile.job.sweep.scale_2, bias[e] - lse[e % 2]));
+                float rest = biased ? bias[e] + minus_lse[e % 2] : minus_lse[e % 2];
+                s[e] = exp2_fast(fmaf(s[e], tile.job.sweep.scale_2, rest));
                 dp[e] *= s[e];
             }
             p[2 * g] = pack<T>(s[0], s[1]), p[2 * g + 1] = pack<T>(s[2], s[3]);
             ds[2 * g] = pack<T>(dp[0], dp[1]), ds[2 * g + 1] = pack<T>(dp[2], dp[3]);
         }
         store_matrices(ds_to + (uint32_t)(stage * sweep_stage + side * 512), ds);
-        uint32_t left = from_both + far, right = left ^ 32;
+        const uint32_t left = from_both + far, right = left ^ 32;
         sum_up(value_sum, p, left + sweep_grads, right + sweep_grads);
         sum_up(key_sum, ds, left + sweep_queries, right + sweep_queries);
     }
@@ -284,8 +276,8 @@ template <class T, int sides, bool engine, bool biased> class Sweep {
         clear_sums(key_sum);
         clear_sums(value_sum);
         uint32_t hidden = load_uint(tile.box_at() + (uint32_t)offsetof(SweepBox, rows) +
-                                    (uint32_t)(4 * now.row() + tile.lane % 2 * 2) * 2);
-        hidden = tile.lane % 4 < 2 ? hidden >> (tile.lane / 16) : 0;
+                                    (uint32_t)(4 * now.row() + tile.lane() % 2 * 2) * 2);
+        hidden = tile.lane() % 4 < 2 ? hidden >> (tile.lane() / 16) : 0;
         tile.template wait_for_sums<0>(n - 1);
         if (!now.first())
             take_row<-1>(n, place_before(place), hidden);
@@ -294,36 +286,28 @@ template <class T, int sides, bool engine, bool biased> class Sweep {
             tile.template wait_for_stage<2>(n - 1);
             gather_both(n - 1);
         }
-        tile.template tell<0>(n);
-        float lse = tile.load_number(sweep_lse, far), delta[2];
-        auto half = tile.load_half(far, 0);
+        tile.keep_stats(tile.load_stats(next), next, place_after(place));
+        tile.template tell<0>();
+        tile.template wait_for_stage<0>(n);
         if (!now.first()) {
-            tile.template wait_for_stage<0>(n);
             gather(0, above, n);
-        }
-        delta[0] = tile.sum_half(half);
-        half = tile.load_half(far, 1);
-        if (!now.first()) {
             if (tile.owns(before))
                 write(sweep_grad_query, before, above);
         }
-        delta[1] = tile.sum_half(half);
-        /* All are done with the row before. */
-        tile.keep_stats(lse, delta[0], delta[1], far, place_before(place));
-        if (!now.first() && next.exists())
+        if (next.exists()) /* all are done with the row before */
             tile.fetch(next, far, n + 2, place_before(place));
         tile.template wait_for_sums<1>(n - 1);
         take_row<0>(n, place, hidden);
-        if (now.first() && next.exists())
-            tile.fetch(next, far, n + 2, place_before(place));
-        tile.template tell<1>(n);
+        tile.template tell<1>();
         tile.template wait_for_sums<2>(n - 1);
         if (!now.last())
             take_row<1>(n, place_after(place), hidden);
-        tile.template tell<2>(n);
+        tile.template tell<2>();
         tile.template wait_for_stage<1>(n);
-        if (now.last())
+        if (now.last()) {
+            tile.template see_told<2>(n);
             gather(1, here, n);
+        }
         if (tile.owns(now)) {
             write(sweep_grad_key, now, key_sum);
             write(sweep_grad_value, now, value_sum);
@@ -347,21 +331,23 @@ template <class T, int sides, bool engine, bool biased> class Sweep {
         if (job.task.view[role].data == nullptr)
             return;
         float factor = tensor == sweep_grad_value ? 1 : job.sweep.scale;
-        const int chunk = tile.lane % 4;
-        const uint32_t from =
-            kept(tile.own + sweep_results + tile.permute(tile.lane / 4, chunk));
+        const int chunk = tile.strip_of_row();
+        const uint32_t from = tile.strip_at() + sweep_results;
         char *to = tile.row_at(tensor, r, engine ? chunk * 16 : 0);
+        uint32_t zero[2] = {}; /* what is not finite, times 0, is NaN */
         __syncwarp();
 #pragma unroll
-        for (int i = 0; i < 2; i++) {
+        for (int half = 0; half < 2; half++) {
             uint32_t word[4];
 #pragma unroll
-            for (int j = 0; j < 4; j++)
-                word[j] = pack<T>(sum[j][2 * i] * factor, sum[j][2 * i + 1] * factor);
-            store_matrices(from_single + sweep_results + i * 512, word);
+            for (int k = 0; k < 4; k++) {
+                const float(&of)[4] = sum[2 * half + k / 2];
+                word[k] = pack<T>(of[k % 2 * 2] * factor, of[k % 2 * 2 + 1] * factor);
+                zero[half] = multiply_pair<T>(word[k], 0, zero[half]);
+            }
+            store_matrices(from_both + sweep_results ^ half * 32, word);
         }
         __syncwarp();
-        uint32_t zero = 0; /* what is not finite, times 0, is NaN */
 #pragma unroll
         for (int i = 0; i < 2; i++) {
             if (tile.has_row(r, i)) {
@@ -374,14 +360,10 @@ template <class T, int sides, bool engine, bool biased> class Sweep {
                     store_four(shape, row, chunk * strip, w.x, w.y);
                     store_four(shape, row, chunk * strip + 4, w.z, w.w);
                 }
-                zero = multiply_pair<T>(w.x, 0, zero);
-                zero = multiply_pair<T>(w.y, 0, zero);
-                zero = multiply_pair<T>(w.z, 0, zero);
-                zero = multiply_pair<T>(w.w, 0, zero);
             }
             to += 2 * job.sweep.step[tensor][0];
         }
-        if ((zero & 0x7fff7fffu) != 0)
+        if (((zero[0] | zero[1]) & 0x7fff7fffu) != 0)
             tile.note_trouble();
     }
 
@@ -390,12 +372,12 @@ template <class T, int sides, bool engine, bool biased> class Sweep {
     __device__ void again(uint32_t trouble_of_sums)
     {
         const natten_cuda_job &job = tile.job;
-        if constexpr (biased) {
-            if (__syncthreads_or((int)trouble_of_sums))
+        if (trouble_of_sums != 0)
+            tile.box()->trouble = 1;
+        tile.meet_block(); /* and all delta are there */
+        if constexpr (biased)
+            if (tile.box()->trouble != 0)
                 sums_again();
-        } else {
-            __syncthreads(); /* all delta are there */
-        }
         if (tile.box()->warp[tile.warp].trouble == 0)
             return;
         Lane group(job.lanes);
@@ -434,16 +416,19 @@ template <class T, int sides, bool engine, bool biased> class Sweep {
             for (int32_t e = (int32_t)threadIdx.x; e < job.entries;
                  e += (int32_t)blockDim.x)
                 zero = fmaf(__ldcg(partial + e), 0, zero);
-            bool wanted = __syncthreads_or(zero != 0);
+            if (zero != 0)
+                tile.box()->wanted = item + 1;
+            tile.meet_block();
+            bool wanted = tile.box()->wanted == item + 1;
             float *own = reinterpret_cast<float *>(halo_shared + tile.warp * sweep_own);
             bool works = wanted && tile.warp < job.sweep.warps;
-            for (int32_t e = tile.lane; works && e < job.entries; e += NATTEN_CUDA_WARP)
+            for (int32_t e = tile.lane(); works && e < job.entries; e += NATTEN_CUDA_WARP)
                 own[e] = 0;
             __syncwarp();
             for (bool begins = false; !begins; item = tile.item_after(item, begins))
                 if (works)
                     sum_item_again(item, own);
-            __syncthreads();
+            tile.meet_block();
             for (int32_t e = (int32_t)threadIdx.x; wanted && e < job.entries;
                  e += (int32_t)blockDim.x) {
                 float total = 0;
@@ -451,7 +436,7 @@ template <class T, int sides, bool engine, bool biased> class Sweep {
                     total += reinterpret_cast<float *>(halo_shared + w * sweep_own)[e];
                 partial[e] = total;
             }
-            __syncthreads();
+            tile.meet_block();
         }
     }
     /* The warp's share of an item's: queries of all units that see its keys. */

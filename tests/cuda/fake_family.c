@@ -26,7 +26,7 @@ static bool is_of_tensor_cores(natten_cuda_kernel kernel)
 {
     natten_cuda_set set = natten_cuda_kernel_set(kernel);
     return set == NATTEN_CUDA_SET_HALO || set == NATTEN_CUDA_SET_MMA ||
-           set == NATTEN_CUDA_SET_WGMMA;
+           set == NATTEN_CUDA_SET_WGMMA || set == NATTEN_CUDA_SET_SWEEP;
 }
 
 /* The same kernels with the same tiles. */
@@ -34,7 +34,8 @@ static bool is_same(const natten_cuda_pass *a, const natten_cuda_pass *b)
 {
     natten_cuda_halo halo[2] = {tiles_of(&a->job.halo), tiles_of(&b->job.halo)};
     EXPECT(a->kernel == b->kernel);
-    if (!is_of_tensor_cores(a->kernel))
+    if (!is_of_tensor_cores(a->kernel) ||
+        natten_cuda_kernel_set(a->kernel) == NATTEN_CUDA_SET_SWEEP) /* shares differ */
         return true;
     EXPECT(memcmp(&halo[0], &halo[1], sizeof halo[0]) == 0);
     EXPECT(memcmp(&a->job.mma, &b->job.mma, sizeof a->job.mma) == 0);

@@ -13,6 +13,13 @@ namespace natten {
 
 constexpr unsigned all_lanes = 0xffffffffu;
 
+/* What is the same in all lanes, so that the compiler knows it: branches on it are the
+ * warp's, and it can be kept in one of the warp's registers. */
+template <class N> __device__ inline N of_warp(N x)
+{
+    return __shfl_sync(all_lanes, x, 0);
+}
+
 struct Lane {
     int lanes, groups; /* lanes of a group; groups of the warp */
     int within, group; /* this lane's place in its group; its group */

@@ -33,7 +33,7 @@ template <class T, int sides, bool engine> class SweepBias {
         : tile(tile_), job(tile_.job)
     {
         constexpr uint32_t one = is_bfloat16<T> ? 0x3f80 : 0x3c00;
-        int r = tile.lane / 4, has = r - tile.lane % 4 * 2;
+        int r = tile.lane() / 4, has = r - tile.lane() % 4 * 2;
         uint32_t word = has == 0 ? one : has == 1 ? one << 16 : 0;
         unit[0] = unit[3] = kept(word), unit[1] = unit[2] = 0;
         clear();
@@ -109,7 +109,7 @@ template <class T, int sides, bool engine> class SweepBias {
                 width = 2 * job.task.axis[2].window - 1;
         const float *from = static_cast<const float *>(view.data) + head * view.head;
         float *to = tables() + turn * 2 * NATTEN_CUDA_SWEEP_TABLE;
-        for (int i = tile.lane; i < NATTEN_CUDA_SWEEP_TABLE; i += NATTEN_CUDA_WARP) {
+        for (int i = tile.lane(); i < NATTEN_CUDA_SWEEP_TABLE; i += NATTEN_CUDA_WARP) {
             int32_t down = i / NATTEN_CUDA_SWEEP_ROW - NATTEN_CUDA_SWEEP_FAR,
                     across = i - sweep_entry(down, 0);
             int32_t y = height / 2 - down, x = width / 2 - across;
@@ -139,7 +139,7 @@ template <class T, int sides, bool engine> class SweepBias {
                 (stage == 0 && now.first()) || (stage == 2 && now.last()) ? 0 : warps;
             uint32_t known = shared_address(tile.box()),
                      from = shared_address(halo_shared) + sweep_ds +
-                            stage * sweep_stage + (uint32_t)tile.lane * 16;
+                            stage * sweep_stage + (uint32_t)tile.lane() * 16;
             /* Two at a time, so that dS are on their way while others are added. */
 #pragma unroll 1
             for (int32_t w = 0; w < s.warps; w += 2) {
@@ -196,7 +196,7 @@ template <class T, int sides, bool engine> class SweepBias {
             for (int e = 0; e < 2; e++) {
                 const float(&of)[2][4] = sum[pair / 3][pair % 3];
                 float *to =
-                    all + pair * 192 + tile.lane / 4 * 8 + tile.lane % 4 * 2 + e;
+                    all + pair * 192 + tile.lane() / 4 * 8 + tile.lane() % 4 * 2 + e;
                 to[0] = of[0][e] + of[0][2 + e];
                 to[64] = of[1][e];
                 to[128] = of[1][2 + e];
@@ -205,7 +205,7 @@ template <class T, int sides, bool engine> class SweepBias {
         float *to = partial(tile, first);
         const int32_t y = job.task.axis[1].window, x = job.task.axis[2].window;
         float zero = 0; /* what is not finite, times 0, is NaN */
-        for (int32_t e = tile.lane; e < (2 * y - 1) * (2 * x - 1);
+        for (int32_t e = tile.lane(); e < (2 * y - 1) * (2 * x - 1);
              e += NATTEN_CUDA_WARP) {
             float total = sum_of(y - 1 - e / (2 * x - 1), x - 1 - e % (2 * x - 1), all);
             to[e] = total;

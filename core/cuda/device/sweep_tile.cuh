@@ -46,8 +46,8 @@ struct SweepRow {
         int32_t start = natten_sweep_start(&s, 0, row);
         int32_t count =
             natten_min(natten_sweep_start(&s, 0, row + 1) - start, s.length[0] - start);
-        bits = start << 16 | count << 12 | row << 3 | turn << 2 | (int)first << 1 |
-               (int)last;
+        bits = of_warp(start << 16 | count << 12 | row << 3 | turn << 2 |
+                       (int)first << 1 | (int)last);
     }
     __device__ bool exists() const
     {
@@ -105,24 +105,52 @@ __device__ inline natten_role sweep_role(int tensor)
 template <class T, int sides, bool engine, bool biased> class SweepTile {
   public:
     const natten_cuda_job &job;
-    int lane, warp, column;
-    uint32_t own;         /* address of the warp's part */
-    uint32_t known;       /* and of what is known of it */
-    uint32_t left, right; /* from there to its neighbours' parts, or 0; of two columns
-                             `right` is to the other's */
+    int warp, column;
+    uint32_t known;       /* address of what is known of the warp */
+    uint32_t left, right; /* from the warp's part to its neighbours', or 0; of two
+                             columns `right` is to the other's */
+    /* What hides columns of the subtiles next to the warp's and of its own, 4 bits
+     * further for each side; the highest bit: tokens of the lane's column exist. */
+    uint32_t seen;
 
     __device__ explicit SweepTile(const natten_cuda_job &job_)
-        : job(job_), lane(threadIdx.x % NATTEN_CUDA_WARP),
-          warp(threadIdx.x / NATTEN_CUDA_WARP), column(warp % job_.sweep.columns)
+        : job(job_), warp(threadIdx.x / NATTEN_CUDA_WARP),
+          column(warp % job_.sweep.columns)
     {
-        own = shared_address(halo_shared) + (uint32_t)warp * sweep_own;
-        known = kept(shared_address(&box()->warp[warp]));
-        left = kept(column > 0 ? 0 - sweep_own : 0);
-        right = kept(column + 1 < job_.sweep.columns ? sweep_own : 0);
-        if (sides == 2 && column > 0)
-            right = left;
+        strips = kept(shared_address(halo_shared) + (uint32_t)warp * sweep_own +
+                      threadIdx.x % NATTEN_CUDA_WARP * 16);
+        known = shared_address(&box()->warp[warp]);
+        left = column > 0 ? 0 - sweep_own : 0;
+        right = column + 1 < job_.sweep.columns ? sweep_own : sides == 2 ? left : 0;
+        known = of_warp(known), left = of_warp(left), right = of_warp(right);
+        warp = of_warp(warp), column = of_warp(column);
     }
 
+    __device__ int lane() const
+    {
+        return (int)(strips >> 4) % NATTEN_CUDA_WARP;
+    }
+    /* Address of the warp's part. */
+    __device__ uint32_t own() const
+    {
+        return strips & ~(16u * NATTEN_CUDA_WARP - 1);
+    }
+    /* Of the lane's of 32 strips of 16 bytes of a subtile's half, the first in the
+     * warp's part: its address, and which of its row it is as the copy engine permutes
+     * them. */
+    __device__ uint32_t strip_at() const
+    {
+        return strips;
+    }
+    __device__ int strip_of_row() const
+    {
+        return (int)((strips ^ strips >> 3) >> 4 & 3);
+    }
+    /* Has the lane elements (r, r) and (r + 8, r) of a product, r = lane / 4? */
+    __device__ bool has_diagonal() const
+    {
+        return lane() % 4 == lane() / 8;
+    }
     /* 16 bytes of a token of a subtile, as the copy engine permutes them. */
     __device__ static uint32_t permute(int token, int chunk)
     {
@@ -163,7 +191,7 @@ template <class T, int sides, bool engine, bool biased> class SweepTile {
         }
         int32_t from = segment * s.each, to = natten_min(from + s.each, s.rows);
         __syncwarp();
-        if (lane == 0) {
+        if (lane() == 0) {
             item.number = number;
             if (biased)
                 item.run = box()->warp[warp].item[turn ^ 1].run + (int)begins;
@@ -171,10 +199,11 @@ template <class T, int sides, bool engine, bool biased> class SweepTile {
             item.row = row, item.column = column_;
             item.own_from = from, item.own_to = to;
         }
-        if (lane < NATTEN_CUDA_SWEEP_TENSORS) {
-            const int32_t at[3] = {0, row, column_};
-            natten_role role = sweep_role(lane);
-            item.base[lane] =
+        if (lane() < NATTEN_CUDA_SWEEP_TENSORS) {
+            const int32_t at[3] = {
+                0, row, column_ + (int32_t)across().x * task.axis[2].dilation};
+            natten_role role = sweep_role(lane());
+            item.base[lane()] =
                 begin_of(now, role) + offset_of(now, role, batch, head, at);
         }
         __syncwarp();
@@ -245,8 +274,7 @@ template <class T, int sides, bool engine, bool biased> class SweepTile {
     __device__ char *row_at(int tensor, const SweepRow &r, int32_t within = 0) const
     {
         const int32_t *step = fresh(job).sweep.step[tensor];
-        int32_t y = r.start() + lane / 16;
-        int32_t x = (int32_t)across().x + lane / 4 % 4;
+        int32_t y = r.start() + lane() / 16, x = lane() / 4 % 4;
         int64_t base = load_word(item_at(r), offsetof(SweepItem, base) + 8 * tensor);
         return reinterpret_cast<char *>(base) +
                (uint32_t)(y * step[0] + x * step[1] + within);
@@ -260,8 +288,7 @@ template <class T, int sides, bool engine, bool biased> class SweepTile {
     /* Do they exist? */
     __device__ bool has_row(const SweepRow &r, int i) const
     {
-        return (lane / 16 + 2 * i < r.count()) &
-               ((uint32_t)(lane / 4 % 4) < (across().y & 0xffffu));
+        return (lane() / 16 + 2 * i < r.count()) & ((int32_t)seen < 0);
     }
     /* The token of the warp's subtile of that row: along its tensors' axes. */
     __device__ bool token_at(const SweepItem &item, int32_t row, int token,
@@ -312,7 +339,9 @@ template <class T, int sides, bool engine, bool biased> class SweepTile {
         for (int32_t j = (int32_t)threadIdx.x; j < 4 * s.columns;
              j += (int32_t)blockDim.x)
             box()->columns[j] = hidden_from(1, s.columns, j);
-        if (lane == 0) {
+        if (threadIdx.x == 0)
+            box()->trouble = 0, box()->wanted = 0;
+        if (lane() == 0) {
             SweepWarp &own_ = box()->warp[warp];
             own_.start = natten_sweep_start(&s, 1, column);
             own_.count =
@@ -323,7 +352,7 @@ template <class T, int sides, bool engine, bool biased> class SweepTile {
             own_.trouble = 0;
             own_.box = shared_address(box());
         }
-        if (lane == 0)
+        if (lane() == 0)
             for (int i = 0; i < 3; i++) {
                 barrier_make(ready(i), NATTEN_CUDA_WARP);
                 if (i < 2)
@@ -337,7 +366,37 @@ template <class T, int sides, bool engine, bool biased> class SweepTile {
         __syncthreads();
     }
 
+    /* Find out what is seen, once that is known of the block. */
+    __device__ void look_across()
+    {
+        const int t = lane() % 4, x = lane() / 4 % 4;
+        uint32_t two = load_uint(
+            shared_address(&box()->columns[4 * column + natten_max(2 * t - 4, 0)]));
+        two = (two >> x & 0x01110111u) * 5;
+        if (sides == 2) /* its own first */
+            two = (two >> 4 & 0x00050005u) |
+                  ((column > 0 ? two << 4 : two >> 4) & 0x00500050u);
+        bool exists = (uint32_t)x < (across().y & 0xffffu);
+        seen = kept((t < 2 ? 0 : two) | (exists ? 1u << 31 : 0));
+    }
+
     /* ---- copies ---- */
+
+    /* A strip of a row: where it is, or, if its elements may lie anywhere, where the
+     * row is. */
+    __device__ static uint4 load_strip(const natten_cuda_job &now, natten_role role,
+                                       const char *at, int chunk)
+    {
+        if constexpr (engine)
+            return __ldg(reinterpret_cast<const uint4 *>(at));
+        const int64_t item = now.task.view[role].item;
+        const T *from = reinterpret_cast<const T *>(at) + chunk * strip * item;
+        uint4 word;
+        T *element = reinterpret_cast<T *>(&word);
+        for (int e = 0; e < strip; e++)
+            element[e] = __ldg(from + e * item);
+        return word;
+    }
 
     /* A subtile of the warp's column. */
     __device__ void fetch_tile(int which, const SweepRow &r, uint32_t to,
@@ -361,22 +420,14 @@ template <class T, int sides, bool engine, bool biased> class SweepTile {
             copy_box(to, &job.map[which][0], full, at);
         } else {
             const SweepItem &item = item_of(r);
-            Source<T> source(now, role);
-            for (int i = lane; i < 64; i += NATTEN_CUDA_WARP) {
+            for (int i = lane(); i < 64; i += NATTEN_CUDA_WARP) {
                 int32_t at[3];
                 uint4 word = {0, 0, 0, 0};
                 token_at(item, r.row(), i / 4, at);
                 /* As the copy engine has it: also the token after a subtile of 3, of
                  * which all is hidden, but not that it is NaN. */
-                bool there =
-                    at[1] < now.task.axis[1].length && at[2] < now.task.axis[2].length;
-                const T *row =
-                    there ? reinterpret_cast<const T *>(row_of(role, item, at)) +
-                                i % 4 * strip * source.view->item
-                          : nullptr;
-                T *element = reinterpret_cast<T *>(&word);
-                for (int e = 0; e < strip && there; e++)
-                    element[e] = __ldg(row + e * source.view->item);
+                if (at[1] < now.task.axis[1].length && at[2] < now.task.axis[2].length)
+                    word = load_strip(now, role, row_of(role, item, at), i % 4);
                 *reinterpret_cast<uint4 *>(
                     __cvta_shared_to_generic(to + permute(i / 4, i % 4))) = word;
             }
@@ -394,17 +445,17 @@ template <class T, int sides, bool engine, bool biased> class SweepTile {
             barrier_expect(full, (keys.exists() ? 2 * sweep_tile : 0) +
                                      (queries.exists() ? 2 * sweep_tile : 0));
         if (queries.exists()) {
-            fetch_tile(0, queries, own + turn + sweep_queries, full);
-            fetch_tile(1, queries, own + turn + sweep_grads, full);
+            fetch_tile(0, queries, own() + turn + sweep_queries, full);
+            fetch_tile(1, queries, own() + turn + sweep_grads, full);
         }
         if (keys.exists()) {
             uint32_t place = (uint32_t)(number - 1 & 1) * sweep_tile;
-            fetch_tile(2, keys, own + sweep_keys + place, full);
-            fetch_tile(3, keys, own + sweep_values, full);
+            fetch_tile(2, keys, own() + sweep_keys + place, full);
+            fetch_tile(3, keys, own() + sweep_values, full);
         }
         if (!engine) {
             __syncwarp();
-            if (lane == 0)
+            if (lane() == 0)
                 barrier_arrive(full);
         }
     }
@@ -424,13 +475,17 @@ template <class T, int sides, bool engine, bool biased> class SweepTile {
                                                                  (uint32_t)(n & 1));
         __syncwarp(); /* its own */
     }
-    /* The n-th row's stage is over: what a lane wrote may be read by the neighbours. It
-     * has long seen the end of the row before's. */
-    template <int stage> __device__ void tell(int32_t n) const
+    /* The n-th row's stage is over: what a lane wrote may be read by the neighbours.
+     * No lane comes here again before all others have: products are in between. */
+    template <int stage> __device__ void tell() const
     {
-        barrier_wait<offsetof(SweepWarp, ready) + stage * 8>(known,
-                                                             (uint32_t)(n + 1 & 1));
         barrier_arrive(ready(stage));
+    }
+    /* The same of a stage that no neighbour waits for: so the warp does, that all
+     * phases of a barrier are seen. */
+    template <int stage> __device__ void see_told(int32_t n) const
+    {
+        barrier_wait<offsetof(SweepWarp, ready) + stage * 8>(known, (uint32_t)(n & 1));
     }
     /* The block's so-and-so-many-th run that a row is of, and the biases of its head.
      */
@@ -456,6 +511,12 @@ template <class T, int sides, bool engine, bool biased> class SweepTile {
             barrier_wait<offsetof(SweepWarp, summed) + stage * 8>(known,
                                                                   (uint32_t)(n & 1));
     }
+    /* All warps meet.  Whoever checks wants them to come to one place of the program. */
+    __device__ void meet_block() const
+    {
+        constexpr int number = NATTEN_CUDA_SWEEP_WARPS + 1;
+        meet(number, (job.sweep.warps + biased) * NATTEN_CUDA_WARP);
+    }
     /* The warps of a unit meet. */
     __device__ void meet_unit() const
     {
@@ -463,93 +524,90 @@ template <class T, int sides, bool engine, bool biased> class SweepTile {
         meet((int)number, job.sweep.columns * NATTEN_CUDA_WARP);
     }
 
-    /* What delta of half of the warp's queries of a row is worked out of: on its way
-     * while something else is done. */
-    struct Half {
-        uint4 out, grad;
+    /* The lane's parts of a row's statistics: strips of `out` of tokens lane / 4 and 8
+     * further, and of one lane in four lse of both. */
+    struct Stats {
+        uint4 out[2];
+        float lse[2];
     };
-    __device__ bool works_delta_out() const
-    {
-        return engine && fresh(job).sweep.writes_delta;
-    }
-    /* They will be wanted in the next step. */
+    /* They will be wanted in the next step but one. */
     __device__ void bring_stats_nearer(const SweepRow &r) const
     {
         const natten_cuda_job &now = fresh(job);
-        if (!works_delta_out())
+        if (!engine)
             return;
-        int64_t to_grad = static_cast<char *>(now.task.view[NATTEN_GRAD_OUT].data) -
-                          static_cast<char *>(now.task.view[NATTEN_OUT].data);
-        const char *out = row_at(sweep_out, r, lane % 4 * 16);
+        const char *out = row_at(sweep_out, r, strip_of_row() * 16);
 #pragma unroll
-        for (int half = 0; half < 2; half++) {
-            if (has_row(r, half)) {
+        for (int i = 0; i < 2; i++) {
+            if (has_row(r, i))
                 bring_nearer(out);
-                bring_nearer(out + to_grad);
-            }
             out += 2 * now.sweep.step[sweep_out][0];
         }
     }
-    __device__ Half load_half(const SweepRow &r, int half) const
+    __device__ Stats load_stats(const SweepRow &r) const
     {
         const natten_cuda_job &now = fresh(job);
-        Half two = {};
-        if (!r.exists() || !works_delta_out() || !has_row(r, half))
-            return two;
-        int64_t to_grad = static_cast<char *>(now.task.view[NATTEN_GRAD_OUT].data) -
-                          static_cast<char *>(now.task.view[NATTEN_OUT].data);
-        const char *out = row_at(
-            sweep_out, r, lane % 4 * 16 + 2 * half * now.sweep.step[sweep_out][0]);
-        two.out = __ldg(reinterpret_cast<const uint4 *>(out));
-        two.grad = __ldg(reinterpret_cast<const uint4 *>(out + to_grad));
-        return two;
-    }
-    /* delta of the rows of four lanes each; the same sums in the same order as
-     * compact_delta()'s. */
-    __device__ static float sum_half(const Half &two)
-    {
-        float delta = strip_sum<T>(two.out, two.grad);
-        delta += __shfl_xor_sync(all_lanes, delta, 2);
-        return delta + __shfl_xor_sync(all_lanes, delta, 1);
-    }
-    /* lse or delta of a row of half lane % 4, if there is one. */
-    __device__ float load_number(int tensor, const SweepRow &r) const
-    {
-        int half = lane % 4;
-        if (!r.exists() || half > 1 || !has_row(r, half))
-            return 0;
-        const char *at = row_at(tensor, r, 2 * half * fresh(job).sweep.step[tensor][0]);
-        return __ldg(reinterpret_cast<const float *>(at));
-    }
-    /* Write lse and delta to the place of a row, delta of both halves also where others
-     * look for it. */
-    __device__ void keep_stats(float lse, float first, float second, const SweepRow &r,
-                               uint32_t turn) const
-    {
-        const natten_cuda_job &now = fresh(job);
-        const int half = lane % 4;
-        if (!r.exists() || half > 1)
-            return;
-        bool there = has_row(r, half);
-        float delta = half == 0 ? first : second;
-        if (!works_delta_out()) {
-            delta = load_number(sweep_delta, r);
-        } else if (there) {
-            if (now.task.view[NATTEN_GRAD_LSE].data != nullptr)
-                delta -= grad_lse_at(item_of(r), r.row(), half);
-            store_float(row_at(sweep_delta, r) +
-                            2 * half * now.sweep.step[sweep_delta][0],
-                        delta);
+        Stats of = {};
+        if (!r.exists())
+            return of;
+        const char *out = row_at(sweep_out, r, engine ? strip_of_row() * 16 : 0),
+                   *lse = row_at(sweep_lse, r);
+#pragma unroll
+        for (int i = 0; i < 2; i++) {
+            if (has_row(r, i)) {
+                of.out[i] = load_strip(now, NATTEN_OUT, out, strip_of_row());
+                if (has_diagonal())
+                    of.lse[i] = __ldg(reinterpret_cast<const float *>(lse));
+            }
+            out += 2 * now.sweep.step[sweep_out][0];
+            lse += 2 * now.sweep.step[sweep_lse][0];
         }
-        float2 *to = reinterpret_cast<float2 *>(
-            __cvta_shared_to_generic(own + sweep_stats + turn / 8));
-        to[lane / 4 + 8 * half] = {there ? lse_of(lse) : 0, -delta};
+        return of;
+    }
+    /* delta of a row, whose grad_out is in the place `turn`, is the diagonal of
+     * out grad_out^T; keep it and lse, both with a minus, and write it to where others
+     * look for it. */
+    __device__ void keep_stats(const Stats &of, const SweepRow &r, uint32_t turn) const
+    {
+        const natten_cuda_job &now = fresh(job);
+        if (!r.exists())
+            return;
+        float product[2][4];
+#pragma unroll
+        for (int i = 0; i < 2; i++) {
+            uint4 grad = load_words(strip_at() + turn + sweep_grads + i * 512);
+            multiply<T>(product[i], {of.out[0].x, of.out[1].x, of.out[0].y, of.out[1].y},
+                        grad.x, grad.y, {0, 0, 0, 0});
+            multiply<T>(product[i], {of.out[0].z, of.out[1].z, of.out[0].w, of.out[1].w},
+                        grad.z, grad.w);
+        }
+        if (!has_diagonal())
+            return;
+        bool odd = lane() / 4 % 2;
+        char *to = row_at(sweep_delta, r);
+#pragma unroll
+        for (int i = 0; i < 2; i++) {
+            bool there = has_row(r, i);
+            float delta = product[i][2 * i + 0];
+            if (odd)
+                delta = product[i][2 * i + 1];
+            if (there) {
+                if (now.task.view[NATTEN_GRAD_LSE].data != nullptr)
+                    delta -= grad_lse_at(item_of(r), r.row(), i);
+                store_float(to, delta);
+            }
+            to += 2 * now.sweep.step[sweep_delta][0];
+            float2 *kept_at = reinterpret_cast<float2 *>(
+                __cvta_shared_to_generic(own() + sweep_stats + turn / 8));
+            kept_at[lane() / 4 + 8 * i] = {there ? -lse_of(of.lse[i]) : 0,
+                                           there ? -delta : 0};
+        }
     }
     __device__ float grad_lse_at(const SweepItem &item, int32_t row, int i) const
     {
         const natten_view &view = job.task.view[NATTEN_GRAD_LSE];
         int32_t at[3];
-        token_at(item, row, lane / 4 + 8 * i, at);
+        token_at(item, row, lane() / 4 + 8 * i, at);
         int64_t offset = item.batch * view.batch + item.head * view.head;
         for (int a = 0; a < 3; a++)
             offset += at[a] * view.axis[a];
@@ -557,6 +615,8 @@ template <class T, int sides, bool engine, bool biased> class SweepTile {
     }
 
   private:
+    uint32_t strips; /* address of the warp's part and of the lane's strip in it */
+
     /* A number of a row's item, by where it is there. */
     __device__ int32_t of_item(const SweepRow &r, int offset) const
     {
