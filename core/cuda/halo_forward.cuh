@@ -98,7 +98,7 @@ class HaloForward {
     {
         Bias bias(tile, number, step);
         uint32_t from = tile.stage(stage);
-        int32_t groups = recalls ? tile.info()->first_pair[2] : pairs.groups;
+        int32_t groups = of_warp(recalls ? tile.info()->first_pair[2] : pairs.groups);
         const FlatPair early[4] = {pairs[0], pairs[1], pairs[2], pairs[3]};
         if (groups <= 7) {
             round<true, 7>(from, bias, 0, 0, early);

@@ -61,7 +61,7 @@ template <class T, bool engine> class WgmmaForward {
             weights[0] = weights[1] = 0;
             clear_sums(sum);
             tile.begin_item();
-            int32_t steps = tile.item().steps;
+            int32_t steps = of_warp(tile.item().steps);
 #pragma unroll 1
             for (int32_t n = 0; n < steps; n++) {
                 barrier_wait(tile.full(0, keys.stage), keys.parity);

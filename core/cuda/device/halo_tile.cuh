@@ -351,7 +351,7 @@ template <class T, int dims, Side side, bool engine> class HaloTile {
 
     __device__ explicit HaloTile(const natten_cuda_job &job_)
         : job(job_), lane(threadIdx.x % NATTEN_CUDA_WARP),
-          warp(threadIdx.x / NATTEN_CUDA_WARP)
+          warp(of_warp((int)threadIdx.x / NATTEN_CUDA_WARP))
     {
         int apart = lane / 4 - lane % 4 * 2;
         unit_matrix[0] = apart == 0 ? 0xbf80u : apart == 1 ? 0xbf800000u : 0;
@@ -378,15 +378,14 @@ template <class T, int dims, Side side, bool engine> class HaloTile {
         return reinterpret_cast<natten_cuda_halo_warp *>(halo() + 1) + place();
     }
     /* The warp's unit, in the block, and the place of its subtile in the tile, which
-     * other units have too.  They are worked out where they are needed: spilled, they
-     * would wait for a first-level cache that shared memory leaves little of. */
+     * other units have too. */
     __device__ int32_t unit() const
     {
-        return (int32_t)(threadIdx.x / NATTEN_CUDA_WARP) >> job.halo.log2_places;
+        return warp >> job.halo.log2_places;
     }
     __device__ int32_t place() const
     {
-        return (int32_t)(threadIdx.x / NATTEN_CUDA_WARP) & (job.halo.places - 1);
+        return warp & (job.halo.places - 1);
     }
     __device__ int32_t log2_units() const
     {

@@ -123,7 +123,7 @@ template <class T, int dims, class Shape, Side side> class MmaTile {
 
     __device__ explicit MmaTile(const natten_cuda_job &job_)
         : job(job_), lane(threadIdx.x % NATTEN_CUDA_WARP),
-          warp(threadIdx.x / NATTEN_CUDA_WARP)
+          warp(of_warp((int)threadIdx.x / NATTEN_CUDA_WARP))
     {
     }
 

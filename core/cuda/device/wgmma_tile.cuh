@@ -79,7 +79,7 @@ template <class T, natten_cuda_wgmma_pass pass, bool engine> class WgmmaTile {
     __device__ explicit WgmmaTile(const natten_cuda_job &job_)
         : job(job_), lane(threadIdx.x % NATTEN_CUDA_WARP)
     {
-        int32_t number = __shfl_sync(all_lanes, (int)threadIdx.x / NATTEN_CUDA_WARP, 0);
+        int32_t number = of_warp((int)threadIdx.x / NATTEN_CUDA_WARP);
         brings = number >= Shape::crews * warps;
         crew = brings ? number - Shape::crews * warps : number / warps;
         warp = number % warps;
@@ -191,7 +191,7 @@ template <class T, natten_cuda_wgmma_pass pass, bool engine> class WgmmaTile {
     __device__ int hot_steps(int stage)
     {
         step = load_words(shared_address(&info()->step[stage]));
-        bool masked = __shfl_sync(all_lanes, step.w, 0) != 0;
+        bool masked = of_warp(step.w) != 0;
         return !masked ? 0 : job.wgmma.hot_steps <= 2 ? 2 : NATTEN_CUDA_WGMMA_HOT_STEPS;
     }
     /* Begin the sums of a step with so many. */
