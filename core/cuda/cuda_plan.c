@@ -687,8 +687,8 @@ static void spare_delta(natten_cuda_pass *delta, natten_cuda_pass *next)
     next->job.halo.writes_delta = 1;
 }
 
-/* All gradients in one pass, delta too; false if it isn't for them.  Which of them are asked for
- * does not matter, for bits must not depend on it. */
+/* All gradients in one pass, delta too; false if it isn't for them.  Which of them are
+ * asked for does not matter, for bits must not depend on it. */
 static bool add_sweep(list *l)
 {
     const natten_task *task = &l->job.task;

@@ -180,8 +180,8 @@ template <class T, int sides, bool engine, bool biased> class Sweep {
 #pragma unroll
         for (int g = 0; g < 2; g++) {
             constexpr uint32_t minus_large = 0xfe80; /* -2^126 */
-            uint32_t bits = (shifted(tile.seen, 4 * side) | hidden_rows) & 0x00010001u
-                                                                          << (2 * g);
+            uint32_t bits =
+                (shifted(tile.seen, 4 * side) | hidden_rows) & 0x00010001u << (2 * g);
             float4 of = load_four_floats(stats + g * 64);
             const float minus_lse[2] = {of.x, of.z};
             const float minus_delta[4] = {of.y, of.w, of.y, of.w};
@@ -275,8 +275,9 @@ template <class T, int sides, bool engine, bool biased> class Sweep {
             load_matrices(value.a[k], from_both + sweep_values ^ k * 32);
         clear_sums(key_sum);
         clear_sums(value_sum);
-        uint32_t hidden = load_uint(tile.box_at() + (uint32_t)offsetof(SweepBox, rows) +
-                                    (uint32_t)(4 * now.row() + tile.lane() % 2 * 2) * 2);
+        uint32_t hidden =
+            load_uint(tile.box_at() + (uint32_t)offsetof(SweepBox, rows) +
+                      (uint32_t)(4 * now.row() + tile.lane() % 2 * 2) * 2);
         hidden = tile.lane() % 4 < 2 ? hidden >> (tile.lane() / 16) : 0;
         tile.template wait_for_sums<0>(n - 1);
         if (!now.first())
@@ -422,7 +423,8 @@ template <class T, int sides, bool engine, bool biased> class Sweep {
             bool wanted = tile.box()->wanted == item + 1;
             float *own = reinterpret_cast<float *>(halo_shared + tile.warp * sweep_own);
             bool works = wanted && tile.warp < job.sweep.warps;
-            for (int32_t e = tile.lane(); works && e < job.entries; e += NATTEN_CUDA_WARP)
+            for (int32_t e = tile.lane(); works && e < job.entries;
+                 e += NATTEN_CUDA_WARP)
                 own[e] = 0;
             __syncwarp();
             for (bool begins = false; !begins; item = tile.item_after(item, begins))

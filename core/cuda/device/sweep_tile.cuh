@@ -511,7 +511,8 @@ template <class T, int sides, bool engine, bool biased> class SweepTile {
             barrier_wait<offsetof(SweepWarp, summed) + stage * 8>(known,
                                                                   (uint32_t)(n & 1));
     }
-    /* All warps meet.  Whoever checks wants them to come to one place of the program. */
+    /* All warps meet.  Whoever checks wants them to come to one place of the program.
+     */
     __device__ void meet_block() const
     {
         constexpr int number = NATTEN_CUDA_SWEEP_WARPS + 1;
@@ -576,10 +577,12 @@ template <class T, int sides, bool engine, bool biased> class SweepTile {
 #pragma unroll
         for (int i = 0; i < 2; i++) {
             uint4 grad = load_words(strip_at() + turn + sweep_grads + i * 512);
-            multiply<T>(product[i], {of.out[0].x, of.out[1].x, of.out[0].y, of.out[1].y},
-                        grad.x, grad.y, {0, 0, 0, 0});
-            multiply<T>(product[i], {of.out[0].z, of.out[1].z, of.out[0].w, of.out[1].w},
-                        grad.z, grad.w);
+            multiply<T>(product[i],
+                        {of.out[0].x, of.out[1].x, of.out[0].y, of.out[1].y}, grad.x,
+                        grad.y, {0, 0, 0, 0});
+            multiply<T>(product[i],
+                        {of.out[0].z, of.out[1].z, of.out[0].w, of.out[1].w}, grad.z,
+                        grad.w);
         }
         if (!has_diagonal())
             return;
