@@ -695,14 +695,14 @@ static bool add_sweep(list *l)
     natten_cuda_sweep_fit fit;
     if (!natten_cuda_sweep_plan(task, l->gpu, &fit))
         return false;
-    natten_cuda_pass *next = &l->passes[l->count];
+    natten_cuda_pass *own = &l->passes[l->count];
     natten_cuda_kernel kernel = wants(task, NATTEN_BIAS) ? NATTEN_CUDA_KERNEL_SWEEP_BIAS
                                                          : NATTEN_CUDA_KERNEL_SWEEP;
     add(l, kernel + (fit.sweep.columns > 2), fit.blocks, fit.shared_bytes);
-    next->job.sweep = fit.sweep;
-    next->plain = next->job.halo, next->plain_bytes = fit.shared_bytes;
-    next->plain_blocks = fit.blocks;
-    next->job.halo.by_maps = l->easy;
+    own->job.sweep = fit.sweep;
+    own->plain = own->job.halo, own->plain_bytes = fit.shared_bytes;
+    own->plain_blocks = fit.blocks;
+    own->job.halo.by_maps = l->easy;
     l->job.chunks = (int32_t)fit.sums;
     if (wants(task, NATTEN_GRAD_BIAS))
         add_sum_bias(l);

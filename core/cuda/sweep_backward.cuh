@@ -23,7 +23,8 @@
  *
  * A warp that has told its neighbours of stage j has read what they wrote in stage
  * j - 1, so three places for dS are enough, and who has waited for stage j - 1 may
- * fill the places that were read before.  Warps of a block meet where an item ends.
+ * fill the places that were read before.  Warps of a unit meet where an item ends, the
+ * block when all is over.
  *
  * A bias is added to S, and one more warp adds dS up for its gradient
  * (device/sweep_bias.cuh): that of a stage until the same stage of the next row.
@@ -335,7 +336,9 @@ template <class T, int sides, bool engine, bool biased> class Sweep {
         const int chunk = tile.strip_of_row();
         const uint32_t from = tile.strip_at() + sweep_results;
         char *to = tile.row_at(tensor, r, engine ? chunk * 16 : 0);
-        uint32_t zero[2] = {}; /* what is not finite, times 0, is NaN */
+        /* What is not finite, times 0, is NaN.  Rows that do not exist count, too: then
+         * again() looks in vain. */
+        uint32_t zero[2] = {};
         __syncwarp();
 #pragma unroll
         for (int half = 0; half < 2; half++) {
@@ -374,10 +377,10 @@ template <class T, int sides, bool engine, bool biased> class Sweep {
     {
         const natten_cuda_job &job = tile.job;
         if (trouble_of_sums != 0)
-            tile.box()->trouble = 1;
+            tile.box()->unsound = 1;
         tile.meet_block(); /* and all delta are there */
         if constexpr (biased)
-            if (tile.box()->trouble != 0)
+            if (tile.box()->unsound != 0)
                 sums_again();
         if (tile.box()->warp[tile.warp].trouble == 0)
             return;

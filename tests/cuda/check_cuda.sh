@@ -57,7 +57,7 @@ scenario 'the copy engine gets the maps of the tensors that it can fetch' maps
 scenario 'PTX is never asked to use the copy engine' no_maps NATTEN_FAKE_ARCH=100
 scenario 'all gradients in one pass where queries see no further than next door' sweep
 scenario 'a bias takes a warp more, and sums of its gradient a launch' sweep_bias
-scenario 'it launches alone, or after delta where rows cannot be fetched' sweep_launches
+scenario 'it launches alone, wherever rows lie' sweep_launches
 scenario 'large windows go to tensor cores, by counts that are exact' mma
 scenario 'launches for large windows bring the tensors, steps and blocks of the call' \
     mma_launches

@@ -58,6 +58,8 @@ static bool is_shared_out(const char *text)
         EXPECT(natten_cuda_sweep_plan(&more, &gpu, &other));
         EXPECT(other.sweep.columns == s->columns && other.sweep.rows == s->rows);
         EXPECT(memcmp(other.sweep.step, s->step, sizeof s->step) == 0);
+        EXPECT(memcmp(other.sweep.length, s->length, sizeof s->length) == 0);
+        EXPECT(memcmp(other.sweep.narrow, s->narrow, sizeof s->narrow) == 0);
     }
     return true;
 }
@@ -170,19 +172,19 @@ bool fake_sweep_launches(void)
     static trial t;
     fake_state *s = state();
     int stream;
-    for (int n = 0; n < 4; n++) {
+    for (int n = 0; n < 5; n++) {
         make(&t, "bwd bf16 b1 h2 d32 20x20 w7x7", NATTEN_CUDA);
         int64_t strides[] = {20 * 20 * 80, 20 * 80, 80, 40, 1};
-        natten_role role = n == 2 ? NATTEN_OUT : NATTEN_KEY;
+        natten_role role = n % 2 == 0 ? NATTEN_OUT : NATTEN_KEY;
         t.array[role].tensor.data = fake_memory_of(20 * 20 * 80 * 2 + 64);
         t.array[role].tensor.strides = n > 0 ? strides : NULL;
-        if (n == 3) /* rows that cannot be fetched */
+        if (n >= 3) /* rows that cannot be fetched, or not be read 16 bytes at a time */
             t.array[role].tensor.data = (char *)t.array[role].tensor.data + 2;
         int before = s->launches, maps = s->maps;
         EXPECT(trial_call(&t, NULL, 0, &stream) == NATTEN_OK);
         const fake_launch *last = &s->launch[s->launches - 1];
         const natten_cuda_sweep *sweep = &last->job.sweep;
-        EXPECT(s->launches == before + 1);
+        EXPECT(s->launches == before + 1 && last->job.delta != NULL);
         EXPECT(s->maps == maps + (n < 3 ? 4 : 0));
         EXPECT(strcmp(last->kernel, n < 3 ? "natten_sweep_engine_backward_3"
                                           : "natten_sweep_backward_3") == 0);

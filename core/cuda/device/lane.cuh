@@ -13,8 +13,9 @@ namespace natten {
 
 constexpr unsigned all_lanes = 0xffffffffu;
 
-/* What is the same in all lanes, so that the compiler knows it: branches on it are the
- * warp's, and it can be kept in one of the warp's registers. */
+/* What is the same in all lanes, which come here together, so that the compiler knows
+ * it: branches on it are the warp's, and it can be kept in one of the warp's registers.
+ */
 template <class N> __device__ inline N of_warp(N x)
 {
     return __shfl_sync(all_lanes, x, 0);

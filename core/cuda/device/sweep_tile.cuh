@@ -37,7 +37,8 @@ using SweepBox = natten_cuda_sweep_box;
 
 /* A row of subtiles in the order in which the block goes over them: in one register. */
 struct SweepRow {
-    int32_t bits = -1; /* -1: there is none */
+    int32_t bits =
+        -1; /* -1: there is none; the same in all lanes, which make it together */
 
     SweepRow() = default;
     __device__ SweepRow(const natten_cuda_sweep &s, int32_t row, int32_t turn,
@@ -340,7 +341,7 @@ template <class T, int sides, bool engine, bool biased> class SweepTile {
              j += (int32_t)blockDim.x)
             box()->columns[j] = hidden_from(1, s.columns, j);
         if (threadIdx.x == 0)
-            box()->trouble = 0, box()->wanted = 0;
+            box()->unsound = 0, box()->wanted = 0;
         if (lane() == 0) {
             SweepWarp &own_ = box()->warp[warp];
             own_.start = natten_sweep_start(&s, 1, column);
@@ -476,13 +477,14 @@ template <class T, int sides, bool engine, bool biased> class SweepTile {
         __syncwarp(); /* its own */
     }
     /* The n-th row's stage is over: what a lane wrote may be read by the neighbours.
-     * No lane comes here again before all others have: products are in between. */
+     * No lane comes here again before all others have: before a stage is told again the
+     * lanes meet in wait_for_stage(). */
     template <int stage> __device__ void tell() const
     {
         barrier_arrive(ready(stage));
     }
-    /* The same of a stage that no neighbour waits for: so the warp does, that all
-     * phases of a barrier are seen. */
+    /* The same of a stage that no neighbour waits for.  It is over; synccheck wants
+     * each phase of a barrier waited for by somebody. */
     template <int stage> __device__ void see_told(int32_t n) const
     {
         barrier_wait<offsetof(SweepWarp, ready) + stage * 8>(known, (uint32_t)(n & 1));
@@ -511,11 +513,11 @@ template <class T, int sides, bool engine, bool biased> class SweepTile {
             barrier_wait<offsetof(SweepWarp, summed) + stage * 8>(known,
                                                                   (uint32_t)(n & 1));
     }
-    /* All warps meet.  Whoever checks wants them to come to one place of the program.
-     */
+    /* All warps meet; synccheck wants them to come to one place of the program. */
     __device__ void meet_block() const
     {
-        constexpr int number = NATTEN_CUDA_SWEEP_WARPS + 1;
+        constexpr int number = NATTEN_CUDA_SWEEP_WARPS + 1; /* units have those below */
+        static_assert(number < 16, "barriers of a block");
         meet(number, (job.sweep.warps + biased) * NATTEN_CUDA_WARP);
     }
     /* The warps of a unit meet. */
