@@ -28,14 +28,16 @@ static void dlpack_of(natten_dtype dtype, natten_tensor *tensor)
     tensor->dtype_lanes = 1;
 }
 
-/* Strides of a layout with the dimensions in a random order and gaps in between; the
- * elements that they span. */
-static int64_t draw_strides(array *a, int ndim, bool broadcast, randoms *r)
+/* Strides of a layout with the dimensions in a random order and gaps in between, of
+ * rows those before the last; the elements that they span. */
+static int64_t draw_strides(array *a, int ndim, array_layout layout, randoms *r)
 {
-    int order[ARRAY_RANK];
+    bool broadcast = layout == ARRAY_BROADCAST, rows = layout == ARRAY_ROWS && ndim > 0;
+    int64_t strip = rows ? 16 / (int64_t)natten_dtype_bytes(a->dtype) : 1;
+    int order[ARRAY_RANK], drawn = rows ? ndim - 1 : ndim;
     for (int i = 0; i < ndim; i++)
         order[i] = i;
-    for (int i = ndim - 1; i > 0; i--) {
+    for (int i = drawn - 1; i > 0; i--) {
         int j = (int)random_int(r, 0, i), t = order[i];
         order[i] = order[j];
         order[j] = t;
@@ -49,7 +51,8 @@ static int64_t draw_strides(array *a, int ndim, bool broadcast, randoms *r)
         a->strides[order[i]] = span;
         span *= a->shape[order[i]];
         if (random_once_in(r, 3))
-            span += random_int(r, 1, 3);
+            span += strip * random_int(r, 1, 3);
+        span = (span + strip - 1) / strip * strip;
     }
     return span;
 }
@@ -68,8 +71,8 @@ void array_make(array *a, natten_dtype dtype, int ndim, const int64_t *shape,
             span *= shape[i];
         }
     } else {
-        span = draw_strides(a, ndim, layout == ARRAY_BROADCAST, r);
-        shift = random_int(r, 0, 3);
+        span = draw_strides(a, ndim, layout, r);
+        shift = layout == ARRAY_ROWS ? 0 : random_int(r, 0, 3);
     }
     a->bytes = (size_t)(span + shift) * each;
     a->memory = take(a->bytes);

@@ -27,6 +27,8 @@ typedef struct array {
 typedef enum array_layout {
     ARRAY_COMPACT,
     ARRAY_ANY,      /* dimensions in any order, gaps, off by some elements */
+    ARRAY_ROWS,     /* the last dimension whole, and what it consists of in strips of 16
+                       bytes; the others in any order, with gaps */
     ARRAY_BROADCAST /* ARRAY_ANY, and some dimensions with stride 0: for inputs */
 } array_layout;
 
