@@ -367,11 +367,11 @@ enum {
 
 /* Rows of a class of one batch item and head. */
 typedef struct natten_cuda_sweep_item {
-    int32_t batch, head, row, column;      /* and residues */
-    int32_t own_from, own_to;              /* rows of subtiles that are its own */
-    int32_t number, run;                   /* and the block's so-and-so-many-th run */
-    char *base[NATTEN_CUDA_SWEEP_TENSORS]; /* where the warp's column of the class's
-                                              first row begins */
+    int32_t batch, head, row, column; /* and residues */
+    int32_t own_from, own_to;         /* rows of subtiles that are its own */
+    int32_t number, run;              /* and the block's so-and-so-many-th run */
+    /* Where the warp's column of the class's first row begins. */
+    char *base[NATTEN_CUDA_SWEEP_TENSORS];
 } natten_cuda_sweep_item;
 
 /* What is known of a warp: barriers, and two items in turn.  Its part of shared memory
@@ -393,8 +393,9 @@ typedef struct natten_cuda_sweep_warp {
 typedef struct natten_cuda_sweep_box {
     natten_cuda_sweep_warp warp[NATTEN_CUDA_SWEEP_WARPS + 1];
     uint64_t tables[2]; /* barriers: a head's entries of bias are there */
-    int32_t unsound;    /* not 0: sums of a bias are not all finite */
-    int32_t wanted; /* 1 more than the first item of the last run that they are of */
+    /* Not 0: sums of a bias are not all finite; 1 more than the first item of the last
+     * run that they are of. */
+    int32_t unsound, wanted;
     /* Bit i: query i, from the first of the subtile before, does not see the key. */
     uint16_t columns[NATTEN_CUDA_SWEEP_WARPS * 4], rows[];
 } natten_cuda_sweep_box;

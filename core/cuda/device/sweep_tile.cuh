@@ -37,8 +37,8 @@ using SweepBox = natten_cuda_sweep_box;
 
 /* A row of subtiles in the order in which the block goes over them: in one register. */
 struct SweepRow {
-    int32_t bits =
-        -1; /* -1: there is none; the same in all lanes, which make it together */
+    /* -1: there is none.  The same in all lanes, which make it together. */
+    int32_t bits = -1;
 
     SweepRow() = default;
     __device__ SweepRow(const natten_cuda_sweep &s, int32_t row, int32_t turn,
@@ -123,6 +123,7 @@ template <class T, int sides, bool engine, bool biased> class SweepTile {
         known = shared_address(&box()->warp[warp]);
         left = column > 0 ? 0 - sweep_own : 0;
         right = column + 1 < job_.sweep.columns ? sweep_own : sides == 2 ? left : 0;
+        /* Here, not above: then less goes to local memory in the loop. */
         known = of_warp(known), left = of_warp(left), right = of_warp(right);
         warp = of_warp(warp), column = of_warp(column);
     }
@@ -593,9 +594,7 @@ template <class T, int sides, bool engine, bool biased> class SweepTile {
 #pragma unroll
         for (int i = 0; i < 2; i++) {
             bool there = has_row(r, i);
-            float delta = product[i][2 * i + 0];
-            if (odd)
-                delta = product[i][2 * i + 1];
+            float delta = odd ? product[i][2 * i + 1] : product[i][2 * i];
             if (there) {
                 if (now.task.view[NATTEN_GRAD_LSE].data != nullptr)
                     delta -= grad_lse_at(item_of(r), r.row(), i);
