@@ -58,6 +58,7 @@ cuda_kernels = \
 	%D%/device/walk.cuh \
 	%D%/device/warpgroup.cuh \
 	%D%/device/wgmma_bring.cuh \
+	%D%/device/wgmma_open.cuh \
 	%D%/device/wgmma_tile.cuh \
 	%D%/halo.cu \
 	%D%/halo_backward.cuh \

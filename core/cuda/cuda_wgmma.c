@@ -38,7 +38,8 @@ const natten_cuda_wgmma_shape natten_cuda_wgmma_shapes[NATTEN_CUDA_WGMMA_PASSES]
  * and for one that needs more of them than two products bring.  Fitted to an H200
  * (bench/results/2026-11-30-h200.md); of forward and grad_query 1.3 times as many, for
  * so much too many are what cuda_halo.c counts where windows are about as large as
- * these kernels begin to be faster. */
+ * these kernels begin to be faster.  Since then items cost less
+ * (bench/results/2026-11-30-h200-bringers.md), which is not fitted yet. */
 typedef struct cost {
     double open_clocks, step_clocks, masked_clocks, deep_clocks;
 } cost;
@@ -263,10 +264,11 @@ bool natten_cuda_wgmma_plan(const natten_task *task, const natten_gpu *gpu,
         return false;
     fit->wgmma.group = (int32_t)(task->heads / task->heads_kv);
     find_hot(&fit->wgmma, s.kernel->columns);
-    fit->shared_bytes =
-        s.kernel->crews *
-        natten_cuda_wgmma_bytes(s.kernel->row_tensors, s.kernel->columns,
-                                s.kernel->stages[0] + s.kernel->stages[1]);
+    fit->shared_bytes = natten_cuda_wgmma_block_bytes(
+        s.kernel->crews,
+        natten_cuda_wgmma_crew_bytes(pass, s.kernel->row_tensors, s.kernel->columns,
+                                     s.kernel->stages[0] + s.kernel->stages[1]),
+        s.kernel->columns);
     if (!natten_cuda_count_positions(task, fit->wgmma.tiles, &fit->wgmma.positions))
         return false;
     fit->clocks = natten_cuda_count_clocks(

@@ -1,21 +1,27 @@
 /* SPDX-License-Identifier: MIT
  *
- * What a crew of the kernels of warpgroups has in shared memory (device/wgmma_tile.cuh
- * has the words): the kernels lay it out, and their planner asks for it. */
+ * What a block of the kernels of warpgroups has in shared memory
+ * (device/wgmma_tile.cuh has the words): the kernels lay it out, and their planner asks
+ * for it. */
 #ifndef NATTEN_CUDA_CUDA_WGMMA_CREW_H
 #define NATTEN_CUDA_CUDA_WGMMA_CREW_H
 
 #include "cuda/cuda_job.h"
 
-/* Rows of a tile, numbers of a row and its bytes; partners of a step, stages of them
- * and products with masks, at most. */
+#include <stddef.h>
+
+/* Rows of a tile, and of its sides together, at most (64, 1 and 1); numbers of a row
+ * and its bytes; partners of a step, stages of them and products with masks, at most;
+ * words of masks that these take, 32 columns each. */
 enum {
     NATTEN_CUDA_WGMMA_ROWS = 64,
+    NATTEN_CUDA_WGMMA_PLACES = 66,
     NATTEN_CUDA_WGMMA_DIMS = 64,
     NATTEN_CUDA_WGMMA_ROW_BYTES = 128,
     NATTEN_CUDA_WGMMA_COLUMNS = 80,
     NATTEN_CUDA_WGMMA_STAGES = 3,
-    NATTEN_CUDA_WGMMA_HOT_STEPS = 5
+    NATTEN_CUDA_WGMMA_HOT_STEPS = 5,
+    NATTEN_CUDA_WGMMA_HOT_WORDS = 3
 };
 
 /* What its tile is, for who works on it; two in turn. */
@@ -25,33 +31,56 @@ typedef struct natten_cuda_wgmma_item {
     /* A byte an axis: 0x7f and how many rows it has, so that those of a place that is
      * there, less it, have bit 7. */
     uint32_t limit;
-    /* Of each row along an axis, one axis after the other: partners that it sees, from
-     * the tile's first on. */
-    natten_span seen[NATTEN_CUDA_WGMMA_ROWS + 2] __attribute__((aligned(8)));
+    char *result[2]; /* the first row's places in the tensors that the pass writes */
 } natten_cuda_wgmma_item;
 
-/* What a step's box is: how far it is from the tile's first partner; does some row not
- * see all of it?  16 bytes at a time. */
-typedef struct __attribute__((aligned(16))) natten_cuda_wgmma_step {
-    int32_t far[3], masked;
+/* What a step's box is: does some row not see all of it?  If so, the columns of masks
+ * that each place of the tile along an axis, one axis after the other, does not see, a
+ * bit each. */
+typedef struct natten_cuda_wgmma_step {
+    int32_t masked;
+    uint32_t hidden[NATTEN_CUDA_WGMMA_HOT_WORDS][NATTEN_CUDA_WGMMA_PLACES];
 } natten_cuda_wgmma_step;
+
+/* What a bringer has found out about an item, for itself. */
+typedef struct natten_cuda_wgmma_found {
+    /* Of each place of the tile along an axis, partners that it sees, from the tile's
+     * first on. */
+    natten_span seen[NATTEN_CUDA_WGMMA_PLACES] __attribute__((aligned(16)));
+    int32_t axis[3][10];                            /* natten_class */
+    int32_t known[24] __attribute__((aligned(16))); /* WgmmaTile's Found */
+} natten_cuda_wgmma_found;
 
 /* What is known of a crew, in shared memory. */
 typedef struct natten_cuda_wgmma_info {
-    /* lse to base 2 and minus delta: of partners by stage, and of rows. */
-    float stats[NATTEN_CUDA_WGMMA_STAGES][2 * NATTEN_CUDA_WGMMA_COLUMNS];
-    float row_stats[2 * NATTEN_CUDA_WGMMA_ROWS];
     /* Barriers: both tensors of partners, and the rows, have arrived; are not needed
      * any more. */
     uint64_t full[2][NATTEN_CUDA_WGMMA_STAGES], left[2][NATTEN_CUDA_WGMMA_STAGES];
-    uint64_t rows_full, rows_left, item_left[2];
+    uint64_t rows_full[2], rows_left, item_left[2];
     natten_cuda_wgmma_step step[NATTEN_CUDA_WGMMA_STAGES];
     natten_cuda_wgmma_item item[2];
-    int32_t axis[3][10]; /* natten_class */
+    natten_cuda_wgmma_found found; /* of who tells */
+    uint32_t digit[8][6];          /* WgmmaTile's Digit, of lanes that have one */
+    /* Where each row is in a step's table: a place's number for each axis, 8 bits each.
+     */
+    uint32_t places[NATTEN_CUDA_WGMMA_ROWS];
+    /* Of each row, bytes from the tile's first in the first tensor of results. */
+    int64_t row[NATTEN_CUDA_WGMMA_ROWS];
+    /* Forward ends here.  lse to base 2 and minus delta of rows. */
+    float row_stats[2][2 * NATTEN_CUDA_WGMMA_ROWS] __attribute__((aligned(16)));
+    /* Of queries that lie together, rows or a box: their places in it, and how far
+     * their lse and delta are from the first one's, in bytes. */
+    int64_t query_offset[NATTEN_CUDA_WGMMA_COLUMNS];
+    uint32_t query_place[NATTEN_CUDA_WGMMA_COLUMNS];
+    /* The pass of queries has this much.  As `row`, in the second tensor; as `found`,
+     * of who moves; lse to base 2 and minus delta of partners, by stage. */
+    int64_t second_row[NATTEN_CUDA_WGMMA_ROWS];
+    natten_cuda_wgmma_found mover_found;
+    float stats[NATTEN_CUDA_WGMMA_STAGES][2 * NATTEN_CUDA_WGMMA_COLUMNS];
 } natten_cuda_wgmma_info;
 
-/* Where in a crew's shared memory what is known of it is: after `tensors` of rows,
- * `stages` boxes of `columns` partners, of both tensors together, and hot columns. */
+/* Where in a crew's shared memory what is known of it is: after `tensors` of rows and
+ * `stages` boxes of `columns` partners, of both tensors together. */
 #ifdef __cplusplus
 constexpr
 #endif
@@ -59,20 +88,45 @@ constexpr
     natten_cuda_wgmma_info_at(int32_t tensors, int32_t columns, int32_t stages)
 {
     return (tensors * NATTEN_CUDA_WGMMA_ROWS + stages * columns) *
-               NATTEN_CUDA_WGMMA_ROW_BYTES +
-           NATTEN_CUDA_WGMMA_HOT_STEPS * columns * 32;
+           NATTEN_CUDA_WGMMA_ROW_BYTES;
 }
-
-/* Bytes of it; crews begin at multiples of 1024. */
+/* Bytes of a crew; crews begin at multiples of 1024. */
 #ifdef __cplusplus
 constexpr
 #endif
     NATTEN_INLINE int32_t
-    natten_cuda_wgmma_bytes(int32_t tensors, int32_t columns, int32_t stages)
+    natten_cuda_wgmma_crew_bytes(natten_cuda_wgmma_pass pass, int32_t tensors,
+                                 int32_t columns, int32_t stages)
 {
-    int32_t bytes = natten_cuda_wgmma_info_at(tensors, columns, stages) +
-                    (int32_t)sizeof(natten_cuda_wgmma_info);
+    size_t info = pass == NATTEN_CUDA_WGMMA_FORWARD
+                      ? offsetof(natten_cuda_wgmma_info, row_stats)
+                  : pass == NATTEN_CUDA_WGMMA_GRAD_QUERY
+                      ? offsetof(natten_cuda_wgmma_info, second_row)
+                      : sizeof(natten_cuda_wgmma_info);
+    int32_t bytes = natten_cuda_wgmma_info_at(tensors, columns, stages) + (int32_t)info;
     return (bytes + 1023) / 1024 * 1024;
 }
+/* Bytes of a block: crews, and after them hot columns, which are the same for all. */
+#ifdef __cplusplus
+constexpr
+#endif
+    NATTEN_INLINE int32_t
+    natten_cuda_wgmma_block_bytes(int32_t crews, int32_t crew_bytes, int32_t columns)
+{
+    return crews * crew_bytes + NATTEN_CUDA_WGMMA_HOT_STEPS * columns * 32;
+}
+
+#ifndef __cplusplus
+_Static_assert(16 * NATTEN_CUDA_WGMMA_HOT_STEPS <= 32 * NATTEN_CUDA_WGMMA_HOT_WORDS,
+               "columns of masks");
+_Static_assert(offsetof(natten_cuda_wgmma_info, row_stats) % 16 == 0 &&
+                   offsetof(natten_cuda_wgmma_info, stats) % 16 == 0,
+               "read 16 bytes at a time");
+_Static_assert(offsetof(natten_cuda_wgmma_info, row) <
+                       offsetof(natten_cuda_wgmma_info, row_stats) &&
+                   offsetof(natten_cuda_wgmma_info, query_place) <
+                       offsetof(natten_cuda_wgmma_info, second_row),
+               "where passes end");
+#endif
 
 #endif

@@ -43,23 +43,19 @@ template <class T, bool engine> class WgmmaGradQuery {
   private:
     __device__ void work()
     {
-        uint32_t parity = 0;
         for (int32_t number = tile.first_item(); number < tile.job.wgmma.items;
              number += tile.item_step()) {
-            barrier_wait(tile.rows_full(), parity);
-            parity ^= 1;
+            tile.begin_item();
 #pragma unroll
             for (int r = 0; r < 2; r++) {
                 float2 own = load_floats(tile.row_stats(tile.lane / 4 + 8 * r));
                 lse[r] = own.x, minus_delta[r] = own.y;
             }
             clear_sums(sum);
-            tile.begin_item();
             int32_t steps = tile.item().steps;
 #pragma unroll 1
             for (int32_t n = 0; n < steps; n++) {
-                barrier_wait(tile.full(0, turn.stage), turn.parity);
-                switch (tile.hot_steps(turn.stage)) {
+                switch (tile.begin_step(turn.stage(), turn.parity())) {
                 case 0:
                     take<0>();
                     break;
@@ -82,10 +78,10 @@ template <class T, bool engine> class WgmmaGradQuery {
     {
         float s[columns / 8][4], dp[columns / 8][4];
         uint32_t ds[columns / 16][4];
-        tile.template mask<hots>(s);
-        tile.score(s, 0, turn.stage, hots > 0);
-        barrier_wait(tile.full(1, turn.stage), turn.parity);
-        tile.score(dp, 1, turn.stage, false);
+        tile.template mask<hots>(s, turn.stage());
+        tile.score(s, 0, turn.stage(), hots > 0);
+        barrier_wait(tile.full(1, turn.stage()), turn.parity());
+        tile.score(dp, 1, turn.stage(), false);
         wait_for_products<1>();
         have_sums(s);
 #pragma unroll
@@ -95,24 +91,24 @@ template <class T, bool engine> class WgmmaGradQuery {
                 s[j][e] = exp2_fast(fmaf(s[j][e], factor, -lse[e / 2]));
         wait_for_products<0>();
         have_sums(dp);
-        tile.leave(tile.left(1, turn.stage));
+        tile.leave(tile.left(1, turn.stage()));
 #pragma unroll
         for (int j = 0; j < columns / 8; j++)
 #pragma unroll
             for (int e = 0; e < 4; e++)
                 s[j][e] *= dp[j][e] + minus_delta[e / 2];
         Tile::pack_left(ds, s);
-        tile.gather(sum, ds, 0, turn.stage);
+        tile.gather(sum, ds, 0, turn.stage());
+        tile.recall_places();
         wait_for_products<0>();
         have_sums(sum);
-        tile.leave(tile.left(0, turn.stage));
+        tile.leave(tile.left(0, turn.stage()));
     }
 
     __device__ void end()
     {
         const float own = (float)tile.job.task.scale, factors[2] = {own, own};
-        uint32_t trouble =
-            store_block<T, dims>(tile, NATTEN_GRAD_QUERY, 0, sum, factors);
+        uint32_t trouble = tile.store_rows(0, sum, factors);
         __syncwarp();
         if (trouble != 0)
             tile.redo(trouble, [](const natten_cuda_job &job, const Lane &lane,
@@ -147,19 +143,15 @@ template <class T, bool engine> class WgmmaGradTokens {
   private:
     __device__ void work()
     {
-        uint32_t parity = 0;
         for (int32_t number = tile.first_item(); number < tile.job.wgmma.items;
              number += tile.item_step()) {
-            barrier_wait(tile.rows_full(), parity);
-            parity ^= 1;
+            tile.begin_item();
             clear_sums(key_sum);
             clear_sums(value_sum);
-            tile.begin_item();
             int32_t steps = tile.item().steps;
 #pragma unroll 1
             for (int32_t n = 0; n < steps; n++) {
-                barrier_wait(tile.full(0, turn.stage), turn.parity);
-                switch (tile.hot_steps(turn.stage)) {
+                switch (tile.begin_step(turn.stage(), turn.parity())) {
                 case 0:
                     take<0>();
                     break;
@@ -182,13 +174,14 @@ template <class T, bool engine> class WgmmaGradTokens {
     {
         float s[columns / 8][4], dp[columns / 8][4];
         uint32_t p[columns / 16][4], ds[columns / 16][4];
-        tile.template mask<hots>(s);
-        tile.score(s, 0, turn.stage, hots > 0);
-        barrier_wait(tile.full(1, turn.stage), turn.parity);
-        tile.score(dp, 1, turn.stage, false);
+        tile.template mask<hots>(s, turn.stage());
+        tile.score(s, 0, turn.stage(), hots > 0);
+        barrier_wait(tile.full(1, turn.stage()), turn.parity());
+        tile.score(dp, 1, turn.stage(), false);
         wait_for_products<1>();
         have_sums(s);
-        const uint32_t stats = tile.stats(turn.stage) + (uint32_t)(tile.lane % 4 * 16);
+        const uint32_t stats =
+            tile.stats(turn.stage()) + (uint32_t)(tile.lane % 4 * 16);
 #pragma unroll
         for (int j = 0; j < columns / 8; j++) {
             /* Of the lane's two columns. */
@@ -199,7 +192,7 @@ template <class T, bool engine> class WgmmaGradTokens {
                     exp2_fast(fmaf(s[j][e], factor, e % 2 == 0 ? -both.x : -both.z));
         }
         Tile::pack_left(p, s);
-        tile.gather(value_sum, p, 1, turn.stage);
+        tile.gather(value_sum, p, 1, turn.stage());
         wait_for_products<1>();
         have_sums(dp);
 #pragma unroll
@@ -210,12 +203,13 @@ template <class T, bool engine> class WgmmaGradTokens {
                 s[j][e] *= dp[j][e] + (e % 2 == 0 ? both.y : both.w);
         }
         Tile::pack_left(ds, s);
-        tile.gather(key_sum, ds, 0, turn.stage);
+        tile.gather(key_sum, ds, 0, turn.stage());
+        tile.recall_places();
         wait_for_products<0>();
         have_sums(value_sum);
         have_sums(key_sum);
-        tile.leave(tile.left(0, turn.stage));
-        tile.leave(tile.left(1, turn.stage));
+        tile.leave(tile.left(0, turn.stage()));
+        tile.leave(tile.left(1, turn.stage()));
     }
 
     __device__ void end()
@@ -225,10 +219,9 @@ template <class T, bool engine> class WgmmaGradTokens {
         const float of_key[2] = {own, own}, of_value[2] = {1, 1};
         uint32_t trouble = 0;
         if (view[NATTEN_GRAD_KEY].data != nullptr)
-            trouble |= store_block<T, dims>(tile, NATTEN_GRAD_KEY, 0, key_sum, of_key);
+            trouble |= tile.store_rows(0, key_sum, of_key);
         if (view[NATTEN_GRAD_VALUE].data != nullptr)
-            trouble |=
-                store_block<T, dims>(tile, NATTEN_GRAD_VALUE, 0, value_sum, of_value);
+            trouble |= tile.store_rows(1, value_sum, of_value);
         __syncwarp();
         if (trouble != 0)
             tile.redo(trouble, [](const natten_cuda_job &job, const Lane &lane,

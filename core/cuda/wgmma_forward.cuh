@@ -27,12 +27,14 @@ template <class T, bool engine> class WgmmaForward {
     float factor; /* that makes S exponents */
     float reference[2], weights[2], sum[dims / 8][4];
     uint32_t q[dims / 16][4]; /* queries */
+    int64_t lse_row; /* bytes, of the row whose lse the lane writes, from the item's */
     WgmmaTurn<Shape::first> keys;
     WgmmaTurn<Shape::second> values;
 
   public:
     __device__ explicit WgmmaForward(const natten_cuda_job &job)
-        : tile(job), factor((float)job.task.scale * log2_e)
+        : tile(job), factor((float)job.task.scale * log2_e),
+          lse_row(tile.offset_of_row(NATTEN_LSE, lse_row_of(tile.lane)))
     {
     }
 
@@ -44,15 +46,19 @@ template <class T, bool engine> class WgmmaForward {
   private:
     static constexpr float unseen = -0x1p60f, rise = 8;
 
+    /* The first two lanes of a quad write lse of its two rows. */
+    __device__ static int lse_row_of(int lane)
+    {
+        return lane / 4 + 8 * (lane % 4 % 2);
+    }
+
     __device__ void work()
     {
-        uint32_t parity = 0;
         for (int32_t number = tile.first_item(); number < tile.job.wgmma.items;
              number += tile.item_step()) {
             uint32_t rows = Lay::left(
                 tile.rows(0) + (uint32_t)(tile.warp * 16 * Lay::bytes), tile.lane);
-            barrier_wait(tile.rows_full(), parity);
-            parity ^= 1;
+            tile.begin_item();
 #pragma unroll
             for (int k = 0; k < dims / 16; k++)
                 load_matrices(q[k], Lay::step(rows, k));
@@ -60,12 +66,10 @@ template <class T, bool engine> class WgmmaForward {
             reference[0] = reference[1] = unseen;
             weights[0] = weights[1] = 0;
             clear_sums(sum);
-            tile.begin_item();
             int32_t steps = of_warp(tile.item().steps);
 #pragma unroll 1
             for (int32_t n = 0; n < steps; n++) {
-                barrier_wait(tile.full(0, keys.stage), keys.parity);
-                switch (tile.hot_steps(keys.stage)) {
+                switch (tile.begin_step(keys.stage(), keys.parity())) {
                 case 0:
                     take<0>();
                     break;
@@ -87,27 +91,29 @@ template <class T, bool engine> class WgmmaForward {
         float s[columns / 8][4];
         uint32_t p[columns / 16][4];
         score<hots>(s);
-        tile.leave(tile.left(0, keys.stage));
+        tile.leave(tile.left(0, keys.stage()));
         keys.next();
         weigh(s);
         Tile::pack_left(p, s);
-        barrier_wait(tile.full(1, values.stage), values.parity);
-        tile.gather(sum, p, 1, values.stage);
+        barrier_wait(tile.full(1, values.stage()), values.parity());
+        tile.gather(sum, p, 1, values.stage());
+        tile.recall_places();
         wait_for_products<0>();
         have_sums(sum);
-        tile.leave(tile.left(1, values.stage));
+        tile.leave(tile.left(1, values.stage()));
         values.next();
     }
 
     template <int hots> __device__ void score(float (&s)[columns / 8][4]) const
     {
-        tile.template mask<hots>(s);
+        tile.template mask<hots>(s, keys.stage());
         begin_products();
 #pragma unroll
         for (int k = 0; k < dims / 16; k++)
             WarpgroupProduct<T, columns>::template multiply<false>(
                 s, q[k],
-                matrix_of_wide_rows(tile.partners(0, keys.stage) + (uint32_t)(32 * k)),
+                matrix_of_wide_rows(tile.partners(0, keys.stage()) +
+                                    (uint32_t)(32 * k)),
                 hots > 0 || k > 0);
         end_group_of_products();
         wait_for_products<0>();
@@ -163,12 +169,12 @@ template <class T, bool engine> class WgmmaForward {
             weights[r] = quad_sum(weights[r]);
             inverse[r] = weights[r] > 0x1p-16f ? inverse_of(weights[r]) : NAN;
         }
-        uint32_t trouble = store_block<T, dims>(tile, NATTEN_OUT, 0, sum, inverse);
-        int t = tile.lane % 4, r = tile.lane / 4 + 8 * t;
+        uint32_t trouble = tile.store_rows(0, sum, inverse);
+        int t = tile.lane % 4, r = lse_row_of(tile.lane);
         float weight = t == 0 ? weights[0] : weights[1];
         float at = t == 0 ? reference[0] : reference[1];
         if (tile.job.task.view[NATTEN_LSE].data != nullptr && t < 2 && tile.exists(r))
-            *reinterpret_cast<float *>(tile.row_at(NATTEN_LSE, r)) =
+            *reinterpret_cast<float *>(tile.item().result[1] + lse_row) =
                 (at + log2f(weight)) * log_2;
         __syncwarp();
         if (trouble != 0)

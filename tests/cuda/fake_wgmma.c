@@ -45,6 +45,7 @@ static bool is_sound(const natten_task *task, natten_cuda_wgmma_pass pass,
         rows *= w->tile[a], partners *= w->box[a], positions *= w->tiles[a] * d;
     }
     EXPECT(rows <= NATTEN_CUDA_WGMMA_ROWS && partners <= kernel->columns);
+    EXPECT(w->tile[0] + w->tile[1] + w->tile[2] <= NATTEN_CUDA_WGMMA_PLACES);
     EXPECT(w->hot_always == (partners < kernel->columns ? hot++ : -1));
     EXPECT(hot <= 16 * NATTEN_CUDA_WGMMA_HOT_STEPS);
     EXPECT(w->hot_steps == (hot + 15) / 16);

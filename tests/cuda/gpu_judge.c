@@ -9,12 +9,12 @@
  * core/cuda/sweep_backward.cuh with core/cuda/device/sweep_tile.cuh and
  * core/cuda/device/sweep_bias.cuh, core/cuda/wgmma.cu: core/cuda/wgmma_forward.cuh and
  * core/cuda/wgmma_backward.cuh with core/cuda/device/wgmma_tile.cuh,
- * core/cuda/device/wgmma_bring.cuh and core/cuda/device/warpgroup.cuh, made of
- * core/cuda/device/mma_tile.cuh, core/cuda/device/mma_copies.cuh,
- * core/cuda/device/mma_added.cuh, core/cuda/device/mma_kept.cuh,
- * core/cuda/device/mma_parts.cuh, core/cuda/device/mma_rows.cuh,
- * core/cuda/device/mma_runs.cuh, core/cuda/device/mma_walk.cuh,
- * core/cuda/device/halo_tile.cuh,
+ * core/cuda/device/wgmma_open.cuh, core/cuda/device/wgmma_bring.cuh and
+ * core/cuda/device/warpgroup.cuh, made of core/cuda/device/mma_tile.cuh,
+ * core/cuda/device/mma_copies.cuh, core/cuda/device/mma_added.cuh,
+ * core/cuda/device/mma_kept.cuh, core/cuda/device/mma_parts.cuh,
+ * core/cuda/device/mma_rows.cuh, core/cuda/device/mma_runs.cuh,
+ * core/cuda/device/mma_walk.cuh, core/cuda/device/halo_tile.cuh,
  * core/cuda/device/halo_open.cuh, core/cuda/device/halo_flat.cuh,
  * core/cuda/device/halo_copies.cuh, core/cuda/device/halo_rows.cuh,
  * core/cuda/device/halo_walk.cuh, core/cuda/device/tensor_core.cuh,

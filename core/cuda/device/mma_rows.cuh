@@ -59,6 +59,15 @@ __device__ inline void words_of(uint32_t (&word)[side_by_side<T> * sizeof(T) / 4
     }
 }
 
+/* Bit q for quad q of a vote of which some lane said yes. */
+__device__ inline uint32_t quads_of(uint32_t vote)
+{
+    uint32_t quads = 0;
+    for (int q = 0; q < 8; q++)
+        quads |= (vote >> (4 * q) & 0xf) != 0 ? 1u << q : 0;
+    return quads;
+}
+
 /* Write `dims` columns from `first` on of the 16 rows of block `block`, each row times
  * a factor.  Bit r is set for a row, of all of the warp, of which not everything is
  * finite. */
@@ -103,10 +112,8 @@ __device__ inline uint32_t store_block(const Tile &tile, natten_role role, int b
                     row[(from + e) * item] = x;
             }
         }
-        uint32_t found = __ballot_sync(all_lanes, exists && !(zero == 0));
-        for (int q = 0; q < 8; q++)
-            if (found >> (4 * q) & 0xf)
-                trouble |= 1u << (16 * block + 8 * i + q);
+        trouble |= quads_of(__ballot_sync(all_lanes, exists && !(zero == 0)))
+                   << (16 * block + 8 * i);
     }
     return trouble;
 }

@@ -3,55 +3,28 @@
  * What a crew's bringer does (device/wgmma_tile.cuh has the words): it finds items, has
  * the copy engine bring rows and boxes, or brings them itself where tensors lie so that
  * it can't, and tells the others what they have to know, some steps ahead of them.  It
- * is one warp, and waits for every instruction of its own: what it does for a step is
- * some 80 of them, for an item some 300. */
+ * is one warp, which waits for every instruction of its own, so for the gradients of
+ * tokens, whose steps want lse and delta too, there are two: one moves, one tells. What
+ * has to come from far is asked for first, as soon as there is a place for it. */
 #ifndef NATTEN_CUDA_DEVICE_WGMMA_BRING_CUH
 #define NATTEN_CUDA_DEVICE_WGMMA_BRING_CUH
 
-#include "cuda/device/wgmma_tile.cuh"
+#include "cuda/device/wgmma_open.cuh"
 
 namespace natten {
 
-WGMMA_TILE WGMMA_TILE_OF::Digit::Digit(const natten_cuda_job &job, int32_t lane)
-    : below(1), count(INT32_MAX), side(1)
+/* What its tile is, for this bringer; and, if it tells, for the crew, when there is a
+ * place for it, with what the rows' lse and delta are. */
+template <class T, natten_cuda_wgmma_pass pass, bool engine>
+template <bool tells>
+__device__ inline typename WGMMA_TILE_OF::Found
+WGMMA_TILE_OF::find_item(int32_t number) const
 {
-    const natten_cuda_wgmma &w = job.wgmma;
-    constexpr int first =
-        pass == NATTEN_CUDA_WGMMA_FORWARD ? 0 : 6; /* tiles, or heads */
-    int32_t before = 1, own = 1, product = 1;
-    for (int i = first; i < first + 8; i++) {
-        int n = i % 8, a = 2 - n / 2, number = n >= 6 ? n : n % 2 == 0 ? a : 3 + a;
-        int32_t digits =
-            n == 6       ? (int32_t)(of_queries ? job.task.heads : job.task.heads_kv)
-            : n == 7     ? (int32_t)job.task.batch
-            : n % 2 == 0 ? w.tiles[a]
-                         : job.task.axis[a].dilation;
-        if (lane == number)
-            before = product, own = digits;
-        product *= digits;
-    }
-    if (lane < 3)
-        side = Divider(w.box[lane]);
-    below = Divider(before), count = Divider(own);
-}
-
-WGMMA_TILE WGMMA_TILE_OF::Queries::Queries(const natten_cuda_job &job,
-                                           const int32_t (&box)[3], int32_t lane)
-{
-#pragma unroll
-    for (int i = 0; i < count; i++) {
-        place[i] = slot_of(box, lane + i * NATTEN_CUDA_WARP);
-        int32_t at[3];
-        for (int a = 0; a < 3; a++)
-            at[a] = (int32_t)(place[i] >> 8 * a & 0xff) * job.task.axis[a].dilation;
-        offset[i] = place[i] == nowhere ? 0 : stats_offset(job, 0, 0, at);
-    }
-}
-
-/* What its tile is: axis(), item[turn] and `f`. */
-WGMMA_TILE void WGMMA_TILE_OF::find_item(Found &f, const Digit &own,
-                                         int32_t digit) const
-{
+    Found f =
+        {}; /* else the compiler keeps the last one's, which see_rows() sets anew */
+    __syncwarp(); /* nobody reads what was found before */
+    const Digit digits(info()->digit[lane % 8]);
+    int32_t digit = digits.of(number);
     f.head = __shfl_sync(all_lanes, digit, 6);
     f.batch = __shfl_sync(all_lanes, digit, 7);
     if (is_dilated()) {
@@ -61,18 +34,33 @@ WGMMA_TILE void WGMMA_TILE_OF::find_item(Found &f, const Digit &own,
             axis(lane) = natten_axis_class(&job.task.axis[lane], residue);
         __syncwarp();
     }
-    see_rows(f, own, digit);
+    if (tells)
+        barrier_wait(item_left(), own.parity() ^ 1);
+    see_rows<tells>(f, digits, digit);
     for (int n = 0; n < 2; n++)
         f.aim[n] = aim(partner_role(n), false);
+    if (lane == 0)
+        kept_found() = f;
+    __syncwarp();
+    if (tells && pass == NATTEN_CUDA_WGMMA_GRAD_QUERY) {
+        bring_stats(shared_address(info()->row_stats[own.stage()]), f.row, f, f.head);
+        barrier_follow_copies(rows_full());
+    }
+    if (tells && Shape::bringers > 1)
+        barrier_arrive(rows_full());
+    return f;
 }
 
-/* Tell what each row of the tile sees; of each axis the first and the last row come
- * before all. */
-WGMMA_TILE void WGMMA_TILE_OF::see_rows(Found &f, const Digit &own, int32_t digit) const
+/* Note what each row of the tile sees, and tell what it is; of each axis the first and
+ * the last row come before all. */
+template <class T, natten_cuda_wgmma_pass pass, bool engine>
+template <bool tells>
+__device__ inline void WGMMA_TILE_OF::see_rows(Found &f, const Digit &digits,
+                                               int32_t digit) const
 {
     const natten_cuda_wgmma &w = job.wgmma;
     const int32_t(&tile)[3] = w.tile;
-    natten_cuda_wgmma_item &to = info()->item[turn];
+    natten_cuda_wgmma_item &to = info()->item[own.stage()];
 #pragma unroll 1
     for (int32_t i = lane - 6; i - lane < tile[0] + tile[1] + tile[2];
          i += NATTEN_CUDA_WARP) {
@@ -97,8 +85,8 @@ WGMMA_TILE void WGMMA_TILE_OF::see_rows(Found &f, const Digit &own, int32_t digi
             uint32_t limit = lane < 3 ? (uint32_t)(0x7f + end - first) << 8 * lane : 0;
             int32_t place = first - all.begin,
                     stop = __shfl_sync(all_lanes, near.end, lane + 3),
-                    boxes = own.side(natten_max(0, stop - near.begin) +
-                                     (int32_t)own.side.divisor - 1);
+                    boxes = digits.side(natten_max(0, stop - near.begin) +
+                                        (int32_t)digits.side.divisor - 1);
             limit = __reduce_or_sync(all_lanes, limit);
             f.steps = of_queries ? 1 : w.group;
 #pragma unroll
@@ -110,46 +98,59 @@ WGMMA_TILE void WGMMA_TILE_OF::see_rows(Found &f, const Digit &own, int32_t digi
                 f.row[b] = __shfl_sync(all_lanes, place, b);
                 f.steps *= __shfl_sync(all_lanes, boxes, b);
             }
-            if (lane < 3)
-                to.at[lane] = (of_queries ? c.query_index : c.key_index) +
-                              place * job.task.axis[lane].dilation;
-            if (lane == 0)
+            place = lane < 3 ? (of_queries ? c.query_index : c.key_index) +
+                                   place * job.task.axis[lane].dilation
+                             : 0;
+            const int32_t at[3] = {__shfl_sync(all_lanes, place, 0),
+                                   __shfl_sync(all_lanes, place, 1),
+                                   __shfl_sync(all_lanes, place, 2)};
+            if (tells && lane < 3)
+                to.at[lane] = place;
+            if (tells && lane < 2) {
+                natten_role role = result_role(lane);
+                to.result[lane] = begin_of(job, role) +
+                                  offset_of<sizeof(T)>(job, role, f.batch, f.head, at);
+            }
+            if (tells && lane == 0)
                 to.batch = f.batch, to.head = f.head, to.steps = f.steps,
                 to.limit = limit;
         }
         int32_t begin = a == 0 ? f.begin[0] : a == 1 ? f.begin[1] : f.begin[2];
-        if (i >= 0 && i < tile[0] + tile[1] + tile[2])
-            to.seen[i] = {near.begin - begin, near.end - begin};
+        if (tells && i >= 0 && i < tile[0] + tile[1] + tile[2])
+            found().seen[i] = {near.begin - begin, near.end - begin};
     }
     __syncwarp();
 }
 
-WGMMA_TILE void WGMMA_TILE_OF::bring_rows(const Found &f, const Queries &queries) const
+/* The item's rows, as soon as those of the item before are not needed any more. */
+WGMMA_TILE void WGMMA_TILE_OF::bring_rows(const Found &f) const
 {
+    const uint32_t left_parity = (uint32_t)own.stage() ^ 1;
     const natten_cuda_wgmma &w = job.wgmma;
-    if (pass == NATTEN_CUDA_WGMMA_GRAD_QUERY) {
-        bring_stats(queries, shared_address(info()->row_stats), f.row, f.batch, f.head);
-        barrier_follow_copies(rows_full());
-    }
-    if (engine && is_elected())
-        barrier_expect(rows_full(),
-                       (uint32_t)(Shape::tensors * volume(w.tile) * row_bytes));
-    else if (engine) /* what each lane has told of the item is there, too */
-        barrier_arrive(rows_full());
-    for (int n = 0; n < Shape::tensors; n++) {
-        natten_role role = row_role(n);
-        if constexpr (engine) {
-            Aim to = aim(role, true);
-            const int32_t at[5] = {to.inner +
-                                       (int32_t)(f.head * job.task.view[role].head),
-                                   f.row[2], f.row[1], f.row[0], f.batch};
-            if (is_elected())
-                copy_box(rows(n), &job.map[2 + n][to.kind], rows_full(), at);
-        } else {
-            bring_rows_by_lanes(role, rows(n), w.tile, true, f.row, f.batch, f.head);
+    if constexpr (engine) {
+        Aim to[Shape::tensors];
+#pragma unroll
+        for (int n = 0; n < Shape::tensors; n++) {
+            to[n] = aim(row_role(n), true);
+            to[n].inner += (int32_t)(f.head * job.task.view[row_role(n)].head);
         }
-    }
-    if (!engine) {
+        barrier_wait(rows_left(), left_parity);
+        if (is_elected()) {
+            barrier_expect(rows_full(),
+                           (uint32_t)(Shape::tensors * volume(w.tile) * row_bytes));
+#pragma unroll
+            for (int n = 0; n < Shape::tensors; n++) {
+                const int32_t at[5] = {to[n].inner, f.row[2], f.row[1], f.row[0],
+                                       f.batch};
+                copy_box(rows(n), &job.map[2 + n][to[n].kind], rows_full(), at);
+            }
+        } else if (Shape::bringers == 1) { /* what each lane has told is there, too */
+            barrier_arrive(rows_full());
+        }
+    } else {
+        barrier_wait(rows_left(), left_parity);
+        for (int n = 0; n < Shape::tensors; n++)
+            bring_rows_by_lanes(row_role(n), rows(n), w.tile, true, f.row, f, f.head);
         wait_for_copies();
         publish_shared();
         barrier_arrive(rows_full());
@@ -168,11 +169,11 @@ WGMMA_TILE void WGMMA_TILE_OF::bring_box(int n, int stage, const Found &f,
         if (is_elected()) {
             barrier_expect(full(n, stage),
                            (uint32_t)(volume(job.wgmma.box) * row_bytes));
-            copy_box(partners(n, stage), &job.map[n][f.aim[n].kind], full(n, stage),
-                     place);
+            copy_box(partners(n, stage), &job.map[n][kept((uint32_t)f.aim[n].kind)],
+                     full(n, stage), place);
         }
     } else {
-        bring_rows_by_lanes(role, partners(n, stage), job.wgmma.box, false, at, f.batch,
+        bring_rows_by_lanes(role, partners(n, stage), job.wgmma.box, false, at, f,
                             head);
         wait_for_copies();
         publish_shared();
@@ -185,7 +186,7 @@ WGMMA_TILE void WGMMA_TILE_OF::bring_rows_by_lanes(natten_role role, uint32_t to
                                                    const int32_t (&box)[3],
                                                    bool of_rows,
                                                    const int32_t (&first)[3],
-                                                   int32_t batch, int32_t head) const
+                                                   const Found &f, int32_t head) const
 {
     constexpr int chunks = Lay::chunks;
     Source<T> source(job, role);
@@ -207,7 +208,7 @@ WGMMA_TILE void WGMMA_TILE_OF::bring_rows_by_lanes(natten_role role, uint32_t to
             source.copy(word,
                         reinterpret_cast<const T *>(
                             begin_of(job, role) +
-                            offset_of<sizeof(T)>(job, role, batch, head, at)),
+                            offset_of<sizeof(T)>(job, role, f.batch, head, at)),
                         i % chunks);
         else
             *reinterpret_cast<uint4 *>(__cvta_shared_to_generic(word)) = {0, 0, 0, 0};
@@ -216,9 +217,8 @@ WGMMA_TILE void WGMMA_TILE_OF::bring_rows_by_lanes(natten_role role, uint32_t to
 
 /* Begin to copy lse and delta of queries, the first of which is there in the class;
  * zeros where there is none. */
-WGMMA_TILE void WGMMA_TILE_OF::bring_stats(const Queries &queries, uint32_t to,
-                                           const int32_t (&first)[3], int32_t batch,
-                                           int32_t head) const
+WGMMA_TILE void WGMMA_TILE_OF::bring_stats(uint32_t to, const int32_t (&first)[3],
+                                           const Found &f, int32_t head) const
 {
     const int32_t(&box)[3] = of_queries ? job.wgmma.tile : job.wgmma.box;
     int32_t at[3];
@@ -230,14 +230,16 @@ WGMMA_TILE void WGMMA_TILE_OF::bring_stats(const Queries &queries, uint32_t to,
         limit |= (uint32_t)(0x7f + natten_clamp(rest, 0, 0x7f)) << 8 * a;
         at[a] = c.query_index + first[a] * job.task.axis[a].dilation;
     }
-    const char *from = begin_of(job, stats_role) + stats_offset(job, batch, head, at);
+    const char *from = begin_of(job, stats_role) + stats_offset(job, f.batch, head, at);
 #pragma unroll
-    for (int i = 0; i < Queries::count; i++) {
-        int32_t n = lane + i * NATTEN_CUDA_WARP;
-        bool exists = ((limit - queries.place[i]) & 0x808080u) == 0x808080u;
-        if (n < volume(box))
-            copy8(to + (uint32_t)(8 * n), exists ? from + queries.offset[i] : from,
-                  exists);
+    for (int i = 0; i < (of_queries ? NATTEN_CUDA_WGMMA_ROWS : columns);
+         i += NATTEN_CUDA_WARP) {
+        int32_t n = i + lane;
+        if (n >= volume(box))
+            break;
+        bool exists = ((limit - info()->query_place[n]) & 0x808080u) == 0x808080u;
+        copy8(to + (uint32_t)(8 * n), exists ? from + info()->query_offset[n] : from,
+              exists);
     }
 }
 
@@ -252,63 +254,87 @@ WGMMA_TILE bool WGMMA_TILE_OF::is_seen(const Found &f, const int32_t (&at)[3]) c
     return seen;
 }
 
-/* A box of the item, which begins there in the class, of a head of partners. */
-WGMMA_TILE void WGMMA_TILE_OF::bring_step(const Found &f, const Queries &queries,
-                                          const int32_t (&at)[3], int32_t head,
-                                          Turns &turns) const
+/* Tell what a box, which begins there in the class, has that rows don't see. */
+WGMMA_TILE void WGMMA_TILE_OF::hide(const Found &f, const int32_t (&at)[3],
+                                    natten_cuda_wgmma_step &step) const
 {
-    const natten_cuda_wgmma_step step = {
-        {at[0] - f.begin[0], at[1] - f.begin[1], at[2] - f.begin[2]}, !is_seen(f, at)};
-    const int stage = turns.first.stage;
-    barrier_wait(left(0, stage), turns.first.parity ^ 1);
-    if (!of_queries) {
-        bring_stats(queries, stats(stage), at, f.batch, head);
-        barrier_follow_copies(full(0, stage));
+    const natten_cuda_wgmma &w = job.wgmma;
+    const int32_t(&tile)[3] = w.tile;
+#pragma unroll 1
+    for (int32_t i = lane; i < tile[0] + tile[1] + tile[2]; i += NATTEN_CUDA_WARP) {
+        int a = i < tile[0] ? 0 : 1 + (i >= tile[0] + tile[1]);
+        int32_t far = a == 0   ? at[0] - f.begin[0]
+                      : a == 1 ? at[1] - f.begin[1]
+                               : at[2] - f.begin[2];
+        int32_t side = a == 0 ? w.box[0] : a == 1 ? w.box[1] : w.box[2];
+        int32_t first = a == 0   ? w.first_hot[0]
+                        : a == 1 ? w.first_hot[1]
+                                 : w.first_hot[2];
+        const natten_span near = found().seen[i];
+        int32_t from = natten_clamp(near.begin - far, 0, side),
+                to = natten_max(natten_min(near.end - far, side), from);
+        for (int k = 0; k < (has_few_hot() ? 1 : NATTEN_CUDA_WGMMA_HOT_WORDS); k++) {
+            uint32_t hidden = side == 1 ? (from < to ? 0 : UINT32_MAX)
+                                        : bits(first - 32 * k, from) |
+                                              bits(first + to - 32 * k, side - to);
+            if (a == 0)
+                hidden |= bits(w.hot_always - 32 * k, 1);
+            step.hidden[k][i] = hidden;
+        }
     }
-    if (is_elected())
-        info()->step[stage] = step;
-    bring_box(0, stage, f, at, head);
-    barrier_wait(left(1, turns.second.stage), turns.second.parity ^ 1);
-    bring_box(1, turns.second.stage, f, at, head);
-    turns.first.next(), turns.second.next();
 }
 
-/* All boxes of an item, of each head that it meets. */
-WGMMA_TILE void WGMMA_TILE_OF::bring_boxes(const Found &f, const Queries &queries,
-                                           Turns &turns) const
+/* A box of the item, which begins there in the class, of a head of partners. */
+template <class T, natten_cuda_wgmma_pass pass, bool engine>
+template <bool tells, bool moves>
+__device__ inline void WGMMA_TILE_OF::bring_step(const Found &f, const int32_t (&at)[3],
+                                                 int32_t head, Turns &turns) const
 {
-    const natten_cuda_wgmma &w = job.wgmma;
-    int32_t heads = of_queries ? 1 : w.group, at[3];
-    int32_t first = of_queries ? f.head / w.group : f.head * w.group;
-    for (int32_t head = first; head < first + heads && f.steps > 0; head++)
-        for (at[0] = f.begin[0]; at[0] < f.stop[0]; at[0] += w.box[0])
-            for (at[1] = f.begin[1]; at[1] < f.stop[1]; at[1] += w.box[1])
-                for (at[2] = f.begin[2]; at[2] < f.stop[2]; at[2] += w.box[2])
-                    bring_step(f, queries, at, head, turns);
+    const int stage = turns.first.stage();
+    barrier_wait(left(0, stage), turns.first.parity() ^ 1);
+    if (moves) /* at once, for this takes longest */
+        bring_box(0, stage, f, at, head);
+    if (tells) {
+        natten_cuda_wgmma_step &step = info()->step[stage];
+        const bool masked = !is_seen(kept_found(), at);
+        if (!of_queries) {
+            bring_stats(stats(stage), at, f, head);
+            barrier_follow_copies(full(0, stage));
+        }
+        if (is_elected())
+            step.masked = masked;
+        if (masked)
+            hide(kept_found(), at, step);
+        barrier_arrive(full(0, stage));
+    }
+    if (moves) {
+        barrier_wait(left(1, turns.second().stage()), turns.second().parity() ^ 1);
+        bring_box(1, turns.second().stage(), f, at, head);
+    }
+    turns.next();
 }
 
-WGMMA_TILE void WGMMA_TILE_OF::bring()
+template <class T, natten_cuda_wgmma_pass pass, bool engine>
+template <bool tells, bool moves>
+__device__ inline void WGMMA_TILE_OF::bring()
 {
     const natten_cuda_wgmma &w = job.wgmma;
-    const Digit own(job, lane);
-    const Queries queries(job, of_queries ? w.tile : w.box, lane);
     Turns turns;
-    uint32_t parity = 0, left_parity = 1;
     if (lane < 3)
         axis(lane) = natten_axis_class(&job.task.axis[lane], 0);
     __syncwarp();
     for (int32_t number = first_item(); number < w.items; number += item_step()) {
-        Found f;
-        int32_t digit = own.of(number);
-        barrier_wait(item_left(), left_parity);
-        find_item(f, own, digit);
-        barrier_wait(rows_left(), parity ^ 1);
-        bring_rows(f, queries);
-        parity ^= 1;
-        bring_boxes(f, queries, turns);
-        if (turn == 1)
-            left_parity ^= 1;
-        turn ^= 1;
+        const Found f = find_item<tells>(number);
+        if (moves)
+            bring_rows(f);
+        int32_t heads = of_queries ? 1 : w.group, at[3];
+        int32_t first = of_queries ? f.head / w.group : f.head * w.group;
+        for (int32_t head = first; head < first + heads && f.steps > 0; head++)
+            for (at[0] = f.begin[0]; at[0] < f.stop[0]; at[0] += w.box[0])
+                for (at[1] = f.begin[1]; at[1] < f.stop[1]; at[1] += w.box[1])
+                    for (at[2] = f.begin[2]; at[2] < f.stop[2]; at[2] += w.box[2])
+                        bring_step<tells, moves>(f, at, head, turns);
+        own.next();
     }
 }
 

@@ -6,9 +6,10 @@
  *     tile      the rows of an item, a box of up to 64 tokens of one head
  *     item      a tile of one head and batch item: a crew does one after the other
  *     step      a box against the tile
- *     crew      four warps that multiply, with 16 rows each, and one that brings what
- *               they multiply; a block has some, which know nothing of each other
- *     bringer   the crew's fifth warp (device/wgmma_bring.cuh)
+ *     crew      four warps that multiply, with 16 rows each, and one or two that bring
+ *               what they multiply; a block has some, which know nothing of each other
+ *     bringer   such a warp (device/wgmma_bring.cuh): it moves rows and boxes, or tells
+ *               what is known of them, or both
  *     masks     a product that gives what is hidden -inf, with which sums begin
  *
  * Who sees what is a product over the axes.  So of masks A has, for each row and each
@@ -17,8 +18,8 @@
  * steps.  What is not finite gives NaN there too, and rows with it are done again by
  * level a, as elsewhere.
  *
- *     shared memory   rows | first tensor of partners, stages | second | hot columns |
- *     of a crew       natten_cuda_wgmma_info                                       */
+ *     shared memory   of each crew: rows | first tensor of partners, stages | second |
+ *                     natten_cuda_wgmma_info; then hot columns                      */
 #ifndef NATTEN_CUDA_DEVICE_WGMMA_TILE_CUH
 #define NATTEN_CUDA_DEVICE_WGMMA_TILE_CUH
 
@@ -32,25 +33,54 @@ extern __shared__ __align__(1024) char wgmma_shared[];
 
 /* What a pass's kernel is like (wgmma_shapes.def). */
 template <natten_cuda_wgmma_pass pass> struct WgmmaShape;
-#define WGMMA(pass, tensors_, columns_, crews_, first_, second_, many_, few_)        \
-    template <> struct WgmmaShape<NATTEN_CUDA_WGMMA_##pass> {                        \
-        static constexpr int tensors = tensors_, columns = columns_, crews = crews_, \
-                             first = first_, second = second_, /* stages */          \
-            many = many_, few = few_;                          /* registers */       \
-        static constexpr int threads = (crews + 1) * 4 * NATTEN_CUDA_WARP;           \
+#define WGMMA(pass, tensors_, columns_, crews_, first_, second_, many_, few_)         \
+    template <> struct WgmmaShape<NATTEN_CUDA_WGMMA_##pass> {                         \
+        static constexpr int tensors = tensors_, columns = columns_, crews = crews_,  \
+                             first = first_, second = second_, /* stages */           \
+            many = many_, few = few_;                          /* registers */        \
+        static constexpr int threads = (crews + 1) * 4 * NATTEN_CUDA_WARP;            \
+        static constexpr int bringers = 4 / crews; /* of a crew: four warps' worth */ \
     };
 #include "cuda/wgmma_shapes.def"
 #undef WGMMA
 
-/* Stages by turns, as who fills them and who empties them count them. */
-template <int stages> struct WgmmaTurn {
-    int stage = 0;
-    uint32_t parity = 0;
+/* Stages by turns, as who fills them and who empties them count them: in the warp's
+ * registers, where those are enough, ... */
+template <int stages> class WgmmaTurn {
+    int32_t now = 0;
+    uint32_t odd = 0;
 
+  public:
+    __device__ int32_t stage() const
+    {
+        return now;
+    }
+    __device__ uint32_t parity() const
+    {
+        return odd;
+    }
     __device__ void next()
     {
-        if (++stage == stages)
-            stage = 0, parity ^= 1;
+        if (++now == stages)
+            now = 0, odd ^= 1;
+    }
+};
+/* ... or in one of each thread's. */
+template <int stages> class WgmmaFillTurn {
+    int32_t count = 0; /* of two rounds */
+
+  public:
+    __device__ int32_t stage() const
+    {
+        return count < stages ? count : count - stages;
+    }
+    __device__ uint32_t parity() const
+    {
+        return count >= stages;
+    }
+    __device__ void next()
+    {
+        count = count + 1 == 2 * stages ? 0 : count + 1;
     }
 };
 
@@ -72,7 +102,9 @@ template <class T, natten_cuda_wgmma_pass pass, bool engine> class WgmmaTile {
     const natten_cuda_job &job;
     int32_t lane, warp; /* the crew's */
     int32_t crew;
-    bool brings; /* it is the crew's bringer */
+    bool brings;     /* the warp is a bringer of the crew's ... */
+    int32_t bringer; /* ... the first, which moves, or the second, which tells; where
+                        there is one, it does both */
     uint32_t upper,
         lower; /* the thread's rows: their places in a tile, 8 bits an axis */
 
@@ -81,7 +113,8 @@ template <class T, natten_cuda_wgmma_pass pass, bool engine> class WgmmaTile {
     {
         int32_t number = of_warp((int)threadIdx.x / NATTEN_CUDA_WARP);
         brings = number >= Shape::crews * warps;
-        crew = brings ? number - Shape::crews * warps : number / warps;
+        crew = brings ? (number - Shape::crews * warps) % Shape::crews : number / warps;
+        bringer = (number - Shape::crews * warps) / Shape::crews;
         warp = number % warps;
         upper = slot_of(job.wgmma.tile, warp * warp_rows + lane / 4);
         lower = slot_of(job.wgmma.tile, warp * warp_rows + lane / 4 + 8);
@@ -89,11 +122,15 @@ template <class T, natten_cuda_wgmma_pass pass, bool engine> class WgmmaTile {
 
     /* ---- shared memory ---- */
 
-    static constexpr int crew_bytes = natten_cuda_wgmma_bytes(
-                             Shape::tensors, columns, Shape::first + Shape::second),
+    static constexpr int crew_bytes =
+                             natten_cuda_wgmma_crew_bytes(pass, Shape::tensors, columns,
+                                                          Shape::first + Shape::second),
                          info_at = natten_cuda_wgmma_info_at(
                              Shape::tensors, columns, Shape::first + Shape::second);
-    static_assert(Shape::crews * crew_bytes <= NATTEN_CUDA_SHARED_ENGINE);
+    static_assert(natten_cuda_wgmma_block_bytes(Shape::crews, crew_bytes, columns) <=
+                  NATTEN_CUDA_SHARED_ENGINE);
+    /* Only they have a place for what the second finds. */
+    static_assert(Shape::bringers == 1 || !of_queries);
 
     __device__ uint32_t rows(int n) const
     {
@@ -107,7 +144,8 @@ template <class T, natten_cuda_wgmma_pass pass, bool engine> class WgmmaTile {
     }
     __device__ uint32_t hot(int k) const
     {
-        return partners(1, Shape::second) + (uint32_t)(k * columns * 32);
+        return shared_address(wgmma_shared) +
+               (uint32_t)(Shape::crews * crew_bytes + k * columns * 32);
     }
     __device__ natten_cuda_wgmma_info *info() const
     {
@@ -125,7 +163,8 @@ template <class T, natten_cuda_wgmma_pass pass, bool engine> class WgmmaTile {
     /* lse and minus delta of a row of the warp; of a stage's partners. */
     __device__ uint32_t row_stats(int r) const
     {
-        return shared_address(&info()->row_stats[2 * (warp * warp_rows + r)]);
+        return shared_address(
+            &info()->row_stats[own.stage()][2 * (warp * warp_rows + r)]);
     }
     __device__ uint32_t stats(int stage) const
     {
@@ -133,7 +172,7 @@ template <class T, natten_cuda_wgmma_pass pass, bool engine> class WgmmaTile {
     }
     __device__ uint32_t rows_full() const
     {
-        return shared_address(&info()->rows_full);
+        return shared_address(&info()->rows_full[own.stage()]);
     }
     __device__ uint32_t rows_left() const
     {
@@ -141,7 +180,7 @@ template <class T, natten_cuda_wgmma_pass pass, bool engine> class WgmmaTile {
     }
     __device__ uint32_t item_left() const
     {
-        return shared_address(&info()->item_left[turn]);
+        return shared_address(&info()->item_left[own.stage()]);
     }
 
     /* Items are numbered from here on, and so far apart. */
@@ -160,42 +199,44 @@ template <class T, natten_cuda_wgmma_pass pass, bool engine> class WgmmaTile {
 
     /* ---- for warps with rows ---- */
 
-    /* A warp's part of a stage is read, or its rows are: the bringer may fill it.  The
-     * last four lanes say so for all: the others read the same addresses as these.  One
-     * would do, but racecheck sees no __syncwarp() that needs no instruction. */
+    /* A warp's part of a stage is read, or its rows are: bringers may fill it.  The
+     * last four lanes say so for all.  (What others have read of a step's table has
+     * gone into products that have been waited for.  racecheck, which sees no
+     * __syncwarp() that needs no instruction, can't tell.) */
     __device__ void leave(uint32_t barrier) const
     {
         __syncwarp();
         if (lane >= NATTEN_CUDA_WARP - leavers)
             barrier_arrive(barrier);
     }
-    /* The next item: rows are here.  What the thread's rows see is kept for its steps.
-     */
+    /* The next item's rows have arrived. */
     __device__ void begin_item()
     {
-        const uint32_t seen = shared_address(item().seen);
-#pragma unroll
-        for (int i = 0; i < 2; i++) {
-            uint32_t place = i == 0 ? upper : lower, at = seen;
-            if (place == nowhere)
-                place = 0;
-#pragma unroll
-            for (int a = 0; a < 3; a++) {
-                uint2 own = load_uints(at + (place >> 8 * a & 0xff) * 8);
-                window[i][a] = {(int32_t)own.x, (int32_t)own.y};
-                at += (uint32_t)job.wgmma.tile[a] * 8;
-            }
-        }
+        recall_places();
+        barrier_wait(rows_full(), own.parity());
     }
-    /* How many products with masks does the step begin with: none, 2 or all? */
-    __device__ int hot_steps(int stage)
+    /* Where the thread's rows are in a step's table: read again for each step, at a
+     * time when something else is waited for, by a number that is asked for anew, since
+     * what is kept through a step is in local memory. */
+    __device__ void recall_places()
     {
-        step = load_words(shared_address(&info()->step[stage]));
-        bool masked = of_warp(step.w) != 0;
-        return !masked ? 0 : job.wgmma.hot_steps <= 2 ? 2 : NATTEN_CUDA_WGMMA_HOT_STEPS;
+        uint32_t thread;
+        asm volatile("mov.u32 %0, %%tid.x;" : "=r"(thread));
+        const uint32_t *of_row =
+            info()->places + (thread >> 5 & 3) * warp_rows + (thread >> 2 & 7);
+        places[0] = of_row[0], places[1] = of_row[8];
+    }
+    /* The stage's box has arrived: how many products with masks does the step begin
+     * with: none, 2 or all? */
+    __device__ int begin_step(int stage, uint32_t parity)
+    {
+        barrier_wait(full(0, stage), parity);
+        bool masked = __any_sync(all_lanes, info()->step[stage].masked != 0);
+        return !masked ? 0 : has_few_hot() ? 2 : NATTEN_CUDA_WGMMA_HOT_STEPS;
     }
     /* Begin the sums of a step with so many. */
-    template <int hots> __device__ void mask(float (&s)[columns / 8][4]) const
+    template <int hots>
+    __device__ void mask(float (&s)[columns / 8][4], int stage) const
     {
         /* Bytes: what is hidden in even columns, of four a lane; in odd ones. */
         uint32_t even[2][(hots + 1) / 2 + 1], odd[2][(hots + 1) / 2 + 1];
@@ -203,7 +244,7 @@ template <class T, natten_cuda_wgmma_pass pass, bool engine> class WgmmaTile {
         for (int i = 0; i < 2; i++)
 #pragma unroll
             for (int k = 0; k < hots; k += 2) {
-                uint32_t own = hidden_from(window[i], k / 2) >> lane % 4 * 2;
+                uint32_t own = hidden_from(places[i], stage, k / 2) >> lane % 4 * 2;
                 even[i][k / 2] = (own & 0x01010101u) * least;
                 odd[i][k / 2] = (own >> 1 & 0x01010101u) * least;
             }
@@ -268,13 +309,13 @@ template <class T, natten_cuda_wgmma_pass pass, bool engine> class WgmmaTile {
     /* The item that the warps have come to, with the thread's rows. */
     __device__ const natten_cuda_wgmma_item &item() const
     {
-        return info()->item[turn];
+        return info()->item[own.stage()];
     }
     /* What is known of it is not needed any more. */
     __device__ void end_item()
     {
         barrier_arrive(item_left());
-        turn ^= 1;
+        own.next();
     }
     /* Rows are counted in the warp, and asked for by who has them. */
     __device__ bool exists(int r) const
@@ -289,13 +330,33 @@ template <class T, natten_cuda_wgmma_pass pass, bool engine> class WgmmaTile {
         return begin_of(now, role) +
                offset_of<sizeof(T)>(now, role, item().batch, item().head, at);
     }
+    /* The same of result number n, of what is known of the item and its rows. */
+    __device__ char *result_at(int n, int r) const
+    {
+        const int64_t *row = n == 0 ? info()->row : info()->second_row;
+        return item().result[n] + row[warp * warp_rows + r];
+    }
+    /* Bytes from the item's first row to this one. */
+    __device__ int64_t offset_of_row(natten_role role, int r) const
+    {
+        uint32_t place = r < 8 ? upper : lower;
+        int32_t at[3];
+        for (int a = 0; a < 3; a++)
+            at[a] = place == nowhere
+                        ? 0
+                        : (int32_t)(place >> 8 * a & 0xff) * job.task.axis[a].dilation;
+        return offset_of<sizeof(T)>(job, role, 0, 0, at);
+    }
+    __device__ uint32_t store_rows(int n,
+                                   const float (&sum)[NATTEN_CUDA_WGMMA_DIMS / 8][4],
+                                   const float (&factor)[2]) const;
     /* Have the warp's rows in `wanted`, a bit each, computed anew by level a. */
     template <class Again>
     __device__ void redo(uint32_t wanted, const Again &again) const;
 
-    /* ---- the bringer ---- */
+    /* ---- bringers ---- */
 
-    __device__ void bring();
+    template <bool tells, bool moves> __device__ void bring();
 
     /* All of the block: `work` is what warps with rows do. */
     template <class Work> __device__ void run(const Work &work)
@@ -303,8 +364,14 @@ template <class T, natten_cuda_wgmma_pass pass, bool engine> class WgmmaTile {
         open();
         if (brings) {
             set_registers<Shape::few, false>();
-            if (crew < Shape::crews)
-                bring();
+            if constexpr (Shape::bringers == 1) {
+                if (bringer == 0)
+                    bring<true, true>();
+            } else if (bringer == 0) {
+                bring<false, true>();
+            } else if (bringer == 1) {
+                bring<true, false>();
+            }
         } else {
             set_registers<Shape::many, true>();
             work();
@@ -312,9 +379,8 @@ template <class T, natten_cuda_wgmma_pass pass, bool engine> class WgmmaTile {
     }
 
   private:
-    int turn = 0;
-    natten_span window[2][3]; /* of the thread's rows */
-    uint4 step;               /* natten_cuda_wgmma_step */
+    WgmmaTurn<2> own;   /* items' */
+    uint32_t places[2]; /* of the thread's rows in a step's table */
     static constexpr uint32_t nowhere = 0x7f7f7f;
     static constexpr int leavers = 4; /* of a warp, that tell the bringer */
     /* Least number of bf16 with twice the same byte; 4 times it is -inf. */
@@ -325,15 +391,29 @@ template <class T, natten_cuda_wgmma_pass pass, bool engine> class WgmmaTile {
         return of_queries ? (n == 0 ? NATTEN_QUERY : NATTEN_GRAD_OUT)
                           : (n == 0 ? NATTEN_KEY : NATTEN_VALUE);
     }
+    /* The tensors that the pass writes; grad_query has no second. */
+    __device__ static natten_role result_role(int n)
+    {
+        return pass == NATTEN_CUDA_WGMMA_FORWARD ? (n == 0 ? NATTEN_OUT : NATTEN_LSE)
+               : pass == NATTEN_CUDA_WGMMA_GRAD_QUERY ? NATTEN_GRAD_QUERY
+               : n == 0                               ? NATTEN_GRAD_KEY
+                                                      : NATTEN_GRAD_VALUE;
+    }
     __device__ static natten_role partner_role(int n)
     {
         return of_queries ? (n == 0 ? NATTEN_KEY : NATTEN_VALUE)
                           : (n == 0 ? NATTEN_QUERY : NATTEN_GRAD_OUT);
     }
+    /* What this bringer has found out about its item; the class along an axis. */
+    __device__ natten_cuda_wgmma_found &found() const
+    {
+        return Shape::bringers == 1 || bringer == 1 ? info()->found
+                                                    : info()->mover_found;
+    }
     __device__ natten_class &axis(int a) const
     {
-        static_assert(sizeof(natten_class) == sizeof natten_cuda_wgmma_info::axis[0]);
-        return *reinterpret_cast<natten_class *>(info()->axis[a]);
+        static_assert(sizeof(natten_class) == sizeof natten_cuda_wgmma_found::axis[0]);
+        return *reinterpret_cast<natten_class *>(found().axis[a]);
     }
     __device__ static int32_t volume(const int32_t (&box)[3])
     {
@@ -359,41 +439,27 @@ template <class T, natten_cuda_wgmma_pass pass, bool engine> class WgmmaTile {
     __device__ static uint32_t bits(int32_t first, int32_t count)
     {
         uint32_t x;
-        asm("bmsk.clamp.b32 %0, %1, %2;" : "=r"(x) : "r"(first), "r"(count));
+        asm("bmsk.clamp.b32 %0, %1, %2;"
+            : "=r"(x)
+            : "r"(natten_max(first, 0)),
+              "r"(natten_max(count + natten_min(first, 0), 0)));
         return x;
     }
-    /* Columns 32 k .. 32 k + 31 of masks that a row does not see, a bit each. */
-    __device__ uint32_t hidden_from(const natten_span (&row)[3], int k) const
+    /* Do two products with masks have a step's columns? */
+    __device__ bool has_few_hot() const
     {
-        const natten_cuda_wgmma &w = job.wgmma;
-        const int32_t far[3] = {(int32_t)step.x, (int32_t)step.y, (int32_t)step.z};
-        uint32_t hidden =
-            w.hot_always - 32 * k >= 0 ? bits(w.hot_always - 32 * k, 1) : 0;
-#pragma unroll
-        for (int a = 0; a < 3; a++) {
-            int32_t side = w.box[a];
-            if (side == 1) {
-                if (far[a] < row[a].begin || far[a] >= row[a].end)
-                    hidden = UINT32_MAX;
-                continue;
-            }
-            int32_t from = natten_clamp(row[a].begin - far[a], 0, side),
-                    to = natten_max(natten_min(row[a].end - far[a], side), from),
-                    first = w.first_hot[a];
-            if (k == 0) {
-                hidden |= bits(first, from) | bits(first + to, side - to);
-                continue;
-            }
-            int32_t end[4] = {first, first + from, first + to, first + side};
-#pragma unroll
-            for (int i = 0; i < 4; i++)
-                end[i] = natten_clamp(end[i] - 32 * k, 0, 32);
-            hidden |= bits(end[0], end[1] - end[0]) | bits(end[2], end[3] - end[2]);
-        }
-        return hidden;
+        return job.wgmma.hot_steps <= 2;
+    }
+    /* Columns 32 k .. 32 k + 31 of masks that a row does not see, a bit each; `at` is
+     * its places in the step's table, 8 bits an axis. */
+    __device__ uint32_t hidden_from(uint32_t at, int stage, int k) const
+    {
+        const uint32_t(&hidden)[NATTEN_CUDA_WGMMA_PLACES] =
+            info()->step[stage].hidden[k];
+        return hidden[at & 0xff] | hidden[at >> 8 & 0xff] | hidden[at >> 16];
     }
 
-    /* ---- the bringer's ---- */
+    /* ---- bringers' ---- */
 
     /* Where the copy engine finds a tensor: a map's number, and the class's innermost
      * coordinate for head 0. */
@@ -401,7 +467,8 @@ template <class T, natten_cuda_wgmma_pass pass, bool engine> class WgmmaTile {
         int32_t kind, inner;
     };
     /* What it knows of an item. */
-    struct Found {
+    struct __align__(16) Found
+    {
         /* All from the class's first on, which is position 0. */
         int32_t begin[3], stop[3]; /* the halo */
         natten_span every[3];      /* partners that all rows see */
@@ -418,6 +485,17 @@ template <class T, natten_cuda_wgmma_pass pass, bool engine> class WgmmaTile {
         Divider side; /* of a box, along axis `lane` */
 
         __device__ Digit(const natten_cuda_job &job, int32_t lane);
+        __device__ explicit Digit(const uint32_t (&kept)[6])
+            : below((int32_t)kept[0], kept[1]), count((int32_t)kept[2], kept[3]),
+              side((int32_t)kept[4], kept[5])
+        {
+        }
+        __device__ void keep(uint32_t (&to)[6]) const
+        {
+            to[0] = below.divisor, to[1] = below.inverse;
+            to[2] = count.divisor, to[3] = count.inverse;
+            to[4] = side.divisor, to[5] = side.inverse;
+        }
         __device__ int32_t of(int32_t number) const
         {
             int32_t digit;
@@ -425,21 +503,21 @@ template <class T, natten_cuda_wgmma_pass pass, bool engine> class WgmmaTile {
             return digit;
         }
     };
-    /* Queries whose lse and delta a lane brings: their places in a box, and how far
-     * they are from its first, in bytes. */
-    struct Queries {
-        static constexpr int count =
-            ((of_queries ? NATTEN_CUDA_WGMMA_ROWS : columns) + NATTEN_CUDA_WARP - 1) /
-            NATTEN_CUDA_WARP;
-        uint32_t place[count];
-        int64_t offset[count];
-
-        __device__ Queries(const natten_cuda_job &job, const int32_t (&box)[3],
-                           int32_t lane);
-    };
     struct Turns { /* of both tensors of partners */
-        WgmmaTurn<Shape::first> first;
-        WgmmaTurn<Shape::second> second;
+        WgmmaFillTurn<Shape::first> first;
+        WgmmaFillTurn<Shape::second> other;
+
+        __device__ const WgmmaFillTurn<Shape::second> &second() const
+        {
+            if constexpr (Shape::first == Shape::second)
+                return first;
+            else
+                return other;
+        }
+        __device__ void next()
+        {
+            first.next(), other.next();
+        }
     };
     __device__ static int64_t stats_offset(const natten_cuda_job &job, int32_t batch,
                                            int32_t head, const int32_t (&at)[3])
@@ -474,93 +552,70 @@ template <class T, natten_cuda_wgmma_pass pass, bool engine> class WgmmaTile {
         return {__reduce_add_sync(all_lanes, kind),
                 __reduce_add_sync(all_lanes, inner)};
     }
-    __device__ void find_item(Found &f, const Digit &own, int32_t digit) const;
-    __device__ void see_rows(Found &f, const Digit &own, int32_t digit) const;
-    __device__ void bring_rows(const Found &f, const Queries &queries) const;
-    __device__ void bring_boxes(const Found &f, const Queries &queries,
-                                Turns &turns) const;
-    __device__ void bring_step(const Found &f, const Queries &queries,
-                               const int32_t (&at)[3], int32_t head,
+    /* The same of the item, in shared memory, for what is not needed at once: registers
+     * are few. */
+    __device__ Found &kept_found() const
+    {
+        static_assert(sizeof(Found) == sizeof natten_cuda_wgmma_found::known);
+        return *reinterpret_cast<Found *>(found().known);
+    }
+    template <bool tells> __device__ Found find_item(int32_t number) const;
+    template <bool tells>
+    __device__ void see_rows(Found &f, const Digit &digits, int32_t digit) const;
+    __device__ void bring_rows(const Found &f) const;
+    template <bool tells, bool moves>
+    __device__ void bring_step(const Found &f, const int32_t (&at)[3], int32_t head,
                                Turns &turns) const;
     __device__ void bring_box(int n, int stage, const Found &f, const int32_t (&at)[3],
                               int32_t head) const;
     __device__ void bring_rows_by_lanes(natten_role role, uint32_t to,
                                         const int32_t (&box)[3], bool of_rows,
-                                        const int32_t (&first)[3], int32_t batch,
+                                        const int32_t (&first)[3], const Found &f,
                                         int32_t head) const;
-    __device__ void bring_stats(const Queries &queries, uint32_t to,
-                                const int32_t (&first)[3], int32_t batch,
+    __device__ void bring_stats(uint32_t to, const int32_t (&first)[3], const Found &f,
                                 int32_t head) const;
     __device__ bool is_seen(const Found &f, const int32_t (&at)[3]) const;
+    __device__ void hide(const Found &f, const int32_t (&at)[3],
+                         natten_cuda_wgmma_step &step) const;
     __device__ void make_hot() const;
+    __device__ void make_tables() const;
 };
 
 #define WGMMA_TILE \
     template <class T, natten_cuda_wgmma_pass pass, bool engine> __device__ inline
 #define WGMMA_TILE_OF WgmmaTile<T, pass, engine>
 
-WGMMA_TILE void WGMMA_TILE_OF::open() const
+/* Write result number n of the warp's rows, each row times a factor; what comes back is
+ * store_block()'s. */
+WGMMA_TILE uint32_t
+WGMMA_TILE_OF::store_rows(int n, const float (&sum)[NATTEN_CUDA_WGMMA_DIMS / 8][4],
+                          const float (&factor)[2]) const
 {
-    if (!brings && (volume(job.wgmma.tile) < NATTEN_CUDA_WGMMA_ROWS ||
-                    volume(job.wgmma.box) < columns)) {
-        uint32_t i = rows(0) + (uint32_t)((warp * NATTEN_CUDA_WARP + lane) * 16);
-        for (; i < hot(0); i += warps * NATTEN_CUDA_WARP * 16)
-            *reinterpret_cast<uint4 *>(__cvta_shared_to_generic(i)) = {0, 0, 0, 0};
-    }
-    if (!brings) {
-        make_hot();
-        publish_shared();
-        /* Nobody brings lse and delta of places that a box has not. */
-        float *stats = info()->stats[0];
-        for (int i = warp * NATTEN_CUDA_WARP + lane;
-             i < (int)(sizeof info()->stats / sizeof *stats);
-             i += warps * NATTEN_CUDA_WARP)
-            stats[i] = 0;
-    }
-    if (!brings && warp + lane == 0) {
-        constexpr uint32_t lanes = NATTEN_CUDA_WARP, bringers = engine ? 1 : lanes;
-        for (int n = 0; n < 2; n++)
-            for (int i = 0; i < (n == 0 ? Shape::first : Shape::second); i++) {
-                barrier_make(full(n, i),
-                             bringers + (n == 0 && !of_queries ? lanes : 0));
-                barrier_make(left(n, i), warps * leavers);
-            }
-        barrier_make(rows_full(),
-                     lanes + (pass == NATTEN_CUDA_WGMMA_GRAD_QUERY ? lanes : 0));
-        barrier_make(rows_left(), warps * leavers);
-        for (int i = 0; i < 2; i++)
-            barrier_make(shared_address(&info()->item_left[i]), warps * lanes);
-    }
-    __syncthreads();
-}
-
-/* The hot columns of slots. */
-WGMMA_TILE void WGMMA_TILE_OF::make_hot() const
-{
-    const natten_cuda_wgmma &w = job.wgmma;
-    int32_t n = warp * NATTEN_CUDA_WARP + lane;
-    uint32_t of = slot_of(w.box, n);
-    for (int k = 0; n < columns && k < NATTEN_CUDA_WGMMA_HOT_STEPS; k++) {
-        uint32_t word[8];
+    constexpr int dims = NATTEN_CUDA_WGMMA_DIMS;
+    const natten_role role = result_role(n);
+    if ((job.vector >> role & 1) == 0)
+        return store_block<T, dims>(*this, role, 0, sum, factor);
+    bool lost[2];
 #pragma unroll
-        for (int i = 0; i < 8; i++) {
-            word[i] = 0;
+    for (int i = 0; i < 2; i++) {
+        float zero[2] = {}; /* as in store_block() */
+        int r = 8 * i + lane / 4;
+        bool there = exists(r);
+        uint4 *to = reinterpret_cast<uint4 *>(result_at(n, r)) + lane % 4;
+        __builtin_assume(__isGlobal(to));
 #pragma unroll
-            for (int a = 0; a < 4; a++) {
-                int32_t column = of == nowhere ? (a == 3 ? w.hot_always : -1)
-                                 : a == 3 || w.first_hot[a] < 0
-                                     ? -1
-                                     : w.first_hot[a] + (int32_t)(of >> 8 * a & 0xff);
-                if (column / 2 == 8 * k + i && column >= 0)
-                    word[i] |= four << column % 2 * 16;
-            }
+        for (int k = 0; k < dims / 32; k++) {
+            uint32_t word[4];
+            words_of<T, dims>(word, sum, k, i, factor[i], zero[k]);
+            if (there)
+                to[4 * k] = {word[0], word[1], word[2], word[3]};
         }
-        uint32_t to = hot(k) + (uint32_t)(n * 32), other = n >> 2 & 1;
-        *reinterpret_cast<uint4 *>(__cvta_shared_to_generic(to + 16 * other)) = {
-            word[0], word[1], word[2], word[3]};
-        *reinterpret_cast<uint4 *>(__cvta_shared_to_generic(to + 16 * (1 - other))) = {
-            word[4], word[5], word[6], word[7]};
+        lost[i] = there && !(zero[0] + zero[1] == 0);
     }
+    if (!__any_sync(all_lanes, lost[0] || lost[1]))
+        return 0;
+    return quads_of(__ballot_sync(all_lanes, lost[0])) |
+           quads_of(__ballot_sync(all_lanes, lost[1])) << 8;
 }
 
 template <class T, natten_cuda_wgmma_pass pass, bool engine>
