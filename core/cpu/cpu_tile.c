@@ -321,25 +321,29 @@ static double owners_per_group(const natten_cpu_pass *p)
 }
 
 /* What a tile costs, per owner, in products with one partner: to pack a partner costs
- * about as much as four of them, and thirteen more where it comes from memory, as an
- * owner does; fewer owners than registers have room for share their loads with fewer;
- * strips that leave the cache are slower to make and to read. Of the many that GRAD_ALL
- * keeps on three axes only those count that a row of groups sees: the others wait
- * further away, and are packed the less often (measured:
+ * about as much as six of them, and seven where the gradients of its tokens come and go
+ * with it; three more where it comes from memory, as an owner does, for it has been
+ * asked for (fitted to times of tiles, as the price of a spill is:
+ * bench/results/2026-11-30-zen4.md); fewer owners than registers have room for share
+ * their loads with fewer; strips that leave the cache are slower to make and to read,
+ * and those of GRAD_ALL, most of which a group goes over once, a little. Of the many
+ * that it keeps on three axes only those count that a row of groups sees: the others
+ * wait further away, and are packed the less often (measured:
  * docs/decisions/five-products.md). */
 static double cost_of(const natten_cpu_pass *p, const natten_cpu_kernels *k, keep level)
 {
     const natten_cpu_strips *s = &p->strips;
+    bool all = p->kind == NATTEN_CPU_GRAD_ALL;
     int64_t high = s->high;
-    if (p->kind == NATTEN_CPU_GRAD_ALL)
+    if (all)
         high = least(high, inner_box(p, 1, 1));
     double slots = (double)s->depth * (double)high * s->fan;
     double bytes = slots * (double)s->strip.elements * (double)k->real_bytes;
     double room = (double)p->near_bytes;
-    double spill = bytes > room ? (bytes / room + 1) / 2 : 1;
+    double spill = 1 + (all ? 0.2 : 0.5) * fmax(0, bytes / room - 1);
     double loads = 1 + 0.9 / owners_per_group(p) - 0.9 / k->owners;
-    double pack = p->kind == NATTEN_CPU_GRAD_ALL ? 6 : 4;
-    double packs = packs_of(p, k, level), from_memory = 13 * far_of(p);
+    double pack = all ? 7 : 6;
+    double packs = packs_of(p, k, level), from_memory = 3 * far_of(p);
     return pack * packs * spill + from_memory * (packs + 1) + volume(p) * loads;
 }
 

@@ -289,7 +289,7 @@ END_TEST
  * MiB. */
 START_TEST(tiles_follow_the_last_cache)
 {
-    natten_axis one = whole(1, 1, 1, 1, false), side = whole(256, 13, 1, 1, false);
+    natten_axis one = whole(1, 1, 1, 1, false), side = whole(256, 7, 1, 1, false);
     natten_task t = task_of(side, one, side, 64);
     t.heads = t.heads_kv = 16;
     int64_t before = 0;
