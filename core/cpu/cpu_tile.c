@@ -367,6 +367,12 @@ static double items_of(const natten_cpu_pass *p, double (*rounded)(double))
     return items;
 }
 
+/* Whole tiles, one of three quarters and more among them. */
+static double full(double tiles)
+{
+    return floor(tiles + 0.25);
+}
+
 /* What is lost to idle processors, where few_items of them take items in turns and wait
  * for the last ones. In a short call, less than one of the longest items each, only
  * that there are too few items for them counts, and this not where an item takes some
@@ -378,7 +384,7 @@ static double idle_of(const natten_cpu_pass *p, double length)
 {
     bool all = p->kind == NATTEN_CPU_GRAD_ALL;
     double batch = all ? 1 : (double)p->task->batch, count = batch * items_of(p, ceil);
-    double whole = batch * items_of(p, floor), items = batch * items_of(p, NULL);
+    double whole = batch * items_of(p, full), items = batch * items_of(p, NULL);
     double most_busy = p->few_items;
     double few = count < most_busy ? most_busy / count - 1 : 0;
     if (all && p->heads >= SMALL_MACHINE)
