@@ -26,11 +26,12 @@ static answer ask(const char *settings)
 {
     answer a = {0};
     char command[8192], self[4096] = "";
+    const char *runner = getenv("NATTEN_TEST_RUNNER"); /* an emulator */
     ck_assert_int_gt(readlink("/proc/self/exe", self, sizeof self - 1), 0);
     snprintf(command, sizeof command,
              "env -u NATTEN_NUM_THREADS -u NATTEN_CPU_VARIANT -u NATTEN_THREAD_WORK %s "
-             "'%s' print",
-             settings, self);
+             "%s '%s' print",
+             settings, runner != NULL ? runner : "", self);
     FILE *pipe = popen(command, "r");
     ck_assert_int_eq(
         fscanf(pipe, "%d %15s %lld", &a.threads, a.variant, &a.thread_work), 3);
