@@ -20,8 +20,8 @@ template <bool tells>
 __device__ inline typename WGMMA_TILE_OF::Found
 WGMMA_TILE_OF::find_item(int32_t number) const
 {
-    Found f =
-        {}; /* else the compiler keeps the last one's, which see_rows() sets anew */
+    /* Zeros, else the compiler keeps the last item's, which see_rows() sets anew. */
+    Found f = {};
     __syncwarp(); /* nobody reads what was found before */
     const Digit digits(info()->digit[lane % 8]);
     int32_t digit = digits.of(number);
@@ -284,7 +284,9 @@ WGMMA_TILE void WGMMA_TILE_OF::hide(const Found &f, const int32_t (&at)[3],
     }
 }
 
-/* A box of the item, which begins there in the class, of a head of partners. */
+/* A box of the item, which begins there in the class, of a head of partners.  Where to
+ * copy from is in registers, for that is wanted at once; the rest is read from where it
+ * is kept. */
 template <class T, natten_cuda_wgmma_pass pass, bool engine>
 template <bool tells, bool moves>
 __device__ inline void WGMMA_TILE_OF::bring_step(const Found &f, const int32_t (&at)[3],

@@ -127,8 +127,7 @@ WGMMA_TILE void WGMMA_TILE_OF::make_tables() const
         for (int32_t n = lane; n < volume(box); n += NATTEN_CUDA_WARP) {
             uint32_t place = slot_of(box, n);
             int32_t at[3];
-            for (int a = 0; a < 3; a++)
-                at[a] = (int32_t)(place >> 8 * a & 0xff) * job.task.axis[a].dilation;
+            distance_of(place, at);
             info()->query_place[n] = place;
             info()->query_offset[n] = stats_offset(job, 0, 0, at);
         }

@@ -427,13 +427,20 @@ template <class T, natten_cuda_wgmma_pass pass, bool engine> class WgmmaTile {
         uint32_t y = row % (uint32_t)box[1], z = row / (uint32_t)box[1];
         return (int32_t)z >= box[0] ? nowhere : z | y << 8 | x << 16;
     }
-    /* Where a row of the item is, along its tensor's axes. */
-    __device__ void place_of(uint32_t of, int32_t (&at)[3]) const
+    /* How far a place of a box is from its first, along its tensor's axes. */
+    __device__ void distance_of(uint32_t of, int32_t (&at)[3]) const
     {
 #pragma unroll
         for (int a = 0; a < 3; a++)
-            at[a] = item().at[a] +
-                    (int32_t)(of >> 8 * a & 0xff) * job.task.axis[a].dilation;
+            at[a] = (int32_t)(of >> 8 * a & 0xff) * job.task.axis[a].dilation;
+    }
+    /* Where a row of the item is, along its tensor's axes. */
+    __device__ void place_of(uint32_t of, int32_t (&at)[3]) const
+    {
+        distance_of(of, at);
+#pragma unroll
+        for (int a = 0; a < 3; a++)
+            at[a] += item().at[a];
     }
     /* `count` bits from bit `first` on, as far as there are such. */
     __device__ static uint32_t bits(int32_t first, int32_t count)
