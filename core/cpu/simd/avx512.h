@@ -173,21 +173,22 @@ INLINE hvec v_high(vec a)
 #endif
 
 /* exp with a table (cpu_math.h): 2^(n / 16), n as in v_scale2, infinity at the upper
- * end, anything where it is not normal; and a, but 0 where x < y. */
+ * end, anything where it is not normal; and a, but 0 where x < y. Of n, moved so that
+ * its sixteens meet the exponent, the rest i comes to lie below it: the table has the
+ * bits of 2^(i / 16) less that i, and one sum makes both good. */
 #define V_ROOTS 16
 static const real roots_of_2[V_ROOTS] = {
-    (real)0x1.0000000000000p+0, (real)0x1.0b5586cf9890fp+0, (real)0x1.172b83c7d517bp+0,
-    (real)0x1.2387a6e756238p+0, (real)0x1.306fe0a31b715p+0, (real)0x1.3dea64c123422p+0,
-    (real)0x1.4bfdad5362a27p+0, (real)0x1.5ab07dd485429p+0, (real)0x1.6a09e667f3bcdp+0,
-    (real)0x1.7a11473eb0187p+0, (real)0x1.8ace5422aa0dbp+0, (real)0x1.9c49182a3f090p+0,
-    (real)0x1.ae89f995ad3adp+0, (real)0x1.c199bdd85529cp+0, (real)0x1.d5818dcfba487p+0,
-    (real)0x1.ea4afa2a490dap+0,
+    (real)0x1.0000000000000p+0, (real)0x1.fb5586cf9890fp-1, (real)0x1.f72b83c7d517bp-1,
+    (real)0x1.f387a6e756238p-1, (real)0x1.f06fe0a31b715p-1, (real)0x1.edea64c123422p-1,
+    (real)0x1.ebfdad5362a27p-1, (real)0x1.eab07dd485429p-1, (real)0x1.ea09e667f3bcdp-1,
+    (real)0x1.ea11473eb0187p-1, (real)0x1.eace5422aa0dbp-1, (real)0x1.ec49182a3f090p-1,
+    (real)0x1.ee89f995ad3adp-1, (real)0x1.f199bdd85529cp-1, (real)0x1.f5818dcfba487p-1,
+    (real)0x1.fa4afa2a490dap-1,
 };
 #if NATTEN_REAL == 32
 INLINE vec v_root2(vec magic)
 {
-    __m512i b = _mm512_castps_si512(magic), low = _mm512_set1_epi32(0xf << 19);
-    __m512i e = _mm512_andnot_si512(low, _mm512_slli_epi32(b, 19));
+    __m512i b = _mm512_castps_si512(magic), e = _mm512_slli_epi32(b, 19);
     __m512 root = _mm512_permutexvar_ps(b, v_load(roots_of_2));
     return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(root), e));
 }
@@ -198,8 +199,7 @@ INLINE vec v_drop_less(vec x, vec y, vec a)
 #else
 INLINE vec v_root2(vec magic)
 {
-    __m512i b = _mm512_castpd_si512(magic), low = _mm512_set1_epi64(0xfLL << 48);
-    __m512i e = _mm512_andnot_si512(low, _mm512_slli_epi64(b, 48));
+    __m512i b = _mm512_castpd_si512(magic), e = _mm512_slli_epi64(b, 48);
     __m512d root =
         _mm512_permutex2var_pd(v_load(roots_of_2), b, v_load(roots_of_2 + LANES));
     return _mm512_castsi512_pd(_mm512_add_epi64(_mm512_castpd_si512(root), e));
