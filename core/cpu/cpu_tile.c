@@ -320,10 +320,16 @@ static double owners_per_group(const natten_cpu_pass *p)
     return planes == 1 ? p->owners : (double)planes / parts_of(planes, p->owners);
 }
 
-/* What a tile costs, per owner, in products with one partner: to pack a partner costs
- * about as much as six of them, and seven where the gradients of its tokens come and go
- * with it; three more where it comes from memory, as an owner does, for it has been
- * asked for (fitted to times of tiles, as the price of a spill is:
+/* To pack a partner costs about as much as so many products with one, more where the
+ * gradients of its tokens come and go with it. */
+static double price_of_pack(const natten_cpu_pass *p)
+{
+    return p->kind == NATTEN_CPU_GRAD_ALL ? 7 : 6;
+}
+
+/* What a tile costs, per owner, in products with one partner: what it packs; three more
+ * for what comes from memory, as an owner does, for it has been asked for (fitted to
+ * times of tiles, as the prices of a pack and of a spill are:
  * bench/results/2026-11-30-zen4.md); fewer owners than registers have room for share
  * their loads with fewer; strips that leave the cache are slower to make and to read,
  * and those of GRAD_ALL, most of which a group goes over once, a little. Of the many
@@ -342,9 +348,9 @@ static double cost_of(const natten_cpu_pass *p, const natten_cpu_kernels *k, kee
     double room = (double)p->near_bytes;
     double spill = 1 + (all ? 0.2 : 0.5) * fmax(0, bytes / room - 1);
     double loads = 1 + 0.9 / owners_per_group(p) - 0.9 / k->owners;
-    double pack = all ? 7 : 6;
     double packs = packs_of(p, k, level), from_memory = 3 * far_of(p);
-    return pack * packs * spill + from_memory * (packs + 1) + volume(p) * loads;
+    return price_of_pack(p) * packs * spill + from_memory * (packs + 1) +
+           volume(p) * loads;
 }
 
 /* The work of an item, over the most that it may be. */
@@ -482,7 +488,8 @@ static void choose_tile(natten_cpu_pass *p, const natten_cpu_kernels *k)
 {
     size_t room = natten_cpu_tile_promise(p->task);
     room -= p->kind == NATTEN_CPU_FORWARD ? 0 : NATTEN_CPU_SUMS_BYTES;
-    double good = 1.5 * (volume(p) + 4); /* other ways to keep strips can't help much */
+    /* Not much above the least there is: other ways to keep strips can't help much. */
+    double good = 1.5 * (volume(p) + price_of_pack(p));
     best_tile best = {.found = false};
     int levels = p->kind == NATTEN_CPU_GRAD_ALL ? KEEP_CHUNK : KEEPS;
     for (int level = 0; level < levels; level++)
