@@ -47,7 +47,7 @@ class HaloForward {
     static constexpr int row_tensors = 3, partner_tensors = 2;
     static constexpr bool copies_more = biased;
     static constexpr bool copies_late = false, fetches = false, prepares = false;
-    static constexpr bool looks_ahead = flat, recalls = flat && biased;
+    static constexpr bool looks_ahead = flat, recalls = flat && (biased || light);
     static constexpr bool is_gradient = false;
     __device__ static natten_role row_role(int n)
     {
@@ -140,8 +140,9 @@ class HaloForward {
         }
         bool found = store_rows<T, dims>(tile, NATTEN_OUT, sum, inverse, 1, begins[0]);
         tile.note(found);
-        /* The first two lanes of a quad write a row each. */
-        int t = tile.lane % 4;
+        /* The first two lanes of a quad write a row each; worked out anew, for what is
+         * kept from unit to unit would be in local memory. */
+        int t = (int)kept((uint32_t)tile.lane % 4);
         float weight = t == 0 ? weights[0] : weights[1];
         float at = t == 0 ? reference[0] : reference[1];
         if (has_lse && t < 2 && (t == 0 ? tile.exists[0] : tile.exists[1]))
