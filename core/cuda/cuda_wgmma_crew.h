@@ -44,11 +44,10 @@ typedef struct natten_cuda_wgmma_step {
 
 /* What a bringer has found out about an item, for itself. */
 typedef struct natten_cuda_wgmma_found {
-    /* Of each place of the tile along an axis, partners that it sees, from the tile's
+    /* Of each place of the tile along an axis, partners that it sees, from the class's
      * first on. */
     natten_span seen[NATTEN_CUDA_WGMMA_PLACES] __attribute__((aligned(16)));
-    int32_t axis[3][10];                            /* natten_class */
-    int32_t known[24] __attribute__((aligned(16))); /* WgmmaTile's Found */
+    int32_t axis[3][10]; /* natten_class */
 } natten_cuda_wgmma_found;
 
 /* What is known of a crew, in shared memory. */
@@ -61,9 +60,9 @@ typedef struct natten_cuda_wgmma_info {
     natten_cuda_wgmma_item item[2];
     natten_cuda_wgmma_found found; /* of who tells */
     uint32_t digit[8][6];          /* WgmmaTile's Digit, of lanes that have one */
-    /* Where each row is in a step's table: a place's number for each axis, 8 bits each.
-     */
-    uint32_t places[NATTEN_CUDA_WGMMA_ROWS];
+    /* Where rows are in a step's table, two of them, 8 apart, in a word
+     * (WgmmaTile::open()). */
+    uint32_t places[NATTEN_CUDA_WGMMA_ROWS / 2];
     /* Of each row, bytes from the tile's first in the first tensor of results. */
     int64_t row[NATTEN_CUDA_WGMMA_ROWS];
     /* Forward ends here.  lse to base 2 and minus delta of rows. */

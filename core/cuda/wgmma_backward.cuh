@@ -55,17 +55,12 @@ template <class T, bool engine> class WgmmaGradQuery {
             int32_t steps = tile.item().steps;
 #pragma unroll 1
             for (int32_t n = 0; n < steps; n++) {
-                switch (tile.begin_step(turn.stage(), turn.parity())) {
-                case 0:
+                if (!tile.begin_step(turn.stage(), turn.parity()))
                     take<0>();
-                    break;
-                case 2:
+                else if (tile.has_few_hot())
                     take<2>();
-                    break;
-                default:
+                else
                     take<NATTEN_CUDA_WGMMA_HOT_STEPS>();
-                    break;
-                }
                 turn.next();
             }
             tile.leave(tile.rows_left());
@@ -151,17 +146,12 @@ template <class T, bool engine> class WgmmaGradTokens {
             int32_t steps = tile.item().steps;
 #pragma unroll 1
             for (int32_t n = 0; n < steps; n++) {
-                switch (tile.begin_step(turn.stage(), turn.parity())) {
-                case 0:
+                if (!tile.begin_step(turn.stage(), turn.parity()))
                     take<0>();
-                    break;
-                case 2:
+                else if (tile.has_few_hot())
                     take<2>();
-                    break;
-                default:
+                else
                     take<NATTEN_CUDA_WGMMA_HOT_STEPS>();
-                    break;
-                }
                 turn.next();
             }
             tile.leave(tile.rows_left());

@@ -69,17 +69,12 @@ template <class T, bool engine> class WgmmaForward {
             int32_t steps = of_warp(tile.item().steps);
 #pragma unroll 1
             for (int32_t n = 0; n < steps; n++) {
-                switch (tile.begin_step(keys.stage(), keys.parity())) {
-                case 0:
+                if (!tile.begin_step(keys.stage(), keys.parity()))
                     take<0>();
-                    break;
-                case 2:
+                else if (tile.has_few_hot())
                     take<2>();
-                    break;
-                default:
+                else
                     take<NATTEN_CUDA_WGMMA_HOT_STEPS>();
-                    break;
-                }
             }
             end();
             tile.end_item();
@@ -123,19 +118,21 @@ template <class T, bool engine> class WgmmaForward {
     /* Logits become weights. */
     __device__ void weigh(float (&s)[columns / 8][4])
     {
-        float top[2];
         bool rises = false;
 #pragma unroll
         for (int r = 0; r < 2; r++) {
-            float most = -INFINITY;
+            /* As integers, of which one instruction takes three: the largest, if one is
+             * positive; if none is, a reference that is not far below 0 will do. */
+            int32_t most = INT32_MIN;
 #pragma unroll
             for (int j = 0; j < columns / 8; j++)
-                most = fmaxf(most, fmaxf(s[j][2 * r], s[j][2 * r + 1]));
-            top[r] = most * factor;
-            rises = rises || top[r] > reference[r] + rise;
+                most = __vimax3_s32(most, __float_as_int(s[j][2 * r]),
+                                    __float_as_int(s[j][2 * r + 1]));
+            rises = rises || __int_as_float(most) * factor > reference[r] + rise ||
+                    (most < 0 && reference[r] < -rise);
         }
         if (__any_sync(all_lanes, rises))
-            raise_references(top);
+            raise_references(s);
 #pragma unroll
         for (int j = 0; j < columns / 8; j++)
 #pragma unroll
@@ -147,11 +144,15 @@ template <class T, bool engine> class WgmmaForward {
             }
     }
 
-    __device__ void raise_references(const float (&top)[2])
+    __device__ void raise_references(const float (&s)[columns / 8][4])
     {
 #pragma unroll
         for (int r = 0; r < 2; r++) {
-            float higher = fmaxf(reference[r], quad_max(top[r]));
+            float most = -INFINITY;
+#pragma unroll
+            for (int j = 0; j < columns / 8; j++)
+                most = fmaxf(most, fmaxf(s[j][2 * r], s[j][2 * r + 1]));
+            float higher = fmaxf(reference[r], quad_max(most * factor));
             float shrink = exp2_fast(reference[r] - higher);
             reference[r] = higher;
             weights[r] *= shrink;

@@ -39,9 +39,6 @@ WGMMA_TILE_OF::find_item(int32_t number) const
     see_rows<tells>(f, digits, digit);
     for (int n = 0; n < 2; n++)
         f.aim[n] = aim(partner_role(n), false);
-    if (lane == 0)
-        kept_found() = f;
-    __syncwarp();
     if (tells && pass == NATTEN_CUDA_WGMMA_GRAD_QUERY) {
         bring_stats(shared_address(info()->row_stats[own.stage()]), f.row, f, f.head);
         barrier_follow_copies(rows_full());
@@ -62,8 +59,7 @@ __device__ inline void WGMMA_TILE_OF::see_rows(Found &f, const Digit &digits,
     const int32_t(&tile)[3] = w.tile;
     natten_cuda_wgmma_item &to = info()->item[own.stage()];
 #pragma unroll 1
-    for (int32_t i = lane - 6; i - lane < tile[0] + tile[1] + tile[2];
-         i += NATTEN_CUDA_WARP) {
+    for (int32_t i = lane - 6; i - lane < count_places(); i += NATTEN_CUDA_WARP) {
         int a = i < 0 ? (i + 6) % 3 : i < tile[0] ? 0 : 1 + (i >= tile[0] + tile[1]);
         int32_t side = a == 0 ? tile[0] : a == 1 ? tile[1] : tile[2];
         int32_t row = i < 0    ? 0
@@ -75,8 +71,9 @@ __device__ inline void WGMMA_TILE_OF::see_rows(Found &f, const Digit &digits,
         int32_t first =
             natten_min(all.begin + __shfl_sync(all_lanes, digit, a) * side, all.end);
         int32_t end = natten_min(first + side, all.end);
-        int32_t g = i + 3 >= 0 && i < 0 ? end - 1 : first + row;
-        if (first < end && g < end) {
+        /* A place that is not there is told what the last one is. */
+        int32_t g = i + 3 >= 0 && i < 0 ? end - 1 : natten_min(first + row, end - 1);
+        if (first < end) {
             int32_t from = of_queries ? c.keys.begin : c.queries.begin;
             near = partners_of(c, g);
             near.begin -= from, near.end -= from;
@@ -89,11 +86,13 @@ __device__ inline void WGMMA_TILE_OF::see_rows(Found &f, const Digit &digits,
                                         (int32_t)digits.side.divisor - 1);
             limit = __reduce_or_sync(all_lanes, limit);
             f.steps = of_queries ? 1 : w.group;
+            f.seen_from = __shfl_sync(all_lanes, near.begin, lane + 3);
+            f.seen_to = near.end - (int32_t)digits.side.divisor;
+            if (lane >= 3)
+                f.seen_from = INT32_MIN, f.seen_to = INT32_MAX;
 #pragma unroll
             for (int b = 0; b < 3; b++) {
                 f.begin[b] = __shfl_sync(all_lanes, near.begin, b);
-                f.every[b].end = __shfl_sync(all_lanes, near.end, b);
-                f.every[b].begin = __shfl_sync(all_lanes, near.begin, 3 + b);
                 f.stop[b] = __shfl_sync(all_lanes, near.end, 3 + b);
                 f.row[b] = __shfl_sync(all_lanes, place, b);
                 f.steps *= __shfl_sync(all_lanes, boxes, b);
@@ -115,9 +114,8 @@ __device__ inline void WGMMA_TILE_OF::see_rows(Found &f, const Digit &digits,
                 to.batch = f.batch, to.head = f.head, to.steps = f.steps,
                 to.limit = limit;
         }
-        int32_t begin = a == 0 ? f.begin[0] : a == 1 ? f.begin[1] : f.begin[2];
-        if (tells && i >= 0 && i < tile[0] + tile[1] + tile[2])
-            found().seen[i] = {near.begin - begin, near.end - begin};
+        if (tells && i >= 0 && i < count_places())
+            found().seen[i] = near;
     }
     __syncwarp();
 }
@@ -159,16 +157,14 @@ WGMMA_TILE void WGMMA_TILE_OF::bring_rows(const Found &f) const
 
 /* Tensor n of a step, whose box begins at these places of the class. */
 WGMMA_TILE void WGMMA_TILE_OF::bring_box(int n, int stage, const Found &f,
-                                         const int32_t (&at)[3], int32_t head) const
+                                         const Own &own_, const int32_t (&at)[3],
+                                         int32_t head) const
 {
     natten_role role = partner_role(n);
     if constexpr (engine) {
-        const int32_t place[5] = {f.aim[n].inner +
-                                      head * (int32_t)job.task.view[role].head,
-                                  at[2], at[1], at[0], f.batch};
+        const int32_t place[5] = {own_.inner[n], at[2], at[1], at[0], f.batch};
         if (is_elected()) {
-            barrier_expect(full(n, stage),
-                           (uint32_t)(volume(job.wgmma.box) * row_bytes));
+            barrier_expect(full(n, stage), own_.box_bytes);
             copy_box(partners(n, stage), &job.map[n][kept((uint32_t)f.aim[n].kind)],
                      full(n, stage), place);
         }
@@ -244,74 +240,89 @@ WGMMA_TILE void WGMMA_TILE_OF::bring_stats(uint32_t to, const int32_t (&first)[3
 }
 
 /* Does every row of the tile see all of the box, and is every place of it there? */
-WGMMA_TILE bool WGMMA_TILE_OF::is_seen(const Found &f, const int32_t (&at)[3]) const
+WGMMA_TILE bool WGMMA_TILE_OF::is_seen(const Found &f, const Own &own_,
+                                       const int32_t (&at)[3]) const
 {
-    bool seen = volume(job.wgmma.box) == columns;
-#pragma unroll
-    for (int a = 0; a < 3; a++)
-        seen = seen && at[a] >= f.every[a].begin &&
-               at[a] + job.wgmma.box[a] <= f.every[a].end;
-    return seen;
+    int32_t begin = lane == 0 ? at[0] : lane == 1 ? at[1] : at[2];
+    return __all_sync(all_lanes, begin >= f.seen_from && begin <= f.seen_to) &&
+           own_.box_bytes == columns * row_bytes;
 }
 
-/* Tell what a box, which begins there in the class, has that rows don't see. */
-WGMMA_TILE void WGMMA_TILE_OF::hide(const Found &f, const int32_t (&at)[3],
-                                    natten_cuda_wgmma_step &step) const
+/* The i-th, the first axis's before the second's. */
+template <class T, natten_cuda_wgmma_pass pass, bool engine>
+__device__ inline typename WGMMA_TILE_OF::TilePlace
+WGMMA_TILE_OF::place_number(int32_t i) const
 {
     const natten_cuda_wgmma &w = job.wgmma;
-    const int32_t(&tile)[3] = w.tile;
-#pragma unroll 1
-    for (int32_t i = lane; i < tile[0] + tile[1] + tile[2]; i += NATTEN_CUDA_WARP) {
-        int a = i < tile[0] ? 0 : 1 + (i >= tile[0] + tile[1]);
-        int32_t far = a == 0   ? at[0] - f.begin[0]
-                      : a == 1 ? at[1] - f.begin[1]
-                               : at[2] - f.begin[2];
-        int32_t side = a == 0 ? w.box[0] : a == 1 ? w.box[1] : w.box[2];
-        int32_t first = a == 0   ? w.first_hot[0]
-                        : a == 1 ? w.first_hot[1]
-                                 : w.first_hot[2];
-        const natten_span near = found().seen[i];
-        int32_t from = natten_clamp(near.begin - far, 0, side),
-                to = natten_max(natten_min(near.end - far, side), from);
-        for (int k = 0; k < (has_few_hot() ? 1 : NATTEN_CUDA_WGMMA_HOT_WORDS); k++) {
-            uint32_t hidden = side == 1 ? (from < to ? 0 : UINT32_MAX)
-                                        : bits(first - 32 * k, from) |
-                                              bits(first + to - 32 * k, side - to);
-            if (a == 0)
-                hidden |= bits(w.hot_always - 32 * k, 1);
-            step.hidden[k][i] = hidden;
-        }
-    }
+    int a = i < w.tile[0] ? 0 : 1 + (i >= w.tile[0] + w.tile[1]);
+    if (i >= count_places())
+        a = -1;
+    int32_t side = a == 0 ? w.box[0] : a == 1 ? w.box[1] : w.box[2];
+    int32_t first = a == 0 ? w.first_hot[0] : a == 1 ? w.first_hot[1] : w.first_hot[2];
+    return {a, side, side == 1 ? 0 : first};
 }
 
-/* A box of the item, which begins there in the class, of a head of partners.  Where to
- * copy from is in registers, for that is wanted at once; the rest is read from where it
- * is kept. */
+/* Tell what of a box, which begins there in the class, the i-th place does not see;
+ * `seen` is what it sees of the class.  What is hidden are its columns but for those of
+ * partners seen; where the box has one partner along the axis, and so no column, all or
+ * none of them, for which it counts as a column that is each bit. */
+WGMMA_TILE void WGMMA_TILE_OF::hide_from(const TilePlace &place,
+                                         const natten_span &seen, int32_t i,
+                                         const int32_t (&at)[3],
+                                         natten_cuda_wgmma_step &step) const
+{
+    int32_t begin = place.axis == 0 ? at[0] : place.axis == 1 ? at[1] : at[2];
+    int32_t from = natten_clamp(seen.begin - begin, 0, place.side),
+            to = natten_max(natten_min(seen.end - begin, place.side), from);
+    const int32_t always = job.wgmma.hot_always;
+    const uint32_t times = place.side == 1 ? UINT32_MAX : 1;
+    step.hidden[0][i] =
+        (bits(place.first, place.side) & ~bits(place.first + from, to - from)) * times |
+        (place.axis == 0 ? bits(always, 1) : 0);
+    if (!has_few_hot())
+#pragma unroll 1
+        for (int k = 1; k < NATTEN_CUDA_WGMMA_HOT_WORDS; k++) {
+            int32_t first = place.first - (place.side == 1 ? 0 : 32 * k);
+            step.hidden[k][i] =
+                (bits_after(first, place.side) & ~bits_after(first + from, to - from)) *
+                    times |
+                (place.axis == 0 ? bits_after(always - 32 * k, 1) : 0);
+        }
+}
+
+/* A box of the item, which begins there in the class, of a head of partners.  A crew
+ * waits for this warp in each step, so what it needs for that is in registers. */
 template <class T, natten_cuda_wgmma_pass pass, bool engine>
 template <bool tells, bool moves>
-__device__ inline void WGMMA_TILE_OF::bring_step(const Found &f, const int32_t (&at)[3],
-                                                 int32_t head, Turns &turns) const
+__device__ inline void WGMMA_TILE_OF::bring_step(const Found &f, const Own &own_,
+                                                 const int32_t (&at)[3], int32_t head,
+                                                 Turns &turns) const
 {
     const int stage = turns.first.stage();
     barrier_wait(left(0, stage), turns.first.parity() ^ 1);
     if (moves) /* at once, for this takes longest */
-        bring_box(0, stage, f, at, head);
+        bring_box(0, stage, f, own_, at, head);
     if (tells) {
         natten_cuda_wgmma_step &step = info()->step[stage];
-        const bool masked = !is_seen(kept_found(), at);
         if (!of_queries) {
             bring_stats(stats(stage), at, f, head);
             barrier_follow_copies(full(0, stage));
         }
+        const bool masked = !is_seen(f, own_, at);
         if (is_elected())
             step.masked = masked;
+        if (masked && own_.place.axis >= 0)
+            hide_from(own_.place, own_.seen, lane, at, step);
         if (masked)
-            hide(kept_found(), at, step);
+#pragma unroll 1
+            for (int32_t i = lane + NATTEN_CUDA_WARP; i < count_places();
+                 i += NATTEN_CUDA_WARP)
+                hide_from(place_number(i), found().seen[i], i, at, step);
         barrier_arrive(full(0, stage));
     }
     if (moves) {
         barrier_wait(left(1, turns.second().stage()), turns.second().parity() ^ 1);
-        bring_box(1, turns.second().stage(), f, at, head);
+        bring_box(1, turns.second().stage(), f, own_, at, head);
     }
     turns.next();
 }
@@ -325,17 +336,26 @@ __device__ inline void WGMMA_TILE_OF::bring()
     if (lane < 3)
         axis(lane) = natten_axis_class(&job.task.axis[lane], 0);
     __syncwarp();
+    Own own_ = {kept((uint32_t)(volume(w.box) * row_bytes)), place_number(lane)};
     for (int32_t number = first_item(); number < w.items; number += item_step()) {
         const Found f = find_item<tells>(number);
         if (moves)
             bring_rows(f);
+        if (tells)
+            own_.seen = found().seen[lane];
         int32_t heads = of_queries ? 1 : w.group, at[3];
-        int32_t first = of_queries ? f.head / w.group : f.head * w.group;
-        for (int32_t head = first; head < first + heads && f.steps > 0; head++)
+        int32_t first = !of_queries    ? f.head * w.group
+                        : w.group == 1 ? f.head
+                                       : f.head / w.group;
+        for (int32_t head = first; head < first + heads && f.steps > 0; head++) {
+            for (int n = 0; n < 2; n++)
+                own_.inner[n] = f.aim[n].inner +
+                                head * (int32_t)job.task.view[partner_role(n)].head;
             for (at[0] = f.begin[0]; at[0] < f.stop[0]; at[0] += w.box[0])
                 for (at[1] = f.begin[1]; at[1] < f.stop[1]; at[1] += w.box[1])
                     for (at[2] = f.begin[2]; at[2] < f.stop[2]; at[2] += w.box[2])
-                        bring_step<tells, moves>(f, at, head, turns);
+                        bring_step<tells, moves>(f, own_, at, head, turns);
+        }
         own.next();
     }
 }

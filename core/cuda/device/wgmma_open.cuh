@@ -29,13 +29,26 @@ WGMMA_TILE void WGMMA_TILE_OF::open() const
              i += warps * NATTEN_CUDA_WARP)
             stats[i] = 0;
     }
+    if (!brings && lane % 4 == 0) {
+        /* Sides of tiles are powers of two, so places of rows 8 apart differ along one
+         * axis.  First come the two others, then both rows there.  A row that is not
+         * there may be any. */
+        const int32_t(&tile)[3] = job.wgmma.tile;
+        const uint32_t number = (uint32_t)(tile[0] << 8 | (tile[0] + tile[1]) << 16),
+                       first = upper == nowhere ? 0 : upper,
+                       second = lower == nowhere ? first : lower;
+        const uint32_t of_first = first + number, of_second = second + number;
+        int axis = ((first ^ second) & 0xff) != 0     ? 0
+                   : ((first ^ second) & 0xff00) != 0 ? 1
+                                                      : 2;
+        auto along = [](uint32_t of, int a) { return of >> 8 * a & 0xff; };
+        info()->places[warp * 8 + lane / 4] = along(of_first, axis == 0 ? 1 : 0) |
+                                              along(of_first, axis == 2 ? 1 : 2) << 8 |
+                                              along(of_first, axis) << 16 |
+                                              along(of_second, axis) << 24;
+    }
     if (!brings && lane % 4 == 0)
         for (int r = lane / 4; r < warp_rows; r += 8) {
-            const int32_t(&tile)[3] = job.wgmma.tile;
-            uint32_t place = r < 8 ? upper : lower;
-            info()->places[warp * warp_rows + r] =
-                (place == nowhere ? 0 : place) +
-                (uint32_t)(tile[0] << 8 | (tile[0] + tile[1]) << 16);
             info()->row[warp * warp_rows + r] = offset_of_row(result_role(0), r);
             if (!of_queries)
                 info()->second_row[warp * warp_rows + r] =
@@ -53,9 +66,9 @@ WGMMA_TILE void WGMMA_TILE_OF::open() const
                 barrier_make(full(n, i), n == 1       ? moves
                                          : of_queries ? moves + lanes
                                                       : moves + 2 * lanes);
-                barrier_make(left(n, i), warps * leavers);
+                barrier_make(left(n, i), warps * lanes);
             }
-        barrier_make(rows_left(), warps * leavers);
+        barrier_make(rows_left(), warps * lanes);
         for (int i = 0; i < 2; i++) {
             barrier_make(shared_address(&info()->rows_full[i]),
                          pass == NATTEN_CUDA_WGMMA_GRAD_QUERY ? both + lanes : both);

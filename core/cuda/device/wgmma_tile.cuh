@@ -199,15 +199,10 @@ template <class T, natten_cuda_wgmma_pass pass, bool engine> class WgmmaTile {
 
     /* ---- for warps with rows ---- */
 
-    /* A warp's part of a stage is read, or its rows are: bringers may fill it.  The
-     * last four lanes say so for all.  (What others have read of a step's table has
-     * gone into products that have been waited for.  racecheck, which sees no
-     * __syncwarp() that needs no instruction, can't tell.) */
+    /* A lane has read its part of a stage, or its rows: bringers may fill it. */
     __device__ void leave(uint32_t barrier) const
     {
-        __syncwarp();
-        if (lane >= NATTEN_CUDA_WARP - leavers)
-            barrier_arrive(barrier);
+        barrier_arrive(barrier);
     }
     /* The next item's rows have arrived. */
     __device__ void begin_item()
@@ -222,17 +217,18 @@ template <class T, natten_cuda_wgmma_pass pass, bool engine> class WgmmaTile {
     {
         uint32_t thread;
         asm volatile("mov.u32 %0, %%tid.x;" : "=r"(thread));
-        const uint32_t *of_row =
-            info()->places + (thread >> 5 & 3) * warp_rows + (thread >> 2 & 7);
-        places[0] = of_row[0], places[1] = of_row[8];
+        places = info()->places[(thread >> 5 & 3) * 8 + (thread >> 2 & 7)];
     }
-    /* The stage's box has arrived: how many products with masks does the step begin
-     * with: none, 2 or all? */
-    __device__ int begin_step(int stage, uint32_t parity)
+    /* The stage's box has arrived: does the step begin with masks? */
+    __device__ bool begin_step(int stage, uint32_t parity) const
     {
         barrier_wait(full(0, stage), parity);
-        bool masked = __any_sync(all_lanes, info()->step[stage].masked != 0);
-        return !masked ? 0 : has_few_hot() ? 2 : NATTEN_CUDA_WGMMA_HOT_STEPS;
+        return __any_sync(all_lanes, info()->step[stage].masked != 0);
+    }
+    /* With two products of them, not all? */
+    __device__ bool has_few_hot() const
+    {
+        return job.wgmma.hot_steps <= 2;
     }
     /* Begin the sums of a step with so many. */
     template <int hots>
@@ -241,13 +237,19 @@ template <class T, natten_cuda_wgmma_pass pass, bool engine> class WgmmaTile {
         /* Bytes: what is hidden in even columns, of four a lane; in odd ones. */
         uint32_t even[2][(hots + 1) / 2 + 1], odd[2][(hots + 1) / 2 + 1];
 #pragma unroll
-        for (int i = 0; i < 2; i++)
+        for (int k = 0; k < hots; k += 2) {
+            const uint32_t(&hidden)[NATTEN_CUDA_WGMMA_PLACES] =
+                info()->step[stage].hidden[k / 2];
+            const uint32_t both = hidden[places & 0xff] | hidden[places >> 8 & 0xff];
 #pragma unroll
-            for (int k = 0; k < hots; k += 2) {
-                uint32_t own = hidden_from(places[i], stage, k / 2) >> lane % 4 * 2;
+            for (int i = 0; i < 2; i++) {
+                uint32_t own =
+                    (both | hidden[i == 0 ? places >> 16 & 0xff : places >> 24]) >>
+                    lane % 4 * 2;
                 even[i][k / 2] = (own & 0x01010101u) * least;
                 odd[i][k / 2] = (own >> 1 & 0x01010101u) * least;
             }
+        }
 #pragma unroll
         for (int k = 0; k < hots; k++) {
             uint32_t a[4];
@@ -379,10 +381,9 @@ template <class T, natten_cuda_wgmma_pass pass, bool engine> class WgmmaTile {
     }
 
   private:
-    WgmmaTurn<2> own;   /* items' */
-    uint32_t places[2]; /* of the thread's rows in a step's table */
+    WgmmaTurn<2> own; /* items' */
+    uint32_t places;  /* of the thread's rows in a step's table (see open()) */
     static constexpr uint32_t nowhere = 0x7f7f7f;
-    static constexpr int leavers = 4; /* of a warp, that tell the bringer */
     /* Least number of bf16 with twice the same byte; 4 times it is -inf. */
     static constexpr uint32_t least = 0xfe, four = 0x4080;
 
@@ -442,28 +443,18 @@ template <class T, natten_cuda_wgmma_pass pass, bool engine> class WgmmaTile {
         for (int a = 0; a < 3; a++)
             at[a] += item().at[a];
     }
-    /* `count` bits from bit `first` on, as far as there are such. */
+    /* `count` bits from bit `first` on, as far as there are such; neither is negative.
+     */
     __device__ static uint32_t bits(int32_t first, int32_t count)
     {
         uint32_t x;
-        asm("bmsk.clamp.b32 %0, %1, %2;"
-            : "=r"(x)
-            : "r"(natten_max(first, 0)),
-              "r"(natten_max(count + natten_min(first, 0), 0)));
+        asm("bmsk.clamp.b32 %0, %1, %2;" : "=r"(x) : "r"(first), "r"(count));
         return x;
     }
-    /* Do two products with masks have a step's columns? */
-    __device__ bool has_few_hot() const
+    /* The same where `first` may be negative. */
+    __device__ static uint32_t bits_after(int32_t first, int32_t count)
     {
-        return job.wgmma.hot_steps <= 2;
-    }
-    /* Columns 32 k .. 32 k + 31 of masks that a row does not see, a bit each; `at` is
-     * its places in the step's table, 8 bits an axis. */
-    __device__ uint32_t hidden_from(uint32_t at, int stage, int k) const
-    {
-        const uint32_t(&hidden)[NATTEN_CUDA_WGMMA_PLACES] =
-            info()->step[stage].hidden[k];
-        return hidden[at & 0xff] | hidden[at >> 8 & 0xff] | hidden[at >> 16];
+        return bits(natten_max(first, 0), natten_max(count + natten_min(first, 0), 0));
     }
 
     /* ---- bringers' ---- */
@@ -478,9 +469,11 @@ template <class T, natten_cuda_wgmma_pass pass, bool engine> class WgmmaTile {
     {
         /* All from the class's first on, which is position 0. */
         int32_t begin[3], stop[3]; /* the halo */
-        natten_span every[3];      /* partners that all rows see */
-        int32_t row[3];            /* the first row */
-        Aim aim[2];                /* the partners' */
+        /* In lanes 0 .. 2: where a box of which all rows see all may begin along axis
+         * `lane`, and may at most; elsewhere anywhere. */
+        int32_t seen_from, seen_to;
+        int32_t row[3]; /* the first row */
+        Aim aim[2];     /* the partners' */
         int32_t batch, head, steps;
     };
     /* A digit of items' numbers, one a lane: the tile's number along the axes (lanes 0
@@ -509,6 +502,20 @@ template <class T, natten_cuda_wgmma_pass pass, bool engine> class WgmmaTile {
             count(below(number), digit);
             return digit;
         }
+    };
+    /* A place of the tile along an axis: what of a box it may not see. */
+    struct TilePlace {
+        int32_t axis; /* or -1: there is no such place */
+        int32_t side; /* the box's there */
+        /* Its first column of masks there; a side of 1 has none, but hides all. */
+        int32_t first;
+    };
+    /* What a bringer's lane keeps in registers, for all items and for one. */
+    struct Own {
+        uint32_t box_bytes;
+        TilePlace place; /* the lane's */
+        natten_span seen;
+        int32_t inner[2]; /* the innermost coordinates of a head's partners */
     };
     struct Turns { /* of both tensors of partners */
         WgmmaFillTurn<Shape::first> first;
@@ -559,31 +566,31 @@ template <class T, natten_cuda_wgmma_pass pass, bool engine> class WgmmaTile {
         return {__reduce_add_sync(all_lanes, kind),
                 __reduce_add_sync(all_lanes, inner)};
     }
-    /* The same of the item, in shared memory, for what is not needed at once: registers
-     * are few. */
-    __device__ Found &kept_found() const
-    {
-        static_assert(sizeof(Found) == sizeof natten_cuda_wgmma_found::known);
-        return *reinterpret_cast<Found *>(found().known);
-    }
     template <bool tells> __device__ Found find_item(int32_t number) const;
     template <bool tells>
     __device__ void see_rows(Found &f, const Digit &digits, int32_t digit) const;
     __device__ void bring_rows(const Found &f) const;
     template <bool tells, bool moves>
-    __device__ void bring_step(const Found &f, const int32_t (&at)[3], int32_t head,
-                               Turns &turns) const;
-    __device__ void bring_box(int n, int stage, const Found &f, const int32_t (&at)[3],
-                              int32_t head) const;
+    __device__ void bring_step(const Found &f, const Own &own_, const int32_t (&at)[3],
+                               int32_t head, Turns &turns) const;
+    __device__ void bring_box(int n, int stage, const Found &f, const Own &own_,
+                              const int32_t (&at)[3], int32_t head) const;
     __device__ void bring_rows_by_lanes(natten_role role, uint32_t to,
                                         const int32_t (&box)[3], bool of_rows,
                                         const int32_t (&first)[3], const Found &f,
                                         int32_t head) const;
     __device__ void bring_stats(uint32_t to, const int32_t (&first)[3], const Found &f,
                                 int32_t head) const;
-    __device__ bool is_seen(const Found &f, const int32_t (&at)[3]) const;
-    __device__ void hide(const Found &f, const int32_t (&at)[3],
-                         natten_cuda_wgmma_step &step) const;
+    __device__ int32_t count_places() const
+    {
+        return job.wgmma.tile[0] + job.wgmma.tile[1] + job.wgmma.tile[2];
+    }
+    __device__ bool is_seen(const Found &f, const Own &own_,
+                            const int32_t (&at)[3]) const;
+    __device__ TilePlace place_number(int32_t i) const;
+    __device__ void hide_from(const TilePlace &place, const natten_span &seen,
+                              int32_t i, const int32_t (&at)[3],
+                              natten_cuda_wgmma_step &step) const;
     __device__ void make_hot() const;
     __device__ void make_tables() const;
 };
