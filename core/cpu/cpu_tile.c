@@ -488,7 +488,8 @@ static void choose_tile(natten_cpu_pass *p, const natten_cpu_kernels *k)
 {
     size_t room = natten_cpu_tile_promise(p->task);
     room -= p->kind == NATTEN_CPU_FORWARD ? 0 : NATTEN_CPU_SUMS_BYTES;
-    /* Not much above the least there is: other ways to keep strips can't help much. */
+    /* Not much above the least there is (one pack an owner, nothing from memory): other
+     * ways to keep strips can't help much. */
     double good = 1.5 * (volume(p) + price_of_pack(p));
     best_tile best = {.found = false};
     int levels = p->kind == NATTEN_CPU_GRAD_ALL ? KEEP_CHUNK : KEEPS;

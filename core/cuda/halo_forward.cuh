@@ -140,8 +140,8 @@ class HaloForward {
         }
         bool found = store_rows<T, dims>(tile, NATTEN_OUT, sum, inverse, 1, begins[0]);
         tile.note(found);
-        /* The first two lanes of a quad write a row each; worked out anew, for what is
-         * kept from unit to unit would be in local memory. */
+        /* The first two lanes of a quad write a row each.  kept() ties it to this
+         * place: worked out before the loop it would be in local memory. */
         int t = (int)kept((uint32_t)tile.lane % 4);
         float weight = t == 0 ? weights[0] : weights[1];
         float at = t == 0 ? reference[0] : reference[1];

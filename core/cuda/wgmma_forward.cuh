@@ -8,7 +8,8 @@
  *     a step      S = masks + Q K^T; P = exp2(S c - reference), rounded; sums += P V
  *
  * A crew waits for each product; the block's others fill the time.  References are
- * raised as in mma_forward.cuh, and what is not finite is done again as there. */
+ * raised as in mma_forward.cuh, and in each step while one is below -8 and a lane has
+ * no logit above 0.  What is not finite is done again as there. */
 #ifndef NATTEN_CUDA_WGMMA_FORWARD_CUH
 #define NATTEN_CUDA_WGMMA_FORWARD_CUH
 
@@ -121,8 +122,10 @@ template <class T, bool engine> class WgmmaForward {
         bool rises = false;
 #pragma unroll
         for (int r = 0; r < 2; r++) {
-            /* As integers, of which one instruction takes three: the largest, if one is
-             * positive; if none is, a reference that is not far below 0 will do. */
+            /* As integers, of which one instruction takes three.  If one is positive,
+             * this is the largest.  If none is, it is some negative one, and none
+             * exceeds a reference of -8 or more by 8; lower ones are raised in each
+             * such step.  (NaN is not more, and shows in the sum.) */
             int32_t most = INT32_MIN;
 #pragma unroll
             for (int j = 0; j < columns / 8; j++)

@@ -174,8 +174,8 @@ INLINE hvec v_high(vec a)
 
 /* exp with a table (cpu_math.h): 2^(n / 16), n as in v_scale2, infinity at the upper
  * end, anything where it is not normal; and a, but 0 where x < y. Of n, moved so that
- * its sixteens meet the exponent, the rest i comes to lie below it: the table has the
- * bits of 2^(i / 16) less that i, and one sum makes both good. */
+ * its sixteens meet the exponent, its last four bits i come to lie below it: the table
+ * has the bits of 2^(i / 16) less those, and one sum makes both good. */
 #define V_ROOTS 16
 static const real roots_of_2[V_ROOTS] = {
     (real)0x1.0000000000000p+0, (real)0x1.fb5586cf9890fp-1, (real)0x1.f72b83c7d517bp-1,

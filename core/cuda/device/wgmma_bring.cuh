@@ -71,7 +71,8 @@ __device__ inline void WGMMA_TILE_OF::see_rows(Found &f, const Digit &digits,
         int32_t first =
             natten_min(all.begin + __shfl_sync(all_lanes, digit, a) * side, all.end);
         int32_t end = natten_min(first + side, all.end);
-        /* A place that is not there is told what the last one is. */
+        /* A place that is not there is told what the last one is, for a row that sees
+         * nothing has its reference looked at in each step. */
         int32_t g = i + 3 >= 0 && i < 0 ? end - 1 : natten_min(first + row, end - 1);
         if (first < end) {
             int32_t from = of_queries ? c.keys.begin : c.queries.begin;
@@ -157,14 +158,14 @@ WGMMA_TILE void WGMMA_TILE_OF::bring_rows(const Found &f) const
 
 /* Tensor n of a step, whose box begins at these places of the class. */
 WGMMA_TILE void WGMMA_TILE_OF::bring_box(int n, int stage, const Found &f,
-                                         const Own &own_, const int32_t (&at)[3],
+                                         const Held &held, const int32_t (&at)[3],
                                          int32_t head) const
 {
     natten_role role = partner_role(n);
     if constexpr (engine) {
-        const int32_t place[5] = {own_.inner[n], at[2], at[1], at[0], f.batch};
+        const int32_t place[5] = {held.inner[n], at[2], at[1], at[0], f.batch};
         if (is_elected()) {
-            barrier_expect(full(n, stage), own_.box_bytes);
+            barrier_expect(full(n, stage), held.box_bytes);
             copy_box(partners(n, stage), &job.map[n][kept((uint32_t)f.aim[n].kind)],
                      full(n, stage), place);
         }
@@ -240,12 +241,12 @@ WGMMA_TILE void WGMMA_TILE_OF::bring_stats(uint32_t to, const int32_t (&first)[3
 }
 
 /* Does every row of the tile see all of the box, and is every place of it there? */
-WGMMA_TILE bool WGMMA_TILE_OF::is_seen(const Found &f, const Own &own_,
+WGMMA_TILE bool WGMMA_TILE_OF::is_seen(const Found &f, const Held &held,
                                        const int32_t (&at)[3]) const
 {
     int32_t begin = lane == 0 ? at[0] : lane == 1 ? at[1] : at[2];
     return __all_sync(all_lanes, begin >= f.seen_from && begin <= f.seen_to) &&
-           own_.box_bytes == columns * row_bytes;
+           held.box_bytes == columns * row_bytes;
 }
 
 /* The i-th, the first axis's before the second's. */
@@ -264,8 +265,7 @@ WGMMA_TILE_OF::place_number(int32_t i) const
 
 /* Tell what of a box, which begins there in the class, the i-th place does not see;
  * `seen` is what it sees of the class.  What is hidden are its columns but for those of
- * partners seen; where the box has one partner along the axis, and so no column, all or
- * none of them, for which it counts as a column that is each bit. */
+ * partners seen; where the box has one partner along the axis, all bits or none. */
 WGMMA_TILE void WGMMA_TILE_OF::hide_from(const TilePlace &place,
                                          const natten_span &seen, int32_t i,
                                          const int32_t (&at)[3],
@@ -294,25 +294,25 @@ WGMMA_TILE void WGMMA_TILE_OF::hide_from(const TilePlace &place,
  * waits for this warp in each step, so what it needs for that is in registers. */
 template <class T, natten_cuda_wgmma_pass pass, bool engine>
 template <bool tells, bool moves>
-__device__ inline void WGMMA_TILE_OF::bring_step(const Found &f, const Own &own_,
+__device__ inline void WGMMA_TILE_OF::bring_step(const Found &f, const Held &held,
                                                  const int32_t (&at)[3], int32_t head,
                                                  Turns &turns) const
 {
     const int stage = turns.first.stage();
     barrier_wait(left(0, stage), turns.first.parity() ^ 1);
     if (moves) /* at once, for this takes longest */
-        bring_box(0, stage, f, own_, at, head);
+        bring_box(0, stage, f, held, at, head);
     if (tells) {
         natten_cuda_wgmma_step &step = info()->step[stage];
         if (!of_queries) {
             bring_stats(stats(stage), at, f, head);
             barrier_follow_copies(full(0, stage));
         }
-        const bool masked = !is_seen(f, own_, at);
+        const bool masked = !is_seen(f, held, at);
         if (is_elected())
             step.masked = masked;
-        if (masked && own_.place.axis >= 0)
-            hide_from(own_.place, own_.seen, lane, at, step);
+        if (masked && held.place.axis >= 0)
+            hide_from(held.place, held.seen, lane, at, step);
         if (masked)
 #pragma unroll 1
             for (int32_t i = lane + NATTEN_CUDA_WARP; i < count_places();
@@ -322,7 +322,7 @@ __device__ inline void WGMMA_TILE_OF::bring_step(const Found &f, const Own &own_
     }
     if (moves) {
         barrier_wait(left(1, turns.second().stage()), turns.second().parity() ^ 1);
-        bring_box(1, turns.second().stage(), f, own_, at, head);
+        bring_box(1, turns.second().stage(), f, held, at, head);
     }
     turns.next();
 }
@@ -336,25 +336,25 @@ __device__ inline void WGMMA_TILE_OF::bring()
     if (lane < 3)
         axis(lane) = natten_axis_class(&job.task.axis[lane], 0);
     __syncwarp();
-    Own own_ = {kept((uint32_t)(volume(w.box) * row_bytes)), place_number(lane)};
+    Held held = {kept((uint32_t)(volume(w.box) * row_bytes)), place_number(lane)};
     for (int32_t number = first_item(); number < w.items; number += item_step()) {
         const Found f = find_item<tells>(number);
         if (moves)
             bring_rows(f);
         if (tells)
-            own_.seen = found().seen[lane];
+            held.seen = found().seen[lane];
         int32_t heads = of_queries ? 1 : w.group, at[3];
         int32_t first = !of_queries    ? f.head * w.group
-                        : w.group == 1 ? f.head
+                        : w.group == 1 ? f.head /* most often, without dividing */
                                        : f.head / w.group;
         for (int32_t head = first; head < first + heads && f.steps > 0; head++) {
             for (int n = 0; n < 2; n++)
-                own_.inner[n] = f.aim[n].inner +
+                held.inner[n] = f.aim[n].inner +
                                 head * (int32_t)job.task.view[partner_role(n)].head;
             for (at[0] = f.begin[0]; at[0] < f.stop[0]; at[0] += w.box[0])
                 for (at[1] = f.begin[1]; at[1] < f.stop[1]; at[1] += w.box[1])
                     for (at[2] = f.begin[2]; at[2] < f.stop[2]; at[2] += w.box[2])
-                        bring_step<tells, moves>(f, own_, at, head, turns);
+                        bring_step<tells, moves>(f, held, at, head, turns);
         }
         own.next();
     }

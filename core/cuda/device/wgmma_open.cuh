@@ -32,7 +32,7 @@ WGMMA_TILE void WGMMA_TILE_OF::open() const
     if (!brings && lane % 4 == 0) {
         /* Sides of tiles are powers of two, so places of rows 8 apart differ along one
          * axis.  First come the two others, then both rows there.  A row that is not
-         * there may be any. */
+         * there is taken for one that is. */
         const int32_t(&tile)[3] = job.wgmma.tile;
         const uint32_t number = (uint32_t)(tile[0] << 8 | (tile[0] + tile[1]) << 16),
                        first = upper == nowhere ? 0 : upper,

@@ -225,7 +225,7 @@ template <class T, natten_cuda_wgmma_pass pass, bool engine> class WgmmaTile {
         barrier_wait(full(0, stage), parity);
         return __any_sync(all_lanes, info()->step[stage].masked != 0);
     }
-    /* With two products of them, not all? */
+    /* Do two products with masks take all columns? */
     __device__ bool has_few_hot() const
     {
         return job.wgmma.hot_steps <= 2;
@@ -243,11 +243,11 @@ template <class T, natten_cuda_wgmma_pass pass, bool engine> class WgmmaTile {
             const uint32_t both = hidden[places & 0xff] | hidden[places >> 8 & 0xff];
 #pragma unroll
             for (int i = 0; i < 2; i++) {
-                uint32_t own =
+                uint32_t row =
                     (both | hidden[i == 0 ? places >> 16 & 0xff : places >> 24]) >>
                     lane % 4 * 2;
-                even[i][k / 2] = (own & 0x01010101u) * least;
-                odd[i][k / 2] = (own >> 1 & 0x01010101u) * least;
+                even[i][k / 2] = (row & 0x01010101u) * least;
+                odd[i][k / 2] = (row >> 1 & 0x01010101u) * least;
             }
         }
 #pragma unroll
@@ -443,8 +443,8 @@ template <class T, natten_cuda_wgmma_pass pass, bool engine> class WgmmaTile {
         for (int a = 0; a < 3; a++)
             at[a] += item().at[a];
     }
-    /* `count` bits from bit `first` on, as far as there are such; neither is negative.
-     */
+    /* `count` bits from bit `first` on, as far as there are such; both are unsigned, so
+     * from -1 on there are none. */
     __device__ static uint32_t bits(int32_t first, int32_t count)
     {
         uint32_t x;
@@ -469,8 +469,8 @@ template <class T, natten_cuda_wgmma_pass pass, bool engine> class WgmmaTile {
     {
         /* All from the class's first on, which is position 0. */
         int32_t begin[3], stop[3]; /* the halo */
-        /* In lanes 0 .. 2: where a box of which all rows see all may begin along axis
-         * `lane`, and may at most; elsewhere anywhere. */
+        /* First and last place where a box that all rows see whole may begin, along
+         * axis `lane`; any in lanes from 3 on. */
         int32_t seen_from, seen_to;
         int32_t row[3]; /* the first row */
         Aim aim[2];     /* the partners' */
@@ -507,11 +507,11 @@ template <class T, natten_cuda_wgmma_pass pass, bool engine> class WgmmaTile {
     struct TilePlace {
         int32_t axis; /* or -1: there is no such place */
         int32_t side; /* the box's there */
-        /* Its first column of masks there; a side of 1 has none, but hides all. */
+        /* Its first column of masks there; a side of 1 needs none: it hides all. */
         int32_t first;
     };
     /* What a bringer's lane keeps in registers, for all items and for one. */
-    struct Own {
+    struct Held {
         uint32_t box_bytes;
         TilePlace place; /* the lane's */
         natten_span seen;
@@ -571,9 +571,9 @@ template <class T, natten_cuda_wgmma_pass pass, bool engine> class WgmmaTile {
     __device__ void see_rows(Found &f, const Digit &digits, int32_t digit) const;
     __device__ void bring_rows(const Found &f) const;
     template <bool tells, bool moves>
-    __device__ void bring_step(const Found &f, const Own &own_, const int32_t (&at)[3],
+    __device__ void bring_step(const Found &f, const Held &held, const int32_t (&at)[3],
                                int32_t head, Turns &turns) const;
-    __device__ void bring_box(int n, int stage, const Found &f, const Own &own_,
+    __device__ void bring_box(int n, int stage, const Found &f, const Held &held,
                               const int32_t (&at)[3], int32_t head) const;
     __device__ void bring_rows_by_lanes(natten_role role, uint32_t to,
                                         const int32_t (&box)[3], bool of_rows,
@@ -585,7 +585,7 @@ template <class T, natten_cuda_wgmma_pass pass, bool engine> class WgmmaTile {
     {
         return job.wgmma.tile[0] + job.wgmma.tile[1] + job.wgmma.tile[2];
     }
-    __device__ bool is_seen(const Found &f, const Own &own_,
+    __device__ bool is_seen(const Found &f, const Held &held,
                             const int32_t (&at)[3]) const;
     __device__ TilePlace place_number(int32_t i) const;
     __device__ void hide_from(const TilePlace &place, const natten_span &seen,
