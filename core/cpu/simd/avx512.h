@@ -177,7 +177,7 @@ INLINE hvec v_high(vec a)
  * its sixteens meet the exponent, its last four bits i come to lie below it: the table
  * has the bits of 2^(i / 16) less those, and one sum makes both good. */
 #define V_ROOTS 16
-static const real roots_of_2[V_ROOTS] = {
+static const real roots_less_bits[V_ROOTS] = {
     (real)0x1.0000000000000p+0, (real)0x1.fb5586cf9890fp-1, (real)0x1.f72b83c7d517bp-1,
     (real)0x1.f387a6e756238p-1, (real)0x1.f06fe0a31b715p-1, (real)0x1.edea64c123422p-1,
     (real)0x1.ebfdad5362a27p-1, (real)0x1.eab07dd485429p-1, (real)0x1.ea09e667f3bcdp-1,
@@ -189,7 +189,7 @@ static const real roots_of_2[V_ROOTS] = {
 INLINE vec v_root2(vec magic)
 {
     __m512i b = _mm512_castps_si512(magic), e = _mm512_slli_epi32(b, 19);
-    __m512 root = _mm512_permutexvar_ps(b, v_load(roots_of_2));
+    __m512 root = _mm512_permutexvar_ps(b, v_load(roots_less_bits));
     return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(root), e));
 }
 INLINE vec v_drop_less(vec x, vec y, vec a)
@@ -200,8 +200,8 @@ INLINE vec v_drop_less(vec x, vec y, vec a)
 INLINE vec v_root2(vec magic)
 {
     __m512i b = _mm512_castpd_si512(magic), e = _mm512_slli_epi64(b, 48);
-    __m512d root =
-        _mm512_permutex2var_pd(v_load(roots_of_2), b, v_load(roots_of_2 + LANES));
+    __m512d root = _mm512_permutex2var_pd(v_load(roots_less_bits), b,
+                                          v_load(roots_less_bits + LANES));
     return _mm512_castsi512_pd(_mm512_add_epi64(_mm512_castpd_si512(root), e));
 }
 INLINE vec v_drop_less(vec x, vec y, vec a)
