@@ -2,12 +2,15 @@
 #
 # The CUDA backend.  Its host side is C and in every build.  nvcc makes two fat binaries
 # for each element type out of one page, simt.cu, one for each 16-bit type out of
-# halo.cu, of sweep.cu and, for 90a alone, of wgmma.cu, and of mma.cu one for each type
+# halo.cu, of sweep.cu and, for 90a alone, of band.cu and wgmma.cu, and of mma.cu one for each type
 # and tf32; cuda_image.c carries them along.
 
 core_libnatten_core_la_SOURCES += \
 	%D%/cuda.c \
 	%D%/cuda.h \
+	%D%/cuda_band.c \
+	%D%/cuda_band.h \
+	%D%/cuda_band_block.h \
 	%D%/cuda_count.c \
 	%D%/cuda_count.h \
 	%D%/cuda_family.c \
@@ -34,6 +37,12 @@ core_libnatten_core_la_SOURCES += \
 	%D%/cuda_wgmma_crew.h
 
 cuda_kernels = \
+	%D%/band.cu \
+	%D%/band_backward.cuh \
+	%D%/band_forward.cuh \
+	%D%/band_shapes.def \
+	%D%/device/band_bring.cuh \
+	%D%/device/band_tile.cuh \
 	%D%/device/element.cuh \
 	%D%/device/halo_copies.cuh \
 	%D%/device/halo_flat.cuh \
@@ -92,12 +101,13 @@ cuda_images = %D%/simt_fp64.fatbin %D%/simt_fp32.fatbin %D%/simt_bf16.fatbin \
 	%D%/mma_fp64.fatbin %D%/mma_fp32.fatbin %D%/mma_tf32.fatbin \
 	%D%/sweep_bf16.fatbin %D%/sweep_fp16.fatbin
 if HAVE_CUDA_WGMMA
-cuda_images += %D%/wgmma_bf16.fatbin %D%/wgmma_fp16.fatbin
+cuda_images += %D%/band_bf16.fatbin %D%/band_fp16.fatbin \
+	%D%/wgmma_bf16.fatbin %D%/wgmma_fp16.fatbin
 endif
 CLEANFILES += $(cuda_images)
 %D%/cuda_image.lo: $(cuda_images)
 
-$(cuda_images): $(cuda_kernels) %D%/cuda_job.h %D%/cuda_wgmma_crew.h core/problem/task.h core/geometry/axis.h \
+$(cuda_images): $(cuda_kernels) %D%/cuda_job.h %D%/cuda_band_block.h %D%/cuda_wgmma_crew.h core/problem/task.h core/geometry/axis.h \
 		core/base/dtype.h core/base/inline.h core/include/natten.h
 	$(AM_V_GEN)$(MKDIR_P) %D% && \
 	case $@ in \
@@ -109,6 +119,7 @@ $(cuda_images): $(cuda_kernels) %D%/cuda_job.h %D%/cuda_wgmma_crew.h core/proble
 	esac && \
 	case $@ in *_easy*) easy=1 ;; *) easy=0 ;; esac && \
 	case $@ in \
+	*band*) page=band code='$(NVCC_GENCODE_WGMMA)' ;; \
 	*halo*) page=halo code='$(NVCC_GENCODE_HALO)' ;; \
 	*wgmma*) page=wgmma code='$(NVCC_GENCODE_WGMMA)' ;; \
 	*mma*) page=mma code='$(NVCC_GENCODE_HALO)' ;; \

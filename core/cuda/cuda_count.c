@@ -68,6 +68,22 @@ bool natten_cuda_count_positions(const natten_task *task, const int32_t tiles[3]
     return true;
 }
 
+bool natten_cuda_count_kinds(const natten_task *task, int32_t short_kind[3])
+{
+    int32_t kinds = 1;
+    for (int a = 0; a < 3; a++) {
+        const natten_axis *axis = &task->axis[a];
+        if (natten_min(axis->query_count, axis->key_count) < axis->dilation)
+            return false;
+        if (axis->query_count % axis->dilation == 0 &&
+            axis->key_count % axis->dilation == 0)
+            continue;
+        short_kind[a] = kinds;
+        kinds *= 2;
+    }
+    return kinds <= NATTEN_CUDA_KINDS;
+}
+
 double natten_cuda_count_clocks(double clocks, int32_t positions, double units,
                                 int32_t held)
 {

@@ -65,6 +65,11 @@ NATTEN_INLINE bool natten_cuda_count_is_wasteful(int power, int32_t rows)
 bool natten_cuda_count_positions(const natten_task *task, const int32_t tiles[3],
                                  int32_t *positions);
 
+/* Number the lengths of classes for maps, of queries and of keys alike: what is added
+ * to a map's number where the class on an axis is short, zeros before.  False where
+ * that takes too many maps, or a class may have no token, which no map can tell. */
+bool natten_cuda_count_kinds(const natten_task *task, int32_t short_kind[3]);
+
 /* Clocks of a pass on a GPU of NATTEN_CUDA_NOMINAL_PROCESSORS that hold `held` blocks
  * each: of so many units, whose `positions` take `clocks` of a multiprocessor.  Blocks
  * run side by side, and the last may be few. */

@@ -52,6 +52,19 @@ static bool has_wgmma(int32_t pass, natten_cuda_wgmma_pass *same)
     return true;
 }
 
+/* That of the kernels that go down bands of a grid, likewise. */
+static bool has_band(int32_t pass, natten_cuda_band_pass *same)
+{
+    static const natten_cuda_band_pass passes[] = {
+        [NATTEN_CUDA_HALO_FORWARD] = NATTEN_CUDA_BAND_FORWARD,
+        [NATTEN_CUDA_HALO_GRAD_QUERY] = NATTEN_CUDA_BAND_GRAD_QUERY,
+        [NATTEN_CUDA_HALO_GRAD_TOKENS] = NATTEN_CUDA_BAND_GRAD_TOKENS};
+    if (pass >= NATTEN_CUDA_HALO_GRAD_BIAS)
+        return false;
+    *same = passes[pass];
+    return true;
+}
+
 /* The least batch of so many rows.  It follows from the shape of an item, so the family
  * and its tiles do, and an item has the bits it would have in any other batch. */
 static int64_t nominal_batch(const natten_task *task)
@@ -94,6 +107,7 @@ static double clocks_of(const natten_cuda_fit *fit)
     return fit->set == NATTEN_CUDA_SET_MMA     ? fit->mma.clocks
            : fit->set == NATTEN_CUDA_SET_HALO  ? fit->halo.clocks
            : fit->set == NATTEN_CUDA_SET_WGMMA ? fit->wgmma.clocks
+           : fit->set == NATTEN_CUDA_SET_BAND  ? fit->band.clocks
                                                : 0;
 }
 
@@ -114,6 +128,7 @@ static void find(const natten_task *task, const natten_gpu *gpu, int32_t pass,
     natten_task halo_task = natten_cuda_halo_task(task);
     natten_cuda_mma_pass same;
     natten_cuda_wgmma_pass of_groups;
+    natten_cuda_band_pass of_bands;
     memset(fit, 0, sizeof *fit);
     bool mma = has_mma(pass, &same) && natten_cuda_mma_plan(task, gpu, same, &fit->mma);
     /* Of 16-bit types level a is never faster. */
@@ -132,6 +147,10 @@ static void find(const natten_task *task, const natten_gpu *gpu, int32_t pass,
     count_groups(task, pass, fit);
     if (wgmma && (!(mma || halo) || fit->wgmma.clocks < clocks_of(fit)))
         fit->set = NATTEN_CUDA_SET_WGMMA;
+    if (has_band(pass, &of_bands) &&
+        natten_cuda_band_plan(task, gpu, of_bands, &fit->band) &&
+        (fit->set == NATTEN_CUDA_SET_SIMT || fit->band.clocks < clocks_of(fit)))
+        fit->set = NATTEN_CUDA_SET_BAND;
 }
 
 /* find(), or what it found before, for whichever thread. */
@@ -185,6 +204,7 @@ natten_cuda_fit natten_cuda_family_choose(const natten_task *task,
     natten_task halo_task = natten_cuda_halo_task(task);
     natten_cuda_mma_pass same;
     natten_cuda_wgmma_pass of_groups;
+    natten_cuda_band_pass of_bands;
     bool fits = false;
     if (fit.set == NATTEN_CUDA_SET_MMA)
         fits = has_mma((int32_t)pass, &same) &&
@@ -194,6 +214,9 @@ natten_cuda_fit natten_cuda_family_choose(const natten_task *task,
     else if (fit.set == NATTEN_CUDA_SET_WGMMA)
         fits = has_wgmma((int32_t)pass, &of_groups) &&
                natten_cuda_wgmma_spread(task, gpu, of_groups, &fit.wgmma);
+    else if (fit.set == NATTEN_CUDA_SET_BAND)
+        fits = has_band((int32_t)pass, &of_bands) &&
+               natten_cuda_band_spread(task, gpu, of_bands, &fit.band);
     if (!fits)
         fit.set = NATTEN_CUDA_SET_SIMT;
     return fit;

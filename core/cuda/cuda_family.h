@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
  * Which family of kernels does a pass: those for small windows (cuda_halo.h), those for
- * large ones (cuda_mma.h), those of warpgroups (cuda_wgmma.h), or level a, which does
+ * large ones (cuda_mma.h), those of warpgroups (cuda_wgmma.h), those that go down bands
+ * of a grid (cuda_band.h), or level a, which does
  * all.  Pure arithmetic, tested without a GPU. */
 #ifndef NATTEN_CUDA_CUDA_FAMILY_H
 #define NATTEN_CUDA_CUDA_FAMILY_H
 
+#include "cuda/cuda_band.h"
 #include "cuda/cuda_halo.h"
 #include "cuda/cuda_image.h"
 #include "cuda/cuda_mma.h"
@@ -13,10 +15,11 @@
 
 /* A pass as it would be launched, of the family that takes it. */
 typedef struct natten_cuda_fit {
-    natten_cuda_set set; /* ..._HALO, ..._MMA, ..._WGMMA; ..._SIMT: none takes it */
+    natten_cuda_set set; /* ..._HALO, _MMA, _WGMMA, _BAND; ..._SIMT: none takes it */
     natten_cuda_halo_fit halo;
     natten_cuda_mma_fit mma;
     natten_cuda_wgmma_fit wgmma;
+    natten_cuda_band_fit band;
 } natten_cuda_fit;
 
 /* The family that would do a pass of a batch of some million rows soonest, by the

@@ -39,10 +39,14 @@ EMBED(mma_tf32);
 EMBED(sweep_bf16);
 EMBED(sweep_fp16);
 #ifdef NATTEN_CUDA_WGMMA
+EMBED(band_bf16);
+EMBED(band_fp16);
 EMBED(wgmma_bf16);
 EMBED(wgmma_fp16);
+#define BAND_IMAGE(type)  natten_image_band_##type
 #define WGMMA_IMAGE(type) natten_image_wgmma_##type
 #else
+#define BAND_IMAGE(type)  NULL
 #define WGMMA_IMAGE(type) NULL
 #endif
 
@@ -50,15 +54,16 @@ const void *natten_cuda_image(natten_dtype dtype, natten_cuda_set set)
 {
     static const char *const images[NATTEN_DTYPES][NATTEN_CUDA_SETS] = {
         [NATTEN_FP64] = {natten_image_simt_fp64, natten_image_simt_fp64_easy, NULL,
-                         natten_image_mma_fp64, NULL, NULL, NULL},
+                         natten_image_mma_fp64, NULL, NULL, NULL, NULL},
         [NATTEN_FP32] = {natten_image_simt_fp32, natten_image_simt_fp32_easy, NULL,
-                         natten_image_mma_fp32, natten_image_mma_tf32, NULL, NULL},
+                         natten_image_mma_fp32, natten_image_mma_tf32, NULL, NULL,
+                         NULL},
         [NATTEN_BF16] = {natten_image_simt_bf16, natten_image_simt_bf16_easy,
                          natten_image_halo_bf16, natten_image_mma_bf16, NULL,
-                         natten_image_sweep_bf16, WGMMA_IMAGE(bf16)},
+                         natten_image_sweep_bf16, WGMMA_IMAGE(bf16), BAND_IMAGE(bf16)},
         [NATTEN_FP16] = {natten_image_simt_fp16, natten_image_simt_fp16_easy,
                          natten_image_halo_fp16, natten_image_mma_fp16, NULL,
-                         natten_image_sweep_fp16, WGMMA_IMAGE(fp16)},
+                         natten_image_sweep_fp16, WGMMA_IMAGE(fp16), BAND_IMAGE(fp16)},
     };
     return images[dtype][set];
 }

@@ -3,7 +3,8 @@
  * The kernels as data: two fat binaries for each element type (simt.cu), two for each
  * 16-bit type (halo.cu, sweep.cu) and one for each and for tf32 (mma.cu), with machine
  * code for each architecture of the build and PTX that the driver compiles for newer
- * ones; and one for each 16-bit type that has neither but for 90a (wgmma.cu). */
+ * ones; and one for each 16-bit type that has neither but for 90a (wgmma.cu, band.cu).
+ */
 #ifndef NATTEN_CUDA_CUDA_IMAGE_H
 #define NATTEN_CUDA_CUDA_IMAGE_H
 
@@ -20,6 +21,7 @@ typedef enum natten_cuda_set {
     NATTEN_CUDA_SET_MMA_TF32,  /* the same of fp32, with products in tf32 */
     NATTEN_CUDA_SET_SWEEP,     /* gradients of small windows in one pass */
     NATTEN_CUDA_SET_WGMMA,     /* rows of 64 by warpgroups; 9.0 only */
+    NATTEN_CUDA_SET_BAND,      /* the same, forward of windows up to 13x13; 9.0 only */
     NATTEN_CUDA_SETS
 } natten_cuda_set;
 
@@ -31,7 +33,7 @@ const void *natten_cuda_image(natten_dtype dtype, natten_cuda_set set);
  * minor versions of it, one with a letter on its own alone. "" without kernels. */
 const char *natten_cuda_image_archs(void);
 
-/* May plans count on kernels of warpgroups, which are machine code of 90a alone?  In a
+/* May plans count on kernels that are machine code of 90a alone?  In a
  * build without kernels they may: nothing runs there, and planning is tested. */
 bool natten_cuda_image_has_wgmma(void);
 

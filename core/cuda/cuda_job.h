@@ -423,6 +423,20 @@ typedef struct natten_cuda_wgmma {
     int32_t hot_steps; /* of 16 of them, 1 .. NATTEN_CUDA_WGMMA_HOT_STEPS */
 } natten_cuda_wgmma;
 
+/* How the kernels that go down bands of a grid cut a task (device/band_tile.cuh has the
+ * words).  A block takes items blockIdx, blockIdx + gridDim, ... */
+typedef struct natten_cuda_band {
+    int32_t bands, steps;   /* of the longest class */
+    int32_t each, segments; /* steps of an item, and items down a band */
+    int32_t lead;           /* a group's first row, plus this, is a multiple of 4 */
+    int32_t items;
+    int32_t group; /* heads of queries that share one of keys */
+    /* From one row or column of a class to the next, in bytes, of what the pass writes;
+     * of the pass of queries the second are their statistics. */
+    int32_t step[2][2];
+    float scale, scale_2; /* of logits, to base e and to base 2 */
+} natten_cuda_band;
+
 /* A piece is, for one batch item, head and slice, a box of tokens; a block takes pieces
  * blockIdx, blockIdx + gridDim, ... and each of its warps tokens of the box in turn. */
 typedef struct natten_cuda_job {
@@ -454,6 +468,7 @@ typedef struct natten_cuda_job {
     union {
         natten_cuda_sweep sweep;
         natten_cuda_wgmma wgmma; /* and of halo short_kind and by_maps */
+        natten_cuda_band band;   /* and the same */
     };
     float *sums; /* of gradients of queries, [batch, axes..., heads, width of rows],
                     each 16 in the order of device/mma_added.cuh; NULL: nobody adds */

@@ -7,6 +7,7 @@
 
 #include "base/status.h"
 #include "cuda/cuda.h"
+#include "cuda/cuda_band.h"
 #include "cuda/cuda_mma.h"
 #include "cuda/cuda_wgmma.h"
 
@@ -49,6 +50,13 @@
     [NATTEN_CUDA_KERNEL_WGMMA_##kernel] = "natten_wgmma_" name "_64", \
     [WGMMA_ENGINE(NATTEN_CUDA_KERNEL_WGMMA_##kernel)] =               \
         "natten_wgmma_engine_" name "_64"
+
+/* Those of band.cu, likewise. */
+#define BAND_ENGINE(kernel) \
+    ((kernel)-NATTEN_CUDA_KERNEL_BAND_FORWARD + NATTEN_CUDA_KERNEL_BAND_ENGINE)
+#define BAND_KERNEL(kernel, name)                                   \
+    [NATTEN_CUDA_KERNEL_BAND_##kernel] = "natten_band_" name "_64", \
+    [BAND_ENGINE(NATTEN_CUDA_KERNEL_BAND_##kernel)] = "natten_band_engine_" name "_64"
 
 static const char *const kernel_names[NATTEN_CUDA_KERNELS] = {
     [NATTEN_CUDA_KERNEL_FORWARD_EASY] = "natten_simt_forward",
@@ -100,6 +108,9 @@ static const char *const kernel_names[NATTEN_CUDA_KERNELS] = {
     WGMMA_KERNEL(FORWARD, "forward"),
     WGMMA_KERNEL(GRAD_QUERY, "grad_query"),
     WGMMA_KERNEL(GRAD_TOKENS, "grad_tokens"),
+    BAND_KERNEL(FORWARD, "forward"),
+    BAND_KERNEL(GRAD_QUERY, "grad_query"),
+    BAND_KERNEL(GRAD_TOKENS, "grad_tokens"),
 };
 
 /* ---- kernels ---- */
@@ -118,7 +129,8 @@ natten_cuda_set natten_cuda_kernel_set(natten_cuda_kernel kernel)
            : kernel < NATTEN_CUDA_KERNEL_SWEEP         ? NATTEN_CUDA_SET_MMA_TF32
            : kernel < NATTEN_CUDA_KERNEL_HALO_LIGHT    ? NATTEN_CUDA_SET_SWEEP
            : kernel < NATTEN_CUDA_KERNEL_WGMMA_FORWARD ? NATTEN_CUDA_SET_HALO
-                                                       : NATTEN_CUDA_SET_WGMMA;
+           : kernel < NATTEN_CUDA_KERNEL_BAND_FORWARD  ? NATTEN_CUDA_SET_WGMMA
+                                                       : NATTEN_CUDA_SET_BAND;
 }
 
 /* With load_lock held. */
@@ -296,6 +308,34 @@ static natten_status map_wgmma(const natten_cuda_call *call, natten_cuda_job *jo
     return NATTEN_OK;
 }
 
+/* The groups and rows of band.cu: two tensors of partners, then those of rows.  Its
+ * kernels by maps write whole chunks of results, too. */
+static natten_status map_band(const natten_cuda_call *call, natten_cuda_job *job,
+                              natten_cuda_kernel kernel)
+{
+    static const natten_role roles[NATTEN_CUDA_BAND_PASSES][4] = {
+        {NATTEN_KEY, NATTEN_VALUE, NATTEN_QUERY, NATTEN_QUERY},
+        {NATTEN_KEY, NATTEN_VALUE, NATTEN_QUERY, NATTEN_GRAD_OUT},
+        {NATTEN_QUERY, NATTEN_GRAD_OUT, NATTEN_KEY, NATTEN_VALUE}};
+    static const natten_role results[NATTEN_CUDA_BAND_PASSES][2] = {
+        {NATTEN_OUT, NATTEN_OUT},
+        {NATTEN_GRAD_QUERY, NATTEN_GRAD_QUERY},
+        {NATTEN_GRAD_KEY, NATTEN_GRAD_VALUE}};
+    unsigned pass = kernel - NATTEN_CUDA_KERNEL_BAND_FORWARD;
+    for (int i = 0; i < 2; i++)
+        if (job->task.view[results[pass][i]].data != NULL &&
+            (job->vector >> results[pass][i] & 1) == 0)
+            job->halo.by_maps = 0;
+    for (int i = 0; i < 2 + natten_cuda_band_shapes[pass].row_tensors; i++) {
+        const uint32_t box[5] = {NATTEN_CUDA_BAND_DIMS,
+                                 i < 2 ? NATTEN_CUDA_BAND_PITCH
+                                       : NATTEN_CUDA_BAND_COLUMNS,
+                                 NATTEN_CUDA_BAND_SIDE, 1, 1};
+        NATTEN_TRY(map_kinds(call, job, roles[pass][i], box, i));
+    }
+    return NATTEN_OK;
+}
+
 /* The kernel that uses maps in place of one that does not. */
 static natten_cuda_kernel engine_of(natten_cuda_kernel kernel,
                                     const natten_cuda_job *job)
@@ -305,6 +345,8 @@ static natten_cuda_kernel engine_of(natten_cuda_kernel kernel,
         return kernel + 2;
     case NATTEN_CUDA_SET_WGMMA:
         return WGMMA_ENGINE(kernel);
+    case NATTEN_CUDA_SET_BAND:
+        return BAND_ENGINE(kernel);
     default:
         return job->halo.light ? NATTEN_CUDA_KERNEL_HALO_LIGHT : ENGINE(kernel);
     }
@@ -318,6 +360,8 @@ natten_status natten_cuda_call_map(const natten_cuda_call *call, natten_cuda_job
         NATTEN_TRY(map_sweep(call, job));
     else if (set == NATTEN_CUDA_SET_WGMMA)
         NATTEN_TRY(map_wgmma(call, job, *kernel));
+    else if (set == NATTEN_CUDA_SET_BAND)
+        NATTEN_TRY(map_band(call, job, *kernel));
     else
         NATTEN_TRY(map_halo(call, job));
     if (job->halo.by_maps)
@@ -344,6 +388,12 @@ static unsigned threads_of(natten_cuda_kernel kernel, const natten_cuda_job *job
             (kernel - NATTEN_CUDA_KERNEL_WGMMA_FORWARD) % NATTEN_CUDA_WGMMA_PASSES;
         return 4 * NATTEN_CUDA_WARP *
                ((unsigned)natten_cuda_wgmma_shapes[pass].crews + 1);
+    }
+    if (set == NATTEN_CUDA_SET_BAND) { /* the same */
+        unsigned pass =
+            (kernel - NATTEN_CUDA_KERNEL_BAND_FORWARD) % NATTEN_CUDA_BAND_PASSES;
+        return NATTEN_CUDA_BAND_WARPS * NATTEN_CUDA_WARP *
+               ((unsigned)natten_cuda_band_shapes[pass].crews + 1);
     }
     if (set != NATTEN_CUDA_SET_MMA && set != NATTEN_CUDA_SET_MMA_TF32)
         return NATTEN_CUDA_THREADS;

@@ -6,6 +6,7 @@
 #ifndef NATTEN_CUDA_CUDA_LAUNCH_H
 #define NATTEN_CUDA_CUDA_LAUNCH_H
 
+#include "cuda/cuda_band_block.h"
 #include "cuda/cuda_image.h"
 #include "cuda/cuda_job.h"
 #include "machine/gpu.h"
@@ -101,15 +102,21 @@ typedef enum natten_cuda_kernel {
     NATTEN_CUDA_KERNEL_WGMMA_GRAD_QUERY,
     NATTEN_CUDA_KERNEL_WGMMA_GRAD_TOKENS,
     NATTEN_CUDA_KERNEL_WGMMA_ENGINE,
-    NATTEN_CUDA_KERNELS = NATTEN_CUDA_KERNEL_WGMMA_ENGINE + NATTEN_CUDA_WGMMA_PASSES
+    /* Those of band.cu, likewise. */
+    NATTEN_CUDA_KERNEL_BAND_FORWARD =
+        NATTEN_CUDA_KERNEL_WGMMA_ENGINE + NATTEN_CUDA_WGMMA_PASSES,
+    NATTEN_CUDA_KERNEL_BAND_GRAD_QUERY,
+    NATTEN_CUDA_KERNEL_BAND_GRAD_TOKENS,
+    NATTEN_CUDA_KERNEL_BAND_ENGINE,
+    NATTEN_CUDA_KERNELS = NATTEN_CUDA_KERNEL_BAND_ENGINE + NATTEN_CUDA_BAND_PASSES
 } natten_cuda_kernel;
 
 /* The fat binary that a kernel is in. */
 natten_cuda_set natten_cuda_kernel_set(natten_cuda_kernel kernel);
 
 /* Let the copy engine fetch the slices of a job of halo.cu, the rows of one of
- * sweep.cu, or the rows and boxes of one of wgmma.cu, if its tensors allow it: encode
- * the maps and take the kernel that uses them, or take halo.by_maps back. */
+ * sweep.cu, or the rows and boxes of one of wgmma.cu or band.cu, if its tensors allow
+ * it: encode the maps and take the kernel that uses them, or take halo.by_maps back. */
 natten_status natten_cuda_call_map(const natten_cuda_call *call, natten_cuda_job *job,
                                    natten_cuda_kernel *kernel);
 

@@ -361,22 +361,41 @@ static void tell(natten_choice *choice, const natten_cuda_fit *fit, double pairs
 {
     const natten_cuda_halo *h = &fit->halo.halo;
     const natten_cuda_mma *m = &fit->mma.mma;
-    bool is_halo = fit->set == NATTEN_CUDA_SET_HALO,
-         is_mma = fit->set == NATTEN_CUDA_SET_MMA;
-    if (fit->set == NATTEN_CUDA_SET_SIMT)
+    const natten_cuda_band *b = &fit->band.band;
+    double slots = 0;
+    switch (fit->set) {
+    case NATTEN_CUDA_SET_HALO:
+        choice->kernel = "halo";
+        choice->items = natten_cuda_halo_blocks(&fit->halo, h);
+        slots = fit->halo.slots;
+        for (int a = 0; a < 3; a++)
+            choice->tile[a] = h->sub[a] * h->warps[a];
+        break;
+    case NATTEN_CUDA_SET_MMA:
+        choice->kernel = "mma";
+        choice->items = fit->mma.blocks;
+        slots = fit->mma.slots;
+        for (int a = 0; a < 3; a++)
+            choice->tile[a] = m->sub[a] * m->warps[a];
+        break;
+    case NATTEN_CUDA_SET_WGMMA:
+        choice->kernel = "wgmma";
+        choice->items = fit->wgmma.wgmma.items;
+        slots = fit->wgmma.slots;
+        memcpy(choice->tile, fit->wgmma.wgmma.tile, sizeof choice->tile);
+        break;
+    case NATTEN_CUDA_SET_BAND:
+        choice->kernel = "band";
+        choice->items = b->items;
+        slots = fit->band.slots;
+        choice->tile[0] = 1;
+        choice->tile[1] = NATTEN_CUDA_BAND_SIDE * b->each;
+        choice->tile[2] = NATTEN_CUDA_BAND_COLUMNS;
+        break;
+    default:
         return;
-    for (int a = 0; a < 3; a++)
-        choice->tile[a] = is_halo  ? h->sub[a] * h->warps[a]
-                          : is_mma ? m->sub[a] * m->warps[a]
-                                   : fit->wgmma.wgmma.tile[a];
-    choice->kernel = is_halo ? "halo" : is_mma ? "mma" : "wgmma";
-    choice->items = is_halo  ? natten_cuda_halo_blocks(&fit->halo, h)
-                    : is_mma ? fit->mma.blocks
-                             : fit->wgmma.wgmma.items;
-    choice->work = (is_halo  ? fit->halo.slots
-                    : is_mma ? fit->mma.slots
-                             : fit->wgmma.slots) /
-                   pairs;
+    }
+    choice->work = slots / pairs;
 }
 
 /* Tell of the tensor cores' kernels, where they take the first pass. */
@@ -610,6 +629,23 @@ static void add_wgmma(list *l, natten_cuda_halo_pass pass,
     memset(&l->job.wgmma, 0, sizeof l->job.wgmma); /* others have none */
 }
 
+/* A pass down bands of a grid. */
+static void add_band(list *l, natten_cuda_halo_pass pass,
+                     const natten_cuda_band_fit *fit)
+{
+    static const natten_cuda_kernel kernels[] = {NATTEN_CUDA_KERNEL_BAND_FORWARD,
+                                                 NATTEN_CUDA_KERNEL_BAND_GRAD_QUERY,
+                                                 NATTEN_CUDA_KERNEL_BAND_GRAD_TOKENS};
+    natten_cuda_pass *own = &l->passes[l->count];
+    l->job.band = fit->band;
+    add(l, kernels[pass], fit->blocks, fit->shared_bytes);
+    own->plain = own->job.halo, own->plain_bytes = fit->shared_bytes;
+    own->plain_blocks = fit->blocks;
+    own->job.halo.by_maps = 1;
+    memcpy(own->job.halo.short_kind, fit->short_kind, sizeof fit->short_kind);
+    memset(&l->job.band, 0, sizeof l->job.band); /* others have none */
+}
+
 /* A pass on tensor cores; false if there are no kernels for it. */
 static bool add_tensor_cores(list *l, natten_cuda_halo_pass pass)
 {
@@ -620,6 +656,8 @@ static bool add_tensor_cores(list *l, natten_cuda_halo_pass pass)
         add_halo(l, pass, &fit.halo);
     else if (fit.set == NATTEN_CUDA_SET_WGMMA)
         add_wgmma(l, pass, &fit.wgmma);
+    else if (fit.set == NATTEN_CUDA_SET_BAND)
+        add_band(l, pass, &fit.band);
     return fit.set != NATTEN_CUDA_SET_SIMT;
 }
 
@@ -709,8 +747,8 @@ static bool add_sweep(list *l)
     return true;
 }
 
-/* Does a pass read job.stats?  Those of warpgroups do, and the halo kernels' for
- * gradients of keys and values. */
+/* Does a pass read job.stats?  Those of warpgroups and down bands do, and the halo
+ * kernels' for gradients of keys and values. */
 static bool wants_stats(const natten_task *task, const natten_gpu *gpu)
 {
     natten_cuda_set query = NATTEN_CUDA_SET_SIMT, tokens = NATTEN_CUDA_SET_SIMT;
@@ -719,6 +757,7 @@ static bool wants_stats(const natten_task *task, const natten_gpu *gpu)
     if (wants(task, NATTEN_GRAD_KEY) || wants(task, NATTEN_GRAD_VALUE))
         tokens = natten_cuda_family_choose(task, gpu, NATTEN_CUDA_HALO_GRAD_TOKENS).set;
     return query == NATTEN_CUDA_SET_WGMMA || tokens == NATTEN_CUDA_SET_WGMMA ||
+           query == NATTEN_CUDA_SET_BAND || tokens == NATTEN_CUDA_SET_BAND ||
            tokens == NATTEN_CUDA_SET_HALO;
 }
 

@@ -217,24 +217,6 @@ static bool is_simple(const natten_task *task, const natten_gpu *gpu)
            (task->operation == NATTEN_FORWARD || task->operation == NATTEN_BACKWARD);
 }
 
-/* Number the lengths of classes, of queries and of keys alike; false where that takes
- * too many maps, or a class may have no token, which no map can tell. */
-static bool find_kinds(const natten_task *task, natten_cuda_wgmma_fit *fit)
-{
-    int32_t kinds = 1;
-    for (int a = 0; a < 3; a++) {
-        const natten_axis *axis = &task->axis[a];
-        if (natten_min(axis->query_count, axis->key_count) < axis->dilation)
-            return false;
-        if (axis->query_count % axis->dilation == 0 &&
-            axis->key_count % axis->dilation == 0)
-            continue;
-        fit->short_kind[a] = kinds;
-        kinds *= 2;
-    }
-    return kinds <= NATTEN_CUDA_KINDS;
-}
-
 static int64_t heads_of(const natten_task *task, natten_cuda_wgmma_pass pass)
 {
     return is_of_keys(pass) ? task->heads_kv : task->heads;
@@ -260,7 +242,7 @@ bool natten_cuda_wgmma_plan(const natten_task *task, const natten_gpu *gpu,
     for (int power = POWERS - 1; power >= 0 && s.best.clocks == 0; power--)
         try_all(&s, power);
     *fit = s.best;
-    if (!find_kinds(task, fit))
+    if (!natten_cuda_count_kinds(task, fit->short_kind))
         return false;
     fit->wgmma.group = (int32_t)(task->heads / task->heads_kv);
     find_hot(&fit->wgmma, s.kernel->columns);

@@ -55,6 +55,8 @@ scenario 'statistics of queries are there before the gradients of keys and value
     statistics
 scenario 'the copy engine gets the maps of the tensors that it can fetch' maps
 scenario 'PTX is never asked to use the copy engine' no_maps NATTEN_FAKE_ARCH=100
+scenario 'windows up to 13x13 go down bands, whose strips and groups hold all' band
+scenario 'rows and groups come by maps, or by lanes' band_launches
 scenario 'all gradients in one pass where queries see no further than next door' sweep
 scenario 'a bias takes a warp more, and sums of its gradient a launch' sweep_bias
 scenario 'it launches alone, wherever rows lie' sweep_launches

@@ -27,7 +27,8 @@ PHONY_TARGETS += gpu-programs
 # A libcuda.so.1 of our own.  It is loaded by that name, so libtool is not asked.
 
 check_PROGRAMS += %D%/fake_cuda
-%C%_fake_cuda_SOURCES = %D%/fake_added.c %D%/fake_added.h %D%/fake_cuda.c \
+%C%_fake_cuda_SOURCES = %D%/fake_added.c %D%/fake_added.h %D%/fake_band.c \
+	%D%/fake_band.h %D%/fake_cuda.c \
 	%D%/fake_driver.h %D%/fake_family.c %D%/fake_family.h %D%/fake_host.c \
 	%D%/fake_host.h %D%/fake_mma.c %D%/fake_mma.h %D%/fake_scene.h %D%/fake_sweep.c \
 	%D%/fake_sweep.h %D%/fake_wgmma.c %D%/fake_wgmma.h

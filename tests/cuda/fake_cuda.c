@@ -15,6 +15,7 @@
 #include "cuda/cuda_image.h"
 #include "cuda/cuda_plan.h"
 #include "cuda/fake_added.h"
+#include "cuda/fake_band.h"
 #include "cuda/fake_driver.h"
 #include "cuda/fake_family.h"
 #include "cuda/fake_host.h"
@@ -45,7 +46,8 @@ const void *natten_cuda_image(natten_dtype dtype, natten_cuda_set set)
                                                          "large windows",
                                                          "large windows in tf32",
                                                          "all gradients",
-                                                         "warpgroups"};
+                                                         "warpgroups",
+                                                         "bands"};
     return dtype < NATTEN_DTYPES ? images[set] : NULL;
 }
 
@@ -1090,6 +1092,8 @@ static const struct {
     {"wgmma", fake_wgmma},
     {"wgmma_launches", fake_wgmma_launches},
     {"no_wgmma", no_wgmma},
+    {"band", fake_band},
+    {"band_launches", fake_band_launches},
     {"added", fake_added},
     {"added_launches", fake_added_launches},
     {"family", fake_family},

@@ -26,7 +26,7 @@ static bool is_of_tensor_cores(natten_cuda_kernel kernel)
 {
     natten_cuda_set set = natten_cuda_kernel_set(kernel);
     return set == NATTEN_CUDA_SET_HALO || set == NATTEN_CUDA_SET_MMA ||
-           set == NATTEN_CUDA_SET_WGMMA;
+           set == NATTEN_CUDA_SET_WGMMA || set == NATTEN_CUDA_SET_BAND;
 }
 
 /* The same kernels with the same tiles. */
@@ -38,9 +38,16 @@ static bool is_same(const natten_cuda_pass *a, const natten_cuda_pass *b)
         return true;
     EXPECT(memcmp(&halo[0], &halo[1], sizeof halo[0]) == 0);
     EXPECT(memcmp(&a->job.mma, &b->job.mma, sizeof a->job.mma) == 0);
-    natten_cuda_wgmma own = a->job.wgmma, other = b->job.wgmma;
-    own.items = other.items = 0;
-    EXPECT(memcmp(&own, &other, sizeof own) == 0);
+    if (natten_cuda_kernel_set(a->kernel) == NATTEN_CUDA_SET_BAND) {
+        natten_cuda_band own = a->job.band, other = b->job.band;
+        own.each = own.segments = own.items = 0;
+        other.each = other.segments = other.items = 0;
+        EXPECT(memcmp(&own, &other, sizeof own) == 0);
+    } else {
+        natten_cuda_wgmma own = a->job.wgmma, other = b->job.wgmma;
+        own.items = other.items = 0;
+        EXPECT(memcmp(&own, &other, sizeof own) == 0);
+    }
     EXPECT(a->shared_bytes == b->shared_bytes);
     return true;
 }
@@ -94,7 +101,8 @@ static bool is_same_fit(const natten_cuda_fit *a, const natten_cuda_fit *b)
     return a->set == b->set &&
            memcmp(&a->halo.halo, &b->halo.halo, sizeof a->halo.halo) == 0 &&
            memcmp(&a->mma.mma, &b->mma.mma, sizeof a->mma.mma) == 0 &&
-           memcmp(&a->wgmma.wgmma, &b->wgmma.wgmma, sizeof a->wgmma.wgmma) == 0;
+           memcmp(&a->wgmma.wgmma, &b->wgmma.wgmma, sizeof a->wgmma.wgmma) == 0 &&
+           memcmp(&a->band.band, &b->band.band, sizeof a->band.band) == 0;
 }
 
 /* More shapes than are remembered, there and back. */

@@ -217,8 +217,9 @@ static bool fewest_clocks_win(const char *text)
         natten_cuda_fit fit = family_of(&plan, (natten_cuda_halo_pass)pass);
         double own = fit.wgmma.clocks;
         EXPECT(own > 0 && fit.mma.clocks > 0);
-        bool is_fewest =
-            own < fit.mma.clocks && (fit.halo.clocks == 0 || own < fit.halo.clocks);
+        bool is_fewest = own < fit.mma.clocks &&
+                         (fit.halo.clocks == 0 || own < fit.halo.clocks) &&
+                         (fit.band.clocks == 0 || own < fit.band.clocks);
         EXPECT((fit.set == NATTEN_CUDA_SET_WGMMA) == is_fewest);
     }
     return true;

@@ -10,7 +10,9 @@
  * core/cuda/device/sweep_bias.cuh, core/cuda/wgmma.cu: core/cuda/wgmma_forward.cuh and
  * core/cuda/wgmma_backward.cuh with core/cuda/device/wgmma_tile.cuh,
  * core/cuda/device/wgmma_open.cuh, core/cuda/device/wgmma_bring.cuh and
- * core/cuda/device/warpgroup.cuh, made of core/cuda/device/mma_tile.cuh,
+ * core/cuda/device/warpgroup.cuh, core/cuda/band.cu: core/cuda/band_forward.cuh with
+ * core/cuda/band_backward.cuh, core/cuda/device/band_tile.cuh and
+ * core/cuda/device/band_bring.cuh, made of core/cuda/device/mma_tile.cuh,
  * core/cuda/device/mma_copies.cuh, core/cuda/device/mma_added.cuh,
  * core/cuda/device/mma_kept.cuh, core/cuda/device/mma_parts.cuh,
  * core/cuda/device/mma_rows.cuh, core/cuda/device/mma_runs.cuh,
@@ -27,6 +29,7 @@
  *     gpu_judge mma TYPE FIRST COUNT     the same with those for large windows
  *     gpu_judge wgmma TYPE FIRST COUNT   the same with those for warpgroups, on a
  *                                        GPU of compute capability 9.0
+ *     gpu_judge band TYPE FIRST COUNT    the same with those for bands of a grid
  *     gpu_judge added TYPE FIRST COUNT   their backward with gradients of queries that
  *                                        are added in any order, where that is chosen
  *     gpu_judge sweep TYPE FIRST COUNT   the same with gradients in one pass
@@ -39,8 +42,9 @@
  *     gpu_judge lift TYPE                biases far above the products
  *     gpu_judge merge TYPE COUNT         random merges
  *     gpu_judge median TYPE              16-bit types against a plain computation
- *     gpu_judge repeat COUNT             the same bits COUNT times; of large problems
- *                                        a tenth of that
+ *     gpu_judge repeat COUNT [FIRST PROBLEMS]   the same bits COUNT times, of some
+ *                                        problems or of all; of large ones a tenth of
+ *                                        that
  *
  * TYPE tf32 is fp32 with products in tf32 permitted.
  *
@@ -64,6 +68,7 @@
 static int number, failures, on_tensor_cores;
 static int by_mma, by_long_mma; /* by its kernels; with boxes of the grid alone */
 static int by_wgmma;            /* by warpgroups */
+static int by_band;             /* down bands of a grid */
 static int by_sweep;            /* all gradients in one pass */
 static int with_bias;           /* of them */
 static int by_added;            /* with gradients of queries added in any order */
@@ -169,6 +174,7 @@ static bool run_trial(const trial_wish *wish, uint64_t seed, uint64_t flags)
     bool is_mma = device_uses(&t, NATTEN_CUDA_SET_MMA);
     by_mma += is_mma;
     by_wgmma += device_uses(&t, NATTEN_CUDA_SET_WGMMA);
+    by_band += device_uses(&t, NATTEN_CUDA_SET_BAND);
     bool is_sweep = device_uses(&t, NATTEN_CUDA_SET_SWEEP);
     by_sweep += is_sweep;
     with_bias += is_sweep && t.spec.has_bias;
@@ -199,7 +205,12 @@ static bool is_of_wgmma(trial *t)
     return device_uses(t, NATTEN_CUDA_SET_WGMMA);
 }
 
-/* On this GPU, in this build? */
+static bool is_of_band(trial *t)
+{
+    return device_uses(t, NATTEN_CUDA_SET_BAND);
+}
+
+/* On this GPU, in this build?  Those for bands are then, too. */
 static bool has_wgmma(void)
 {
     return natten_gpu_get(0).arch == 90 && natten_cuda_image_has_wgmma();
@@ -208,7 +219,8 @@ static bool has_wgmma(void)
 /* Not only delta's pass, which others have, too. */
 static bool is_of_halo(trial *t)
 {
-    return device_uses(t, NATTEN_CUDA_SET_HALO) && !is_of_wgmma(t) && !is_of_mma(t);
+    return device_uses(t, NATTEN_CUDA_SET_HALO) && !is_of_wgmma(t) && !is_of_mma(t) &&
+           !is_of_band(t);
 }
 
 static bool is_of_sweep(trial *t)
@@ -252,6 +264,7 @@ typedef enum aim {
     AIM_HALO,
     AIM_MMA,
     AIM_WGMMA,
+    AIM_BAND,
     AIM_ADDED,
     AIM_SWEEP,
     AIM_KINDS
@@ -323,6 +336,12 @@ static void judge(int dtype, int first, int count, aim at)
             wish_for_wgmma(n, &wish);
             seed = seed_for(is_of_wgmma, &wish, seed);
         }
+        if (at == AIM_BAND) {
+            wish.rank = 2, wish.extras = 0, wish.dim = 64;
+            wish.pairs = n % 3 == 0 ? 200000 : n % 3 == 1 ? 60000 : 12000;
+            wish.layout = n % 2 == 0 ? 0 : -1;
+            seed = seed_for(is_of_band, &wish, seed);
+        }
         if (at == AIM_SWEEP) {
             wish.operation = NATTEN_BACKWARD;
             wish.rank = 2, wish.part = 0, wish.extras = 0, wish.dim = 32;
@@ -346,11 +365,10 @@ static void judge(int dtype, int first, int count, aim at)
     snprintf(
         what, sizeof what,
         "%s: %d of %d random problems from %d are wrong, %d on tensor cores, %d by "
-        "mma, %d of many boxes, %d by warpgroups, %d added in any order, %d in one "
-        "pass, "
-        "%d with a bias, %d by kinds of tiles",
+        "mma, %d of many boxes, %d by warpgroups, %d by bands, %d added in any order, "
+        "%d in one pass, %d with a bias, %d by kinds of tiles",
         type_name(dtype), wrong, count, first, on_tensor_cores, by_mma, by_long_mma,
-        by_wgmma, by_added, by_sweep, with_bias, by_kinds);
+        by_wgmma, by_band, by_added, by_sweep, with_bias, by_kinds);
     bool reached = !is_wide || count < FEW_PROBLEMS || !has_mma(dtype) ||
                    (by_mma * 5 >= count * 2 && by_long_mma * 20 >= count * 3);
     if (at == AIM_ADDED && count >= FEW_PROBLEMS)
@@ -361,6 +379,8 @@ static void judge(int dtype, int first, int count, aim at)
             (count < FEW_PROBLEMS || dtype != NATTEN_BF16 || with_bias * 4 >= count);
     if (at == AIM_WGMMA && count >= FEW_PROBLEMS && has_wgmma())
         reached = by_wgmma * 10 >= count * 9;
+    if (at == AIM_BAND && count >= FEW_PROBLEMS && has_wgmma())
+        reached = by_band * 10 >= count * 9;
     if (at == AIM_KINDS && natten_gpu_get(0).arch / 10 == 9)
         reached = by_kinds * 2 >= count;
     report(wrong == 0 && reached, what);
@@ -407,7 +427,7 @@ static bool is_right_climbing(const char *text, double step, bool at_edge, int *
         array_set(&t.array[NATTEN_ADDITIONAL_KEYS], i,
                   i % dim == 0 ? -step * unit * (double)(extras - 1 - i / dim) : 0);
     judge_for(&t, NATTEN_BACKEND_CUDA, &j);
-    *on_mma += is_of_mma(&t) || is_of_wgmma(&t);
+    *on_mma += is_of_mma(&t) || is_of_wgmma(&t) || is_of_band(&t);
     bool right = trial_run(&t, NATTEN_BACKEND_CUDA) == NATTEN_OK && is_right(&t, &j);
     judge_free(&j);
     trial_free(&t);
@@ -439,7 +459,8 @@ static void climb(int dtype)
     }
     char what[128];
     snprintf(what, sizeof what,
-             "%s: %d of %d problems with climbing logits are wrong, %d by mma or wgmma",
+             "%s: %d of %d problems with climbing logits are wrong, %d by mma, wgmma "
+             "or band",
              type_name(dtype), wrong, count, on_mma);
     report(wrong == 0 && (on_mma * 2 >= count || !has_mma(dtype)), what);
 }
@@ -719,8 +740,10 @@ static void median(int dtype, natten_operation operation, natten_role role)
 
 /* A problem of each kind, large enough that many blocks run at once; then of both
  * 16-bit types with windows of many boxes; then some of bf16 whose gradients, that of a
- * bias too, are of one pass; then some for warpgroups. */
-static void repeat(int times)
+ * bias too, are of one pass; then some for warpgroups and for bands. */
+enum { REPEATED = 19 };
+
+static void repeat(int times, int first, int problems)
 {
     static const char *const texts[] = {"bwd bf16 b9 h3 d32 56x56 w7x7 bias",
                                         "bwd bf16 b11 h2 d32 32x40 w5x7 e4x4 bias",
@@ -730,8 +753,11 @@ static void repeat(int times)
                                         "bwd bf16 b2 h5 d64 4000 w777 s3",
                                         /* of most keys nobody sees any */
                                         "bwd bf16 b9 h2 d64 24x24 w13x13 g64x64 q20x20 "
-                                        "k0x0 n64x64"};
-    for (int n = 0; n < 10 + (int)(sizeof texts / sizeof texts[0]); n++) {
+                                        "k0x0 n64x64",
+                                        "bwd bf16 b4 h3 d64 60x57 w13x13",
+                                        "bwd fp16 b3 h2 d64 41x70 w11x7 e1x2 causal10"};
+    _Static_assert(10 + sizeof texts / sizeof texts[0] == REPEATED, "problems");
+    for (int n = first; n < REPEATED && n < first + problems; n++) {
         trial_wish wish = TRIAL_ANY;
         bool is_long = n >= 6 && n < 10;
         randoms r = {1};
@@ -755,9 +781,11 @@ static void repeat(int times)
             trial_free(&t);
             trial_make(&t, &wish, (uint64_t)(9000000 + n + 100 * i));
         }
-        bool is_mma = is_of_mma(&t), is_wgmma = is_of_wgmma(&t);
+        bool is_mma = is_of_mma(&t), is_wgmma = is_of_wgmma(&t),
+             is_band = is_of_band(&t);
         bool reached = (is_mma || !is_long || !has_mma(t.spec.dtype)) &&
-                       (is_wgmma || n < 13 || !has_wgmma());
+                       (is_wgmma || is_band || n < 13 || !has_wgmma()) &&
+                       (is_band || n < 17 || !has_wgmma());
         int differing = trial_run(&t, NATTEN_BACKEND_CUDA) != NATTEN_OK;
         int runs =
             n < 10 ? times : (times + 9) / 10; /* copies of large ones are slow */
@@ -774,9 +802,10 @@ static void repeat(int times)
         char what[400];
         snprintf(what, sizeof what, "%d of %d repeated runs differ%s: %s", differing,
                  runs,
-                 is_wgmma ? ", by warpgroups"
-                 : is_mma ? ", by mma"
-                          : "",
+                 is_band    ? ", by bands"
+                 : is_wgmma ? ", by warpgroups"
+                 : is_mma   ? ", by mma"
+                            : "",
                  trial_text(&t));
         report(differing == 0 && reached, what);
         trial_free(&t);
@@ -798,6 +827,8 @@ int main(int argc, char **argv)
         judge(type_named(argv[2]), atoi(argv[3]), atoi(argv[4]), AIM_MMA);
     } else if (strcmp(mode, "wgmma") == 0 && argc == 5) {
         judge(type_named(argv[2]), atoi(argv[3]), atoi(argv[4]), AIM_WGMMA);
+    } else if (strcmp(mode, "band") == 0 && argc == 5) {
+        judge(type_named(argv[2]), atoi(argv[3]), atoi(argv[4]), AIM_BAND);
     } else if (strcmp(mode, "sweep") == 0 && argc == 5) {
         judge(type_named(argv[2]), atoi(argv[3]), atoi(argv[4]), AIM_SWEEP);
     } else if (strcmp(mode, "added") == 0 && argc == 5) {
@@ -822,13 +853,15 @@ int main(int argc, char **argv)
         median(dtype, NATTEN_BACKWARD, NATTEN_GRAD_QUERY);
         median(dtype, NATTEN_BACKWARD, NATTEN_GRAD_KEY);
         median(dtype, NATTEN_BACKWARD, NATTEN_GRAD_VALUE);
-    } else if (strcmp(mode, "repeat") == 0 && argc == 3) {
-        repeat(atoi(argv[2]));
+    } else if (strcmp(mode, "repeat") == 0 && (argc == 3 || argc == 5)) {
+        repeat(atoi(argv[2]), argc == 5 ? atoi(argv[3]) : 0,
+               argc == 5 ? atoi(argv[4]) : REPEATED);
     } else {
         fprintf(stderr,
-                "usage: gpu_judge judge|halo|mma|wgmma|added|sweep|kinds|older TYPE "
-                "FIRST COUNT | climb TYPE | lift TYPE | runs TYPE | merge TYPE COUNT | "
-                "median TYPE | repeat COUNT\n");
+                "usage: gpu_judge judge|halo|mma|wgmma|band|added|sweep|kinds|older "
+                "TYPE FIRST COUNT | climb TYPE | lift TYPE | runs TYPE | merge TYPE "
+                "COUNT | "
+                "median TYPE | repeat COUNT [FIRST PROBLEMS]\n");
         return 2;
     }
     printf("1..%d\n", number);

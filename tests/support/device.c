@@ -76,6 +76,11 @@ static uint32_t rounded_by(natten_cuda_kernel kernel, natten_dtype dtype)
     if (natten_cuda_kernel_set(kernel) == NATTEN_CUDA_SET_SWEEP)
         return UINT32_C(1) << NATTEN_GRAD_QUERY | UINT32_C(1) << NATTEN_GRAD_BIAS |
                tokens;
+    if (natten_cuda_kernel_set(kernel) == NATTEN_CUDA_SET_BAND)
+        return kernel == NATTEN_CUDA_KERNEL_BAND_FORWARD ? UINT32_C(1) << NATTEN_OUT
+               : kernel == NATTEN_CUDA_KERNEL_BAND_GRAD_QUERY
+                   ? UINT32_C(1) << NATTEN_GRAD_QUERY
+                   : tokens;
     if (natten_cuda_kernel_set(kernel) == NATTEN_CUDA_SET_WGMMA)
         return kernel == NATTEN_CUDA_KERNEL_WGMMA_FORWARD ? UINT32_C(1) << NATTEN_OUT
                : kernel == NATTEN_CUDA_KERNEL_WGMMA_GRAD_QUERY

@@ -1,0 +1,273 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Planning for the kernels that go down bands of a grid, see cuda_band.h. */
+#include "cuda/cuda_band.h"
+
+#include "cuda/cuda_count.h"
+#include "cuda/cuda_halo.h"
+#include "cuda/cuda_image.h"
+
+#include <math.h>
+
+enum {
+    SIDE = NATTEN_CUDA_BAND_SIDE,
+    STRIP = NATTEN_CUDA_BAND_STRIP,
+    ROW = NATTEN_CUDA_BAND_DIMS
+};
+/* Longer axes are not looked at token by token. */
+enum { MOST_TOKENS = 1 << 16 };
+/* Items: numbers of those after the last must fit 32 bits, too. */
+enum { MOST_ITEMS = INT32_MAX - (1 << 16) };
+
+const natten_cuda_band_shape natten_cuda_band_shapes[NATTEN_CUDA_BAND_PASSES] = {
+#define BAND(pass, tensors, groups, crews, many, few) \
+    [NATTEN_CUDA_BAND_##pass] = {tensors, groups, crews},
+#include "cuda/band_shapes.def"
+#undef BAND
+};
+
+/* Clocks of a multiprocessor whose crews all work: for an item, for a step and each
+ * strip of a group of its four subtiles, and what a step takes at least, for its rows
+ * have to come.  Fitted to an H200 (bench/results/2026-12-01-h200-bands.md), in the
+ * units of cuda_halo.c where both are about as fast. */
+typedef struct cost {
+    double item, step, strip, least;
+} cost;
+static const cost cost_of[NATTEN_CUDA_BAND_PASSES] = {
+    [NATTEN_CUDA_BAND_FORWARD] = {2500, 1675, 515, 4500},
+    [NATTEN_CUDA_BAND_GRAD_QUERY] = {1900, 1710, 596, 4725},
+    [NATTEN_CUDA_BAND_GRAD_TOKENS] = {1000, 650, 946, 4750},
+};
+/* Steps that an item's first groups take, where bands are cut. */
+static const double item_steps = 2;
+
+static int32_t divide_up(int32_t a, int32_t b)
+{
+    return a / b + (a % b != 0);
+}
+
+static bool is_of_keys(natten_cuda_band_pass pass)
+{
+    return pass == NATTEN_CUDA_BAND_GRAD_TOKENS;
+}
+
+static natten_span rows_of(const natten_class *c, bool of_keys)
+{
+    return of_keys ? c->keys : c->queries;
+}
+
+/* What the rows first .. end - 1 see, the first at least. */
+static natten_span seen_by(const natten_class *c, bool of_keys, int32_t first,
+                           int32_t end)
+{
+    natten_span s = natten_cuda_count_partners(c, of_keys, first);
+    s.end = natten_cuda_count_partners(c, of_keys, end - 1).end;
+    return s;
+}
+
+/* ---- across ---- */
+
+/* Bands of an axis and the strips of all their subtiles, all classes together; bands of
+ * the longest. */
+typedef struct bands {
+    int64_t bands, strips;
+    int32_t longest;
+} bands;
+
+/* False if strips don't hold what a subtile of a class sees, or a group not all that a
+ * band does. */
+static bool count_class(const natten_class *c, bool of_keys, bands *all)
+{
+    natten_span rows = rows_of(c, of_keys);
+    int32_t own = natten_cuda_band_count(rows.end - rows.begin);
+    for (int32_t band = 0; band < own; band++) {
+        natten_span columns = natten_cuda_band_columns(rows.end - rows.begin, band);
+        int32_t end = rows.begin + columns.end, begin = rows.begin + columns.begin,
+                left = natten_cuda_count_partners(c, of_keys, begin).begin;
+        for (int32_t first = begin; first < end; first += SIDE) {
+            natten_span s = seen_by(c, of_keys, first, natten_min(first + SIDE, end));
+            int32_t width = natten_max(0, s.end - s.begin),
+                    strips = of_keys ? natten_max(1, divide_up(width, STRIP)) : 2;
+            if (width > strips * STRIP || strips > NATTEN_CUDA_BAND_STRIPS ||
+                s.begin - left + strips * STRIP > NATTEN_CUDA_BAND_PITCH)
+                return false;
+            all->strips += strips;
+        }
+    }
+    all->bands += own;
+    all->longest = natten_max(all->longest, own);
+    return true;
+}
+
+static bool count_bands(const natten_axis *axis, bool of_keys, bands *all)
+{
+    *all = (bands){0};
+    for (int32_t residue = 0; residue < axis->dilation; residue++) {
+        natten_class c = natten_axis_class(axis, residue);
+        if (!count_class(&c, of_keys, all))
+            return false;
+    }
+    return all->bands > 0;
+}
+
+/* ---- down ---- */
+
+typedef struct rows {
+    int64_t steps, groups; /* of all classes */
+    int32_t longest;       /* steps of a class */
+} rows;
+
+/* Steps of an axis and the groups that they meet, where groups begin a `lead` before a
+ * multiple of 4; false if some step meets more than a block keeps. */
+static bool count_rows(const natten_axis *axis, bool of_keys, int32_t lead,
+                       int32_t kept, rows *all)
+{
+    *all = (rows){0};
+    for (int32_t residue = 0; residue < axis->dilation; residue++) {
+        natten_class c = natten_axis_class(axis, residue);
+        natten_span own = rows_of(&c, of_keys), partners = rows_of(&c, !of_keys);
+        for (int32_t first = own.begin; first < own.end; first += SIDE) {
+            natten_span s =
+                seen_by(&c, of_keys, first, natten_min(first + SIDE, own.end));
+            int32_t begin = s.begin - partners.begin + lead,
+                    end = s.end - partners.begin + lead;
+            int32_t groups = divide_up(natten_max(end, begin), SIDE) - begin / SIDE;
+            if (groups > kept)
+                return false;
+            all->groups += end > begin ? groups : 0;
+        }
+        int32_t steps = divide_up(own.end - own.begin, SIDE);
+        all->steps += steps;
+        all->longest = natten_max(all->longest, steps);
+    }
+    return true;
+}
+
+/* The lead with which they are fewest. */
+static bool choose_lead(const natten_axis *axis, bool of_keys, int32_t kept,
+                        int32_t *lead, rows *best)
+{
+    bool found = false;
+    for (int32_t i = 0; i < SIDE; i++) {
+        rows own;
+        if (!count_rows(axis, of_keys, i, kept, &own) ||
+            (found && own.groups >= best->groups))
+            continue;
+        *best = own, *lead = i;
+        found = true;
+    }
+    return found;
+}
+
+/* ---- the task ---- */
+
+/* Features that other kernels have. */
+static bool is_simple(const natten_task *task, const natten_gpu *gpu,
+                      natten_cuda_band_pass pass)
+{
+    for (int a = 0; a < 3; a++)
+        if (task->axis[a].length > MOST_TOKENS || task->axis[a].query_count == 0 ||
+            task->axis[a].key_count == 0)
+            return false;
+    return gpu->arch == 90 && natten_cuda_image_has_wgmma() && !task->by_rows &&
+           (task->dtype == NATTEN_BF16 || task->dtype == NATTEN_FP16) &&
+           (task->operation == NATTEN_FORWARD || task->operation == NATTEN_BACKWARD) &&
+           task->axis[0].length == 1 && task->dim == ROW && task->dim_v == ROW &&
+           task->view[NATTEN_BIAS].data == NULL && task->extras == 0 &&
+           task->scale > 0x1p-30 && task->scale < 0x1p30 && task->batch > 0 &&
+           (!is_of_keys(pass) || task->heads == task->heads_kv);
+}
+
+/* How far rows and columns of a class are apart in what a pass writes; false if that
+ * does not fit 32 bits for all of a step. */
+static bool find_steps(const natten_task *task, natten_cuda_band_pass pass,
+                       natten_cuda_band *b)
+{
+    enum { MOST_STEP = INT32_MAX / (SIDE + NATTEN_CUDA_BAND_COLUMNS) };
+    static const natten_role roles[NATTEN_CUDA_BAND_PASSES][2] = {
+        {NATTEN_OUT, NATTEN_LSE},
+        {NATTEN_GRAD_QUERY, NATTEN_ROLES}, /* statistics */
+        {NATTEN_GRAD_KEY, NATTEN_GRAD_VALUE}};
+    const natten_view stats = {
+        .axis = {0, task->heads * task->axis[2].query_count, task->heads}};
+    for (int n = 0; n < 2; n++)
+        for (int a = 0; a < 2; a++) {
+            natten_role role = roles[pass][n];
+            bool is_stats = role == NATTEN_ROLES;
+            const natten_view *view = is_stats ? &stats : &task->view[role];
+            int64_t bytes = is_stats ? 8 : role == NATTEN_LSE ? 4 : 2, step;
+            if (__builtin_mul_overflow(view->axis[1 + a],
+                                       bytes * task->axis[1 + a].dilation, &step) ||
+                step > MOST_STEP || step < -MOST_STEP)
+                return false;
+            b->step[n][a] = (int32_t)step;
+        }
+    return true;
+}
+
+bool natten_cuda_band_plan(const natten_task *task, const natten_gpu *gpu,
+                           natten_cuda_band_pass pass, natten_cuda_band_fit *fit)
+{
+    const natten_axis *down = &task->axis[1], *across = &task->axis[2];
+    const natten_cuda_band_shape *shape = &natten_cuda_band_shapes[pass];
+    bool of_keys = is_of_keys(pass);
+    bands wide;
+    rows high;
+    *fit = (natten_cuda_band_fit){
+        .shared_bytes = natten_cuda_band_bytes(pass, shape->row_tensors, shape->groups,
+                                               shape->crews)};
+    if (!is_simple(task, gpu, pass) ||
+        !natten_cuda_count_kinds(task, fit->short_kind) ||
+        !find_steps(task, pass, &fit->band) || !count_bands(across, of_keys, &wide) ||
+        !choose_lead(down, of_keys, shape->groups, &fit->band.lead, &high))
+        return false;
+    fit->band.bands = wide.longest;
+    fit->band.steps = high.longest;
+    fit->band.scale = (float)task->scale;
+    fit->band.scale_2 = fit->band.scale * 1.4426950408889634f;
+    fit->band.group = (int32_t)(task->heads / task->heads_kv);
+    const cost *own = &cost_of[pass];
+    const double steps = (double)wide.bands * (double)high.steps,
+                 strips = (double)wide.strips * (double)high.groups;
+    fit->slots = strips * (SIDE * STRIP) * (SIDE * SIDE);
+    fit->clocks = fmax(steps * own->step + strips / NATTEN_CUDA_BAND_WARPS * own->strip,
+                       steps * own->least) +
+                  (double)wide.bands * down->dilation * own->item;
+    fit->clocks = natten_cuda_count_clocks(
+        fit->clocks, (int32_t)natten_min(INT32_MAX, wide.bands * down->dilation),
+        (double)task->batch * (double)task->heads, 1);
+    return true;
+}
+
+/* Steps of an item: as many as take least, if all blocks take as many items. */
+static void share_out(natten_cuda_band *b, int64_t all, int32_t processors)
+{
+    double least = 0;
+    for (int32_t segments = 1; segments <= natten_max(1, b->steps / 4); segments++) {
+        int32_t each = divide_up(b->steps, segments);
+        int64_t items = divide_up(b->steps, each) * all;
+        double steps = (double)((items - 1) / processors + 1) *
+                       (each + (segments > 1 ? item_steps : 0));
+        if (items > MOST_ITEMS || (segments > 1 && steps >= least))
+            continue;
+        least = steps;
+        b->each = each, b->segments = divide_up(b->steps, each);
+        b->items = (int32_t)items;
+    }
+}
+
+bool natten_cuda_band_spread(const natten_task *task, const natten_gpu *gpu,
+                             natten_cuda_band_pass pass, natten_cuda_band_fit *fit)
+{
+    natten_cuda_band *b = &fit->band;
+    int64_t all = (int64_t)b->bands * task->axis[1].dilation;
+    if (__builtin_mul_overflow(all, task->axis[2].dilation, &all) ||
+        __builtin_mul_overflow(all, is_of_keys(pass) ? task->heads_kv : task->heads,
+                               &all) ||
+        __builtin_mul_overflow(all, task->batch, &all) || all > MOST_ITEMS)
+        return false;
+    b->items = 0;
+    share_out(b, all, gpu->processors);
+    fit->blocks = natten_min(b->items, gpu->processors);
+    return b->items > 0;
+}

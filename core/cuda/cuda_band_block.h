@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What a block of the kernels that go down bands has in shared memory
+ * (device/band_tile.cuh has the words): the kernels lay it out, and their planner asks
+ * for it. */
+#ifndef NATTEN_CUDA_CUDA_BAND_BLOCK_H
+#define NATTEN_CUDA_CUDA_BAND_BLOCK_H
+
+#include "cuda/cuda_job.h"
+
+#include <stddef.h>
+
+/* The passes (band_shapes.def). */
+typedef enum natten_cuda_band_pass {
+    NATTEN_CUDA_BAND_FORWARD,
+    NATTEN_CUDA_BAND_GRAD_QUERY,
+    NATTEN_CUDA_BAND_GRAD_TOKENS,
+    NATTEN_CUDA_BAND_PASSES
+} natten_cuda_band_pass;
+
+/* Tokens of a subtile along both axes; subtiles of a step and columns of a band;
+ * columns of a strip of a box, and most strips; columns of a group, and most groups
+ * that a block keeps; most crews of a block; steps that are told at a time; numbers of
+ * a row, and its bytes. */
+enum {
+    NATTEN_CUDA_BAND_SIDE = 4,
+    NATTEN_CUDA_BAND_WARPS = 4,
+    NATTEN_CUDA_BAND_COLUMNS = NATTEN_CUDA_BAND_WARPS * NATTEN_CUDA_BAND_SIDE,
+    NATTEN_CUDA_BAND_STRIP = 8,
+    NATTEN_CUDA_BAND_STRIPS = 3,
+    NATTEN_CUDA_BAND_PITCH = 28,
+    NATTEN_CUDA_BAND_GROUPS = 7,
+    NATTEN_CUDA_BAND_CREWS = 3,
+    NATTEN_CUDA_BAND_STEPS = 8,
+    NATTEN_CUDA_BAND_DIMS = 64,
+    NATTEN_CUDA_BAND_ROW_BYTES = 128
+};
+
+/* What warps keep of a step in one register: a field's first bit, and its mask. */
+enum {
+    NATTEN_CUDA_BAND_AT_ROWS = 0,    /* of the subtiles' tokens; none: no more steps */
+    NATTEN_CUDA_BAND_AT_FRESH = 4,   /* groups, the last ones, that may not be there */
+    NATTEN_CUDA_BAND_AT_COLUMNS = 8, /* of the subtiles' tokens */
+    NATTEN_CUDA_BAND_AT_PLACE = 13,  /* of what is known of the step */
+    NATTEN_CUDA_BAND_AT_GROUPS = 16, /* of partners */
+    NATTEN_CUDA_BAND_AT_PARITY = 19, /* of its crew's barriers */
+    NATTEN_CUDA_BAND_AT_TURN = 24, /* of the first group, of all that a block meets the
+                                      so-and-so-many-th, modulo twice as many as it
+                                      keeps */
+};
+
+/* What is known of a step, for its crew. */
+typedef struct natten_cuda_band_step {
+    uint32_t extent;     /* NATTEN_CUDA_BAND_AT_... */
+    int32_t group;       /* the first, not modulo anything */
+    int32_t batch, head; /* the rows' */
+    int32_t at[2];       /* the first row, along its tensor's axes */
+    char *result[2];     /* and where it is in what the pass writes; of the pass of
+                            queries the second is where its statistics are */
+    /* By a row of tokens: the rows of partners that it sees, from the first group's on,
+     * a bit each. */
+    uint32_t seen[NATTEN_CUDA_BAND_SIDE];
+    /* Of a warp: where its box begins, in columns of a group, and its strips. */
+    struct {
+        int16_t first, strips;
+    } box[NATTEN_CUDA_BAND_WARPS];
+    /* By a column of tokens: the columns of its warp's box that it sees, a bit each. */
+    uint32_t columns_seen[NATTEN_CUDA_BAND_COLUMNS];
+} natten_cuda_band_step;
+
+/* What is known of a block. */
+typedef struct natten_cuda_band_block {
+    /* Barriers: a group has arrived; a crew's rows have, and are not needed any more; a
+     * step needs its partners no more. */
+    uint64_t full[NATTEN_CUDA_BAND_GROUPS];
+    uint64_t rows_full[NATTEN_CUDA_BAND_CREWS], rows_left[NATTEN_CUDA_BAND_CREWS];
+    uint64_t done[NATTEN_CUDA_BAND_STEPS];
+    /* Of each warp of crews: not 0: some result is not finite. */
+    uint32_t trouble[NATTEN_CUDA_BAND_CREWS * NATTEN_CUDA_BAND_WARPS];
+    natten_cuda_band_step step[NATTEN_CUDA_BAND_STEPS];
+    /* The pass of tokens goes on: lse to base 2 and minus delta of the partners of the
+     * groups that it keeps. */
+    float stats[NATTEN_CUDA_BAND_GROUPS - 1][NATTEN_CUDA_BAND_SIDE]
+               [NATTEN_CUDA_BAND_PITCH][2];
+} natten_cuda_band_block;
+
+/* Bands of so many tokens side by side. */
+#ifdef __cplusplus
+constexpr
+#endif
+    NATTEN_INLINE int32_t
+    natten_cuda_band_count(int32_t tokens)
+{
+    return (tokens + NATTEN_CUDA_BAND_COLUMNS - 1) / NATTEN_CUDA_BAND_COLUMNS;
+}
+/* The columns of one of them.  The last but one is shorter if they are not all full: a
+ * key near a border is seen by more queries, so the bands there are to begin and to end
+ * with the grid. */
+NATTEN_INLINE natten_span natten_cuda_band_columns(int32_t tokens, int32_t band)
+{
+    const int32_t full = NATTEN_CUDA_BAND_COLUMNS,
+                  bands = natten_cuda_band_count(tokens);
+    natten_span columns = {band * full, tokens};
+    if (bands > 1 && band == bands - 1)
+        columns.begin = tokens - full;
+    else if (bands > 1)
+        columns.end = natten_min(columns.begin + full, tokens - full);
+    return columns;
+}
+
+/* Bytes of a tensor of a group, of a tensor of a crew's rows. */
+enum {
+    NATTEN_CUDA_BAND_GROUP_BYTES =
+        NATTEN_CUDA_BAND_SIDE * NATTEN_CUDA_BAND_PITCH * NATTEN_CUDA_BAND_ROW_BYTES,
+    NATTEN_CUDA_BAND_TILE_BYTES =
+        NATTEN_CUDA_BAND_SIDE * NATTEN_CUDA_BAND_COLUMNS * NATTEN_CUDA_BAND_ROW_BYTES
+};
+
+/* Where natten_cuda_band_block is: after the groups, of two tensors, and the rows of
+ * all crews. */
+#ifdef __cplusplus
+constexpr
+#endif
+    NATTEN_INLINE int32_t
+    natten_cuda_band_known_at(int32_t row_tensors, int32_t groups, int32_t crews)
+{
+    return groups * 2 * NATTEN_CUDA_BAND_GROUP_BYTES +
+           crews * row_tensors * NATTEN_CUDA_BAND_TILE_BYTES;
+}
+/* Bytes of a block. */
+#ifdef __cplusplus
+constexpr
+#endif
+    NATTEN_INLINE int32_t
+    natten_cuda_band_bytes(natten_cuda_band_pass pass, int32_t row_tensors,
+                           int32_t groups, int32_t crews)
+{
+    size_t known = pass == NATTEN_CUDA_BAND_GRAD_TOKENS
+                       ? sizeof(natten_cuda_band_block)
+                       : offsetof(natten_cuda_band_block, stats);
+    return natten_cuda_band_known_at(row_tensors, groups, crews) + (int32_t)known;
+}
+
+#ifndef __cplusplus
+_Static_assert(NATTEN_CUDA_BAND_GROUP_BYTES % 1024 == 0 &&
+                   NATTEN_CUDA_BAND_TILE_BYTES % 1024 == 0 &&
+                   NATTEN_CUDA_BAND_PITCH % 8 == 4,
+               "how rows are permuted");
+#endif
+
+#endif

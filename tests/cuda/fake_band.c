@@ -1,0 +1,373 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Planning for the kernels that go down bands of a grid (core/cuda/cuda_band.c with
+ * core/cuda/cuda_band_block.h), for GPUs that are not here: what they take, that bands,
+ * strips and groups hold all that is seen and are counted as they are, how work is
+ * shared out, and what launches bring. */
+#include "cuda/fake_band.h"
+
+#include "base/status.h"
+#include "cuda/cuda_family.h"
+#include "cuda/cuda_plan.h"
+#include "cuda/fake_scene.h"
+#include "plan/plan.h"
+#include "support/device.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum {
+    SIDE = NATTEN_CUDA_BAND_SIDE,
+    STRIP = NATTEN_CUDA_BAND_STRIP,
+    PITCH = NATTEN_CUDA_BAND_PITCH
+};
+static const natten_gpu hopper = {.devices = 1, .arch = 90, .processors = 132};
+static const char large[] = "fwd bf16 b4 h8 d64 128x128 w13x13";
+
+static bool is_of_keys(natten_cuda_band_pass pass)
+{
+    return pass == NATTEN_CUDA_BAND_GRAD_TOKENS;
+}
+
+static bool fit_of(const char *text, natten_cuda_band_pass pass, natten_plan *plan,
+                   natten_cuda_band_fit *fit)
+{
+    EXPECT(fake_plan_of(text, 90, plan));
+    EXPECT(natten_cuda_band_plan(&plan->task, &hopper, pass, fit));
+    EXPECT(natten_cuda_band_spread(&plan->task, &hopper, pass, fit));
+    return true;
+}
+
+static natten_span rows_of(const natten_class *c, bool of_keys)
+{
+    return of_keys ? c->keys : c->queries;
+}
+
+static natten_span partners_of(const natten_class *c, bool of_keys, int32_t g)
+{
+    return of_keys ? natten_class_queries(c, g) : natten_class_keys(c, g);
+}
+
+/* ---- what a block keeps ---- */
+
+/* Bands of a class cover each column once, and each subtile's box, which begins with
+ * its first column's partners, lies in its group and holds what its columns see.
+ * Returns the strips of all, -1 if not. */
+static int64_t strips_of(const natten_class *c, bool of_keys)
+{
+    natten_span rows = rows_of(c, of_keys);
+    int32_t count = rows.end - rows.begin, next = 0;
+    int64_t all = 0;
+    for (int32_t band = 0; band < natten_cuda_band_count(count); band++) {
+        natten_span own = natten_cuda_band_columns(count, band);
+        if (own.begin != next || own.end <= own.begin ||
+            own.end - own.begin > NATTEN_CUDA_BAND_COLUMNS)
+            return -1;
+        next = own.end;
+        int32_t left = partners_of(c, of_keys, rows.begin + own.begin).begin;
+        for (int32_t first = own.begin; first < own.end; first += SIDE) {
+            int32_t begin = partners_of(c, of_keys, rows.begin + first).begin,
+                    end = begin;
+            for (int32_t i = first; i < natten_min(first + SIDE, own.end); i++) {
+                natten_span s = partners_of(c, of_keys, rows.begin + i);
+                if (s.begin < begin)
+                    return -1;
+                end = natten_max(end, s.end);
+            }
+            int32_t strips =
+                of_keys ? natten_max(1, (end - begin + STRIP - 1) / STRIP) : 2;
+            if (end - begin > strips * STRIP || strips > NATTEN_CUDA_BAND_STRIPS ||
+                begin - left + strips * STRIP > PITCH)
+                return -1;
+            all += strips;
+        }
+    }
+    return next == count ? all : -1;
+}
+
+/* Groups that the steps of a class meet, which begin `lead` before a multiple of 4; -1
+ * if a block does not keep as many as one of them needs, or they don't go on. */
+static int64_t groups_of(const natten_class *c, bool of_keys, int32_t lead,
+                         int32_t kept)
+{
+    natten_span rows = rows_of(c, of_keys);
+    int32_t origin = rows_of(c, !of_keys).begin - lead, before = 0;
+    int64_t all = 0;
+    for (int32_t first = rows.begin; first < rows.end; first += SIDE) {
+        int32_t begin = INT32_MAX, end = 0;
+        for (int32_t g = first; g < natten_min(first + SIDE, rows.end); g++) {
+            natten_span s = partners_of(c, of_keys, g);
+            begin = natten_min(begin, (s.begin - origin) / SIDE);
+            if (s.end > s.begin)
+                end = natten_max(end, (s.end - origin + SIDE - 1) / SIDE);
+        }
+        if (begin < before || end - begin > kept)
+            return -1;
+        before = begin;
+        all += natten_max(end - begin, 0);
+    }
+    return all;
+}
+
+/* Each token is looked at. */
+static bool counts_are_exact(const char *text)
+{
+    natten_plan plan;
+    EXPECT(fake_plan_of(text, 90, &plan));
+    for (int pass = plan.task.operation == NATTEN_BACKWARD;
+         pass <= (plan.task.operation == NATTEN_BACKWARD ? 2 : 0); pass++) {
+        natten_cuda_band_fit fit;
+        bool of_keys = is_of_keys((natten_cuda_band_pass)pass);
+        const natten_axis *down = &plan.task.axis[1], *across = &plan.task.axis[2];
+        int64_t strips = 0, groups = 0;
+        EXPECT(fit_of(text, (natten_cuda_band_pass)pass, &plan, &fit));
+        for (int32_t i = 0; i < across->dilation; i++) {
+            natten_class c = natten_axis_class(across, i);
+            natten_span rows = rows_of(&c, of_keys);
+            int64_t own = strips_of(&c, of_keys);
+            EXPECT(own >= 0);
+            strips += own;
+            EXPECT(natten_cuda_band_count(rows.end - rows.begin) <= fit.band.bands);
+        }
+        for (int32_t i = 0; i < down->dilation; i++) {
+            natten_class c = natten_axis_class(down, i);
+            int64_t own = groups_of(&c, of_keys, fit.band.lead,
+                                    natten_cuda_band_shapes[pass].groups);
+            EXPECT(own >= 0);
+            groups += own;
+            for (int32_t lead = 0; lead < SIDE; lead++) {
+                int64_t other =
+                    groups_of(&c, of_keys, lead, natten_cuda_band_shapes[pass].groups);
+                EXPECT(down->dilation > 1 || other < 0 || other >= own);
+            }
+        }
+        EXPECT(fit.slots ==
+               (double)strips * (double)groups * (SIDE * STRIP) * (SIDE * SIDE));
+        EXPECT(fit.shared_bytes <= NATTEN_CUDA_SHARED_ENGINE);
+    }
+    return true;
+}
+
+/* ---- how work is shared out ---- */
+
+/* For any batch and any number of processors: items cover all steps, and nothing
+ * changes that decides about bits. */
+static bool is_shared_out(const char *text)
+{
+    static const int64_t batches[] = {1, 3, 4, 17, 1000};
+    static const int32_t processors[] = {1, 20, 78, 132};
+    natten_plan plan;
+    natten_cuda_band_fit first;
+    EXPECT(fit_of(text, NATTEN_CUDA_BAND_FORWARD, &plan, &first));
+    for (int i = 0; i < 20; i++) {
+        natten_task task = plan.task;
+        natten_gpu gpu = hopper;
+        natten_cuda_band_fit fit = first;
+        task.batch = batches[i % 5], gpu.processors = processors[i / 5];
+        EXPECT(natten_cuda_band_spread(&task, &gpu, NATTEN_CUDA_BAND_FORWARD, &fit));
+        const natten_cuda_band *b = &fit.band;
+        EXPECT(b->each * b->segments >= b->steps && b->each >= 1);
+        EXPECT(b->each * (b->segments - 1) < b->steps);
+        EXPECT(b->items == (int64_t)b->bands * b->segments * task.batch * task.heads *
+                               task.axis[1].dilation * task.axis[2].dilation);
+        EXPECT(fit.blocks == natten_min(b->items, gpu.processors));
+        EXPECT(b->lead == first.band.lead && b->bands == first.band.bands &&
+               b->steps == first.band.steps);
+    }
+    return true;
+}
+
+/* A single head of a large grid is cut, many are not. */
+static bool bands_are_cut(void)
+{
+    natten_plan plan;
+    natten_cuda_band_fit fit;
+    EXPECT(fit_of("fwd bf16 b1 h1 d64 512x128 w13x13", NATTEN_CUDA_BAND_FORWARD, &plan,
+                  &fit));
+    EXPECT(fit.band.segments > 8 && fit.band.items > 100);
+    EXPECT(fit_of(large, NATTEN_CUDA_BAND_FORWARD, &plan, &fit));
+    EXPECT(fit.band.segments == 1 && fit.band.items == 256 && fit.blocks == 132);
+    return true;
+}
+
+/* ---- what they take ---- */
+
+/* On compute capability 9.0, on other GPUs never. */
+static bool is_taken(const char *text)
+{
+    static const int32_t others[] = {75, 80, 86, 89, 100, 120};
+    natten_plan plan;
+    EXPECT(fake_plan_of(text, 90, &plan));
+    EXPECT(strcmp(plan.choice.kernel, "band") == 0 && plan.choice.work >= 1);
+    EXPECT(plan.choice.tile[2] == NATTEN_CUDA_BAND_COLUMNS);
+    for (int i = 0; i < 6; i++) {
+        EXPECT(fake_plan_of(text, others[i], &plan));
+        EXPECT(strcmp(plan.choice.kernel, "band") != 0);
+    }
+    return true;
+}
+
+/* Whatever it counts as. */
+static bool is_left(const char *text, natten_cuda_band_pass pass)
+{
+    natten_plan plan;
+    natten_cuda_band_fit fit;
+    EXPECT(fake_plan_of(text, 90, &plan));
+    return !natten_cuda_band_plan(&plan.task, &hopper, pass, &fit);
+}
+
+/* Parts without a query or a key on some axis; scales that are too large; rows of
+ * results that are too far apart; more items than can be counted. */
+static bool odd_tasks_are_left(void)
+{
+    natten_plan plan;
+    natten_cuda_band_fit fit;
+    EXPECT(fit_of(large, NATTEN_CUDA_BAND_FORWARD, &plan, &fit));
+    natten_task many = plan.task;
+    many.batch = (INT32_MAX - (1 << 16)) / many.heads / fit.band.bands;
+    EXPECT(natten_cuda_band_spread(&many, &hopper, NATTEN_CUDA_BAND_FORWARD, &fit));
+    EXPECT(fit.band.items > INT32_MAX / 2);
+    many.batch++;
+    EXPECT(!natten_cuda_band_spread(&many, &hopper, NATTEN_CUDA_BAND_FORWARD, &fit));
+    for (int i = 0; i < 6; i++) {
+        natten_task task = plan.task;
+        if (i == 0)
+            task.axis[2].query_count = 0;
+        else if (i == 1)
+            task.axis[1].key_count = 0;
+        else if (i == 2)
+            task.scale = 0x1p30;
+        else if (i == 3)
+            task.by_rows = true;
+        else if (i == 4)
+            task.view[NATTEN_OUT].axis[1] = INT32_MAX / 16;
+        else
+            task.axis[0].length = task.axis[0].query_count = 2;
+        EXPECT(!natten_cuda_band_plan(&task, &hopper, NATTEN_CUDA_BAND_FORWARD, &fit));
+    }
+    return true;
+}
+
+/* The fewest clocks of all, or some of the others has. */
+static bool fewest_clocks_win(const char *text)
+{
+    natten_plan plan;
+    EXPECT(fake_plan_of(text, 90, &plan));
+    for (int pass = plan.task.operation == NATTEN_BACKWARD;
+         pass <= (plan.task.operation == NATTEN_BACKWARD ? 2 : 0); pass++) {
+        natten_cuda_fit fit =
+            natten_cuda_family_choose(&plan.task, &hopper, (natten_cuda_halo_pass)pass);
+        double own = fit.band.clocks;
+        bool is_fewest = own > 0 && own < fit.mma.clocks &&
+                         (fit.halo.clocks == 0 || own < fit.halo.clocks) &&
+                         (fit.wgmma.clocks == 0 || own < fit.wgmma.clocks);
+        EXPECT((fit.set == NATTEN_CUDA_SET_BAND) == is_fewest);
+    }
+    return true;
+}
+
+bool fake_band(void)
+{
+    static const char *const taken[] = {large,
+                                        "fwd fp16 b16 h16 d64 28x28 w13x13",
+                                        "fwd bf16 b4 h8:2 d64 64x64 w12x12",
+                                        "bwd bf16 b4 h8 d64 128x128 w13x13",
+                                        "bwd fp16 b64 h4 d64 56x56 w13x13",
+                                        "fwd bf16 b4 h8 d64 128x128 w13x13 causal11"};
+    for (size_t i = 0; i < sizeof taken / sizeof taken[0]; i++)
+        EXPECT(is_taken(taken[i]) && fewest_clocks_win(taken[i]));
+    EXPECT(fewest_clocks_win("bwd bf16 b64 h4 d64 56x56 w7x7"));
+    EXPECT(fewest_clocks_win("bwd bf16 b64 h4 d64 56x56 w3x3"));
+    static const char *const left[] = {"fwd fp32 b4 h8 d64 128x128 w13x13 tf32",
+                                       "fwd bf16 b4 h8 d64 128x128 w13x13 bias",
+                                       "fwd bf16 b4 h8 d64 128x128 w13x13 m1",
+                                       "fwd bf16 b4 h8 d32 128x128 w13x13",
+                                       "fwd bf16 b4 h8 d64:32 128x128 w13x13",
+                                       "fwd bf16 b4 h8 d64 128x128 w13x14",
+                                       "fwd bf16 b4 h8 d64 4x32x32 w3x13x13",
+                                       "fwd bf16 b4 h8 d64 128x128 w13x13 scale-1",
+                                       "qk bf16 b4 h8 d64 32x32 w9x9"};
+    for (size_t i = 0; i < sizeof left / sizeof left[0]; i++)
+        EXPECT(is_left(left[i], NATTEN_CUDA_BAND_FORWARD));
+    /* A key that 28 queries see, each way; heads that share keys. */
+    EXPECT(is_left("bwd bf16 b4 h8 d64 28x64 w13x13", NATTEN_CUDA_BAND_GRAD_TOKENS));
+    EXPECT(is_left("bwd bf16 b4 h8 d64 64x28 w13x13", NATTEN_CUDA_BAND_GRAD_TOKENS));
+    EXPECT(is_left("bwd bf16 b4 h8:4 d64 64x64 w13x13", NATTEN_CUDA_BAND_GRAD_TOKENS));
+    EXPECT(odd_tasks_are_left());
+    static const char *const few[] = {
+        "bwd bf16 b1 h1 d64 37x30 w9x11",
+        "bwd bf16 b1 h1 d64 64x57 w13x12",
+        "bwd bf16 b1 h1 d64 56x56 w13x13",
+        "fwd bf16 b1 h1 d64 30x25 w13x8 s4x3",
+        "bwd bf16 b1 h1 d64 31x29 w12x9 causal10",
+        "bwd bf16 b1 h1 d64 41x37 w7x9 e3x4",
+        "bwd bf16 b1 h1 d64 3x3 w3x3",
+        "bwd bf16 b1 h1 d64 1x1 w1x1",
+        "bwd bf16 b1 h1 d64 40x33 w9x7 causal01 g64x64 q9x8 k0x0 n64x64",
+        "bwd bf16 b1 h1 d64 40x40 w9x9 g64x64 q20x20 k0x0 n24x24"};
+    for (size_t i = 0; i < sizeof few / sizeof few[0]; i++)
+        EXPECT(counts_are_exact(few[i]) && is_shared_out(few[i]));
+    EXPECT(bands_are_cut());
+    char text[1024];
+    natten_plan plan;
+    EXPECT(fake_plan_of(large, 90, &plan));
+    natten_plan_print(&plan, text, sizeof text);
+    EXPECT(strstr(text, "backend    cuda, device 0, kernel band") != NULL);
+    return true;
+}
+
+/* ---- launches ---- */
+
+/* The launches of a call, whose maps are so many; all by the engine, or all by lanes.
+ */
+static bool launches_of(trial *t, const char *const names[], int count, int maps)
+{
+    fake_state *s = state();
+    int stream, before = s->launches, maps_before = s->maps;
+    EXPECT(trial_call(t, NULL, 0, &stream) == NATTEN_OK);
+    EXPECT(s->launches == before + count && s->synchronised == 0);
+    EXPECT(s->maps - maps_before == maps);
+    for (int i = 0; i < count; i++) {
+        const fake_launch *l = &s->launch[before + i];
+        EXPECT(strcmp(l->kernel, names[i]) == 0 && l->stream == &stream);
+        if (strstr(names[i], "band") == NULL)
+            continue;
+        const natten_cuda_band *b = &l->job.band;
+        bool of_keys = strstr(names[i], "tokens") != NULL;
+        EXPECT(l->block == (of_keys ? 384 : 512) && l->grid <= (unsigned)b->items);
+        EXPECT((l->job.halo.by_maps != 0) == (maps > 0));
+        EXPECT(strstr(names[i], "forward") != NULL || l->job.stats != NULL);
+        EXPECT(b->scale > 0 && b->scale_2 > b->scale);
+    }
+    return true;
+}
+
+/* Lanes copy where rows of what is read are no whole chunks, or of what is written. */
+bool fake_band_launches(void)
+{
+    static const char *const forward[] = {"natten_band_engine_forward_64"},
+                             *const by_lanes[] = {"natten_band_forward_64"},
+                             *const backward[] = {"natten_halo_delta",
+                                                  "natten_band_engine_grad_query_64",
+                                                  "natten_band_engine_grad_tokens_64"};
+    static trial t;
+    make(&t, "fwd bf16 b2 h4:2 d64 64x64 w13x13", NATTEN_CUDA);
+    EXPECT(launches_of(&t, forward, 1, 3));
+    EXPECT(device_rounded(&t) == UINT32_C(1) << NATTEN_OUT);
+    make(&t, "fwd bf16 b2 h4:2 d64 64x101 w13x13 e1x2", NATTEN_CUDA);
+    EXPECT(launches_of(&t, forward, 1, 6));
+    int64_t strides[] = {64 * 64 * 288, 64 * 288, 288, 68, 1};
+    for (int i = 0; i < 2; i++) {
+        make(&t, "fwd bf16 b2 h4 d64 64x64 w13x13", NATTEN_CUDA);
+        natten_tensor *tensor = &t.array[i == 0 ? NATTEN_KEY : NATTEN_OUT].tensor;
+        tensor->strides = strides;
+        tensor->data = fake_memory_of((size_t)2 * 64 * 64 * 288 * 2);
+        EXPECT(launches_of(&t, by_lanes, 1, 0));
+    }
+    make(&t, "bwd fp16 b2 h4 d64 64x64 w13x13 dlse", NATTEN_CUDA);
+    EXPECT(launches_of(&t, backward, 3, 8));
+    EXPECT(device_rounded(&t) ==
+           (UINT32_C(1) << NATTEN_GRAD_QUERY | UINT32_C(1) << NATTEN_GRAD_KEY |
+            UINT32_C(1) << NATTEN_GRAD_VALUE));
+    return true;
+}
