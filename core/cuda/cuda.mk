@@ -2,8 +2,8 @@
 #
 # The CUDA backend.  Its host side is C and in every build.  nvcc makes two fat binaries
 # for each element type out of one page, simt.cu, one for each 16-bit type out of
-# halo.cu, of sweep.cu and, for 90a alone, of band.cu and wgmma.cu, and of mma.cu one for each type
-# and tf32; cuda_image.c carries them along.
+# halo.cu, of sweep.cu and, for 90a alone, of band.cu and wgmma.cu, and of mma.cu one
+# for each type and tf32; cuda_image.c carries them along.
 
 core_libnatten_core_la_SOURCES += \
 	%D%/cuda.c \

@@ -14,7 +14,7 @@ enum {
     STRIP = NATTEN_CUDA_BAND_STRIP,
     ROW = NATTEN_CUDA_BAND_DIMS
 };
-/* Longer axes are not looked at token by token. */
+/* Longer axes are left to others: all tokens are looked at. */
 enum { MOST_TOKENS = 1 << 16 };
 /* Items: numbers of those after the last must fit 32 bits, too. */
 enum { MOST_ITEMS = INT32_MAX - (1 << 16) };
@@ -196,6 +196,9 @@ static bool find_steps(const natten_task *task, natten_cuda_band_pass pass,
             bool is_stats = role == NATTEN_ROLES;
             const natten_view *view = is_stats ? &stats : &task->view[role];
             int64_t bytes = is_stats ? 8 : role == NATTEN_LSE ? 4 : 2, step;
+            const natten_axis *axis = &task->axis[1 + a];
+            if (natten_max(axis->query_count, axis->key_count) <= axis->dilation)
+                continue; /* a class has one token, and a stride no meaning */
             if (__builtin_mul_overflow(view->axis[1 + a],
                                        bytes * task->axis[1 + a].dilation, &step) ||
                 step > MOST_STEP || step < -MOST_STEP)
@@ -233,9 +236,11 @@ bool natten_cuda_band_plan(const natten_task *task, const natten_gpu *gpu,
     fit->clocks = fmax(steps * own->step + strips / NATTEN_CUDA_BAND_WARPS * own->strip,
                        steps * own->least) +
                   (double)wide.bands * down->dilation * own->item;
+    const int64_t positions = wide.bands * down->dilation;
+    if (positions > MOST_ITEMS)
+        return false;
     fit->clocks = natten_cuda_count_clocks(
-        fit->clocks, (int32_t)natten_min(INT32_MAX, wide.bands * down->dilation),
-        (double)task->batch * (double)task->heads, 1);
+        fit->clocks, (int32_t)positions, (double)task->batch * (double)task->heads, 1);
     return true;
 }
 

@@ -27,7 +27,8 @@ typedef struct natten_cuda_band_fit {
 } natten_cuda_band_fit;
 
 /* Do they take this pass of a task on GPUs of this architecture?  That follows from the
- * shape of an item; only the clocks are those of the task's batch. */
+ * shape of an item, unless rows of results lie so far apart that 32 bits don't hold
+ * where a step's are; only the clocks are those of the task's batch. */
 bool natten_cuda_band_plan(const natten_task *task, const natten_gpu *gpu,
                            natten_cuda_band_pass pass, natten_cuda_band_fit *fit);
 

@@ -36,31 +36,37 @@ enum {
     NATTEN_CUDA_BAND_ROW_BYTES = 128
 };
 
-/* What warps keep of a step in one register: a field's first bit, and its mask. */
+/* What warps keep of a step in one register: the first bit of a field, and its mask. */
 enum {
-    NATTEN_CUDA_BAND_AT_ROWS = 0,    /* of the subtiles' tokens; none: no more steps */
-    NATTEN_CUDA_BAND_AT_FRESH = 4,   /* groups, the last ones, that may not be there */
+    NATTEN_CUDA_BAND_AT_ROWS = 0, /* of the subtiles' tokens; none: no more steps */
+    NATTEN_CUDA_BAND_OF_ROWS = 15,
+    NATTEN_CUDA_BAND_AT_FRESH = 4, /* groups, the last ones, that may not be there */
+    NATTEN_CUDA_BAND_OF_FRESH = 15,
     NATTEN_CUDA_BAND_AT_COLUMNS = 8, /* of the subtiles' tokens */
-    NATTEN_CUDA_BAND_AT_PLACE = 13,  /* of what is known of the step */
+    NATTEN_CUDA_BAND_OF_COLUMNS = 31,
+    NATTEN_CUDA_BAND_AT_PLACE = 13, /* of what is known of the step */
+    NATTEN_CUDA_BAND_OF_PLACE = 7,
     NATTEN_CUDA_BAND_AT_GROUPS = 16, /* of partners */
+    NATTEN_CUDA_BAND_OF_GROUPS = 7,
     NATTEN_CUDA_BAND_AT_PARITY = 19, /* of its crew's barriers */
+    NATTEN_CUDA_BAND_OF_PARITY = 1,
     NATTEN_CUDA_BAND_AT_TURN = 24, /* of the first group, of all that a block meets the
                                       so-and-so-many-th, modulo twice as many as it
                                       keeps */
+    NATTEN_CUDA_BAND_OF_TURN = 15
 };
 
 /* What is known of a step, for its crew. */
 typedef struct natten_cuda_band_step {
-    uint32_t extent;     /* NATTEN_CUDA_BAND_AT_... */
-    int32_t group;       /* the first, not modulo anything */
-    int32_t batch, head; /* the rows' */
-    int32_t at[2];       /* the first row, along its tensor's axes */
-    char *result[2];     /* and where it is in what the pass writes; of the pass of
-                            queries the second is where its statistics are */
+    uint32_t extent; /* NATTEN_CUDA_BAND_AT_... */
+    int32_t group;   /* the first, not modulo anything */
+    char *result[2]; /* where the first row is in what the pass writes; of the pass of
+                        queries the second is where its statistics are */
     /* By a row of tokens: the rows of partners that it sees, from the first group's on,
      * a bit each. */
     uint32_t seen[NATTEN_CUDA_BAND_SIDE];
-    /* Of a warp: where its box begins, in columns of a group, and its strips. */
+    /* Of a warp: where its box begins, in columns of a group, and its strips, which are
+     * 2 where partners are keys. */
     struct {
         int16_t first, strips;
     } box[NATTEN_CUDA_BAND_WARPS];
@@ -142,6 +148,12 @@ constexpr
 }
 
 #ifndef __cplusplus
+_Static_assert(NATTEN_CUDA_BAND_SIDE <= NATTEN_CUDA_BAND_OF_ROWS &&
+                   NATTEN_CUDA_BAND_COLUMNS <= NATTEN_CUDA_BAND_OF_COLUMNS &&
+                   NATTEN_CUDA_BAND_STEPS - 1 == NATTEN_CUDA_BAND_OF_PLACE &&
+                   NATTEN_CUDA_BAND_GROUPS <= NATTEN_CUDA_BAND_OF_GROUPS &&
+                   2 * NATTEN_CUDA_BAND_GROUPS - 1 <= NATTEN_CUDA_BAND_OF_TURN,
+               "fields of a step");
 _Static_assert(NATTEN_CUDA_BAND_GROUP_BYTES % 1024 == 0 &&
                    NATTEN_CUDA_BAND_TILE_BYTES % 1024 == 0 &&
                    NATTEN_CUDA_BAND_PITCH % 8 == 4,

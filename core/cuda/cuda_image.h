@@ -21,7 +21,7 @@ typedef enum natten_cuda_set {
     NATTEN_CUDA_SET_MMA_TF32,  /* the same of fp32, with products in tf32 */
     NATTEN_CUDA_SET_SWEEP,     /* gradients of small windows in one pass */
     NATTEN_CUDA_SET_WGMMA,     /* rows of 64 by warpgroups; 9.0 only */
-    NATTEN_CUDA_SET_BAND,      /* the same, forward of windows up to 13x13; 9.0 only */
+    NATTEN_CUDA_SET_BAND,      /* rows of 64, windows up to 13x13; 9.0 only */
     NATTEN_CUDA_SETS
 } natten_cuda_set;
 

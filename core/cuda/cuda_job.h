@@ -428,7 +428,9 @@ typedef struct natten_cuda_wgmma {
 typedef struct natten_cuda_band {
     int32_t bands, steps;   /* of the longest class */
     int32_t each, segments; /* steps of an item, and items down a band */
-    int32_t lead;           /* a group's first row, plus this, is a multiple of 4 */
+    /* A group's first row, counted from the first partner of its class in the part,
+     * plus this is a multiple of 4. */
+    int32_t lead;
     int32_t items;
     int32_t group; /* heads of queries that share one of keys */
     /* From one row or column of a class to the next, in bytes, of what the pass writes;
@@ -455,8 +457,8 @@ typedef struct natten_cuda_job {
     void *partial;         /* accumulator [chunks, heads, entries], or
                               [chunks, batch, extras, heads_kv, dim + dim_v] */
     natten_cuda_halo halo;
-    float *stats; /* for halo.cu and wgmma.cu, [batch, axes..., heads, 2]: lse to base 2
-                     and minus delta; NULL: nobody wants them */
+    float *stats; /* for halo.cu, wgmma.cu and band.cu, [batch, axes..., heads, 2]: lse
+                     to base 2 and minus delta; NULL: nobody wants them */
     natten_cuda_mma mma;
     union {
         natten_cuda_map map[4][NATTEN_CUDA_KINDS];

@@ -2,7 +2,9 @@
  *
  * A call on a GPU, see cuda_launch.h.  The fat binaries are loaded once per process,
  * independent of contexts; the driver puts a kernel into a context when it is first
- * launched there. */
+ * launched there.
+ *
+ * Length: one table of all kernels, and what each family's launches want. */
 #include "cuda/cuda_launch.h"
 
 #include "base/status.h"

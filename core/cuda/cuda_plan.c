@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT
  *
  * Planning: one pass for all gradients of a small window where it takes them; else the
- * kernels for large windows, the halo kernels or those of warpgroups, whichever are
- * faster by their own counts, where they take a task; else level a.  What decides about
- * level a's bits (lanes of a row, chunks of queries) follows from the shape of one
- * batch item alone; the GPU only decides the size of tiles, in which each row is
- * computed the same.  Which kernels take a task, and the tiles of those of the tensor
- * cores, follow from the shape of an item and the kind of GPU (cuda_family.h): an item
- * has the same bits in every batch, and on GPUs of a kind.  Length: scratch and passes
- * have to agree on every choice. */
+ * kernels for large windows, the halo kernels, those of warpgroups or for bands,
+ * whichever are faster by their own counts, where they take a task; else level a.  What
+ * decides about level a's bits (lanes of a row, chunks of queries) follows from the
+ * shape of one batch item alone; the GPU only decides the size of tiles, in which each
+ * row is computed the same.  Which kernels take a task, and the tiles of those of the
+ * tensor cores, follow from the shape of an item and the kind of GPU (cuda_family.h):
+ * an item has the same bits in every batch, and on GPUs of a kind.  Length: scratch and
+ * passes have to agree on every choice. */
 #include "cuda/cuda_plan.h"
 
 #include "base/status.h"
@@ -292,7 +292,8 @@ static int64_t delta_bytes(const natten_task *task)
                    (int64_t)natten_dtype_bytes(task->accumulator));
 }
 
-/* Room for what halo.cu and wgmma.cu want to know of queries beside delta; saturates.
+/* Room for what halo.cu, wgmma.cu and band.cu want to know of queries beside delta;
+ * saturates.
  */
 static int64_t stats_bytes(const natten_task *task)
 {

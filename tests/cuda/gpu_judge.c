@@ -279,6 +279,22 @@ static void wish_for_wgmma(int n, trial_wish *wish)
     wish->pairs = n % 12 == 11 ? 200000 : n % 4 < 2 ? 12000 : 40000;
 }
 
+static void wish_for_band(int n, trial_wish *wish)
+{
+    wish->rank = 2, wish->extras = 0, wish->dim = 64;
+    wish->pairs = n % 3 == 0 ? 200000 : n % 3 == 1 ? 60000 : 12000;
+    wish->layout = n % 2 == 0 ? 0 : -1;
+}
+
+/* All gradients in one pass. */
+static void wish_for_sweep(int n, trial_wish *wish)
+{
+    wish->operation = NATTEN_BACKWARD;
+    wish->rank = 2, wish->part = 0, wish->extras = 0, wish->dim = 32;
+    wish->pairs = n % 3 == 0 ? 200000 : 60000;
+    wish->layout = n % 2 == 0 ? 0 : -1;
+}
+
 static void judge(int dtype, int first, int count, aim at)
 {
     int wrong = 0;
@@ -337,16 +353,11 @@ static void judge(int dtype, int first, int count, aim at)
             seed = seed_for(is_of_wgmma, &wish, seed);
         }
         if (at == AIM_BAND) {
-            wish.rank = 2, wish.extras = 0, wish.dim = 64;
-            wish.pairs = n % 3 == 0 ? 200000 : n % 3 == 1 ? 60000 : 12000;
-            wish.layout = n % 2 == 0 ? 0 : -1;
+            wish_for_band(n, &wish);
             seed = seed_for(is_of_band, &wish, seed);
         }
         if (at == AIM_SWEEP) {
-            wish.operation = NATTEN_BACKWARD;
-            wish.rank = 2, wish.part = 0, wish.extras = 0, wish.dim = 32;
-            wish.pairs = n % 3 == 0 ? 200000 : 60000;
-            wish.layout = n % 2 == 0 ? 0 : -1;
+            wish_for_sweep(n, &wish);
             seed = seed_for(is_of_sweep, &wish, seed);
         }
         if (at == AIM_KINDS) {

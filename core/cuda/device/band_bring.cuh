@@ -82,14 +82,18 @@ BAND_TILE bool BAND_TILE_OF::find_item(int32_t number, Item &item) const
     return true;
 }
 
-/* The place of the next step, once its crew has taken the one before and nobody needs
- * what was told there. */
+/* The place of the next step, once its crew has taken the one before.  Who read what
+ * was told there has then begun another (band_tile.cuh asserts that there are few
+ * enough crews); that all are done with its groups is asked so that no barrier is two
+ * phases ahead of who asks. */
 template <class T, natten_cuda_band_pass pass, bool engine>
 __device__ inline typename BAND_TILE_OF::Step &BAND_TILE_OF::tell(Counts &n) const
 {
     barrier_wait(rows_left(n.told % crews), (uint32_t)(n.told / crews & 1) ^ 1);
     while (n.done <= n.told - steps)
         see_done(n);
+    if constexpr (!engine)
+        meet_bringers(); /* nobody reads what was told there */
     return block()->step[n.told % steps];
 }
 
@@ -99,11 +103,38 @@ BAND_TILE void BAND_TILE_OF::see_done(Counts &n) const
     n.done++;
 }
 
-/* All groups so far have arrived: crews need not ask for each. */
+/* All groups so far have arrived.  A crew asks for a group as soon as its step is told,
+ * maybe before it is begun, and the place would answer for what was there before if
+ * that were still on its way.  Nor need crews ask for each. */
 BAND_TILE void BAND_TILE_OF::see_arrived(Counts &n) const
 {
     for (; n.arrived < n.groups; n.arrived++)
         barrier_wait(full(n.arrived % groups), (uint32_t)(n.arrived / groups & 1));
+}
+
+/* What a step of `count` rows is that meets the item's groups begin .. end - 1.  As
+ * many are new at most as a block keeps, and none is skipped: no window ends before the
+ * one above begins. */
+BAND_TILE void BAND_TILE_OF::tell_step(Step &to, const Item &item, const Counts &n,
+                                       int32_t count, int32_t begin, int32_t end) const
+{
+    const int32_t group = n.base + begin, fresh = n.base + end - n.groups;
+    if (lane == 0) {
+        to.extent = (uint32_t)(count << NATTEN_CUDA_BAND_AT_ROWS |
+                               natten_max(fresh, 0) << NATTEN_CUDA_BAND_AT_FRESH |
+                               item.columns << NATTEN_CUDA_BAND_AT_COLUMNS |
+                               n.told % steps << NATTEN_CUDA_BAND_AT_PLACE |
+                               (end - begin) << NATTEN_CUDA_BAND_AT_GROUPS |
+                               (n.told / crews & 1) << NATTEN_CUDA_BAND_AT_PARITY |
+                               group % (2 * groups) << NATTEN_CUDA_BAND_AT_TURN);
+        to.group = group;
+    }
+    if (lane < band) {
+        to.columns_seen[lane] = item.seen;
+        if (lane % side == 0)
+            to.box[lane / side] = {(int16_t)(item.begin - item.left),
+                                   (int16_t)item.strips};
+    }
 }
 
 /* Tell the step whose first row of tokens is there, and have its rows brought; then the
@@ -122,33 +153,17 @@ BAND_TILE void BAND_TILE_OF::bring_step(const Item &item, int32_t row, Counts &n
     const int32_t at[3] = {
         0, index_of(item.down, job.task.axis[1], of_queries, place[0]),
         index_of(item.across, job.task.axis[2], of_queries, place[1])};
-    if (lane == 0) {
-        int32_t group = n.base + begin, groups_ = natten_max(end - begin, 0);
-        int32_t fresh = natten_clamp(n.base + end - n.groups, 0, groups_);
-        to.extent = (uint32_t)(count << NATTEN_CUDA_BAND_AT_ROWS |
-                               fresh << NATTEN_CUDA_BAND_AT_FRESH |
-                               item.columns << NATTEN_CUDA_BAND_AT_COLUMNS |
-                               n.told % steps << NATTEN_CUDA_BAND_AT_PLACE |
-                               groups_ << NATTEN_CUDA_BAND_AT_GROUPS |
-                               (n.told / crews & 1) << NATTEN_CUDA_BAND_AT_PARITY |
-                               group % (2 * groups) << NATTEN_CUDA_BAND_AT_TURN);
-        to.group = group;
-        to.batch = item.batch, to.head = item.head;
-        to.at[0] = at[1], to.at[1] = at[2];
-    }
-    if (lane < 2) {
-        natten_role role = result_role(lane);
-        to.result[lane] = begin_of(job, role) +
-                          offset_of<sizeof(T)>(job, role, item.batch, item.head, at);
-    }
-    if (lane < side)
-        to.seen[lane] =
-            bits_between(seen.begin - begin * side, seen.end - begin * side);
-    if (lane < band) {
-        to.columns_seen[lane] = item.seen;
-        if (lane % side == 0)
-            to.box[lane / side] = {(int16_t)(item.begin - item.left),
-                                   (int16_t)item.strips};
+    if (warp == 0) {
+        tell_step(to, item, n, count, begin, end);
+        if (lane < 2) {
+            natten_role role = result_role(lane);
+            to.result[lane] =
+                begin_of(job, role) +
+                offset_of<sizeof(T)>(job, role, item.batch, item.head, at);
+        }
+        if (lane < side)
+            to.seen[lane] =
+                bits_between(seen.begin - begin * side, seen.end - begin * side);
     }
     const int32_t crew_ = n.told % crews;
     const uint32_t barrier = rows_full(crew_);
@@ -166,7 +181,11 @@ BAND_TILE void BAND_TILE_OF::bring_step(const Item &item, int32_t row, Counts &n
 /* The item's next group, in the place of one that no step needs any more. */
 BAND_TILE void BAND_TILE_OF::bring_group(const Item &item, Counts &n) const
 {
-    __syncwarp(); /* what was told of the last step is read here */
+    /* What was told of the last step is read here. */
+    if constexpr (engine)
+        __syncwarp();
+    else
+        meet_bringers();
     while (n.done < n.told && block()->step[n.done % steps].group <= n.groups - groups)
         see_done(n);
     const int32_t slot = n.groups % groups;
@@ -214,7 +233,8 @@ BAND_TILE void BAND_TILE_OF::bring_by_lanes(natten_role role, bool of_rows,
     const int32_t head = of_rows ? item.head : item.partner_head,
                   width = of_rows ? band : pitch;
     Source<T> source(job, role);
-    for (int32_t i = lane; i < side * width * chunks; i += NATTEN_CUDA_WARP) {
+    for (int32_t i = warp * NATTEN_CUDA_WARP + lane; i < side * width * chunks;
+         i += bringer_lanes) {
         int32_t token = i / chunks, at[3] = {0, 0, 0};
         bool is_there = true;
         for (int a = 0; a < 2; a++) {
@@ -247,7 +267,7 @@ BAND_TILE void BAND_TILE_OF::bring_stats(const Item &item, const int32_t (&place
     const int32_t far = place[1] + lane;
     const bool has_column =
         lane < pitch && far >= 0 && far < across_.end - across_.begin;
-    for (int i = 0; i < side; i++) {
+    for (int i = warp; i < side; i += bringers) {
         bool is_there =
             has_column && place[0] + i >= 0 && place[0] + i < down.end - down.begin;
         const int32_t at[3] = {0, index_of(item.down, axis[1], true, place[0] + i),
@@ -275,7 +295,7 @@ BAND_TILE void BAND_TILE_OF::bring() const
     }
     for (int i = 0; i < crews; i++, n.told++) {
         Step &to = tell(n);
-        if (lane == 0)
+        if (warp == 0 && lane == 0)
             to.extent = 0;
         barrier_arrive(rows_full(n.told % crews));
     }

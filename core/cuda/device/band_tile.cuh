@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * Bands of a grid of two axes, for products of one warp whose rows' windows overlap
- * far: rows of 64 numbers, windows of up to 13 x 13.
+ * far: rows of 64 numbers, windows of up to 13 x 13 (and what else boxes hold).
  *
  *     row, partner   a query and the keys it sees, or (grad_tokens) a key and the
  *                    queries that see it
@@ -16,7 +16,7 @@
  *                    or 3: the partners of a subtile
  *     strip          8 columns of a box
  *     bringer        the warp that has groups and rows brought, and tells crews what
- *                    their steps are
+ *                    their steps are; where lanes copy, four do it together
  *
  * A subtile meets its box row by row, 8 partners side by side: so addresses are
  * constants, and banks differ.  Groups begin where steps within the grid need fewest.
@@ -50,6 +50,10 @@ template <natten_cuda_band_pass pass> struct BandShape;
         static_assert(natten_cuda_band_bytes(NATTEN_CUDA_BAND_##pass, tensors, groups, \
                                              crews) <=                                 \
                       (int)NATTEN_CUDA_SHARED_ENGINE);                                 \
+        /* What is known of a step is read until its crew begins the next. */          \
+        static_assert(NATTEN_CUDA_BAND_STEPS >= 2 * crews);                            \
+        static_assert(NATTEN_CUDA_BAND_##pass != NATTEN_CUDA_BAND_GRAD_TOKENS ||       \
+                      groups < NATTEN_CUDA_BAND_GROUPS); /* those with stats */        \
         static_assert(groups <= NATTEN_CUDA_BAND_GROUPS &&                             \
                       crews <= NATTEN_CUDA_BAND_CREWS);                                \
     };
@@ -72,6 +76,9 @@ template <class T, natten_cuda_band_pass pass, bool engine> class BandTile {
                          strip_columns = NATTEN_CUDA_BAND_STRIP, group_rows = side,
                          group_bytes = NATTEN_CUDA_BAND_GROUP_BYTES,
                          line = pitch * row_bytes; /* from one row to the next */
+    /* Warps that bring: one, or all of a warpgroup where lanes copy. */
+    static constexpr int bringers = engine ? 1 : warps,
+                         bringer_lanes = bringers * NATTEN_CUDA_WARP;
     static constexpr bool of_queries = pass != NATTEN_CUDA_BAND_GRAD_TOKENS;
 
     const natten_cuda_job &job;
@@ -106,7 +113,7 @@ template <class T, natten_cuda_band_pass pass, bool engine> class BandTile {
         open();
         if (crew == crews) {
             set_registers<Shape::few, false>();
-            if (warp == 0)
+            if (warp < bringers)
                 bring();
         } else {
             set_registers<Shape::many, true>();
@@ -121,7 +128,9 @@ template <class T, natten_cuda_band_pass pass, bool engine> class BandTile {
     __device__ bool begin_step()
     {
         recall();
-        barrier_wait(rows_full(crew), field<NATTEN_CUDA_BAND_AT_PARITY, 1>() ^ 1);
+        barrier_wait(rows_full(crew),
+                     field<NATTEN_CUDA_BAND_AT_PARITY, NATTEN_CUDA_BAND_OF_PARITY>() ^
+                         1);
         extent = of_warp(block()->step[(place() + crews) % steps].extent);
         return rows_of() != 0;
     }
@@ -132,7 +141,7 @@ template <class T, natten_cuda_band_pass pass, bool engine> class BandTile {
     }
     __device__ int32_t groups_of_step() const
     {
-        return (int32_t)field<NATTEN_CUDA_BAND_AT_GROUPS, 7>();
+        return (int32_t)field<NATTEN_CUDA_BAND_AT_GROUPS, NATTEN_CUDA_BAND_OF_GROUPS>();
     }
     __device__ const Step &step() const
     {
@@ -150,15 +159,19 @@ template <class T, natten_cuda_band_pass pass, bool engine> class BandTile {
     /* The step's i-th group: its place, and wait until it has arrived. */
     __device__ int32_t slot_of(int32_t i) const
     {
-        int32_t slot = (int32_t)field<NATTEN_CUDA_BAND_AT_TURN, 15>() + i;
+        int32_t slot =
+            (int32_t)field<NATTEN_CUDA_BAND_AT_TURN, NATTEN_CUDA_BAND_OF_TURN>() + i;
         slot -= slot < groups ? 0 : groups;
         return slot < groups ? slot : slot - groups;
     }
     __device__ void wait_for_group(int32_t i) const
     {
-        if (i < groups_of_step() - (int32_t)field<NATTEN_CUDA_BAND_AT_FRESH, 15>())
+        if (i <
+            groups_of_step() -
+                (int32_t)field<NATTEN_CUDA_BAND_AT_FRESH, NATTEN_CUDA_BAND_OF_FRESH>())
             return;
-        int32_t turn = (int32_t)field<NATTEN_CUDA_BAND_AT_TURN, 15>() + i;
+        int32_t turn =
+            (int32_t)field<NATTEN_CUDA_BAND_AT_TURN, NATTEN_CUDA_BAND_OF_TURN>() + i;
         turn -= turn < 2 * groups ? 0 : 2 * groups;
         barrier_wait(full(slot_of(i)), turn >= groups);
     }
@@ -320,7 +333,7 @@ template <class T, natten_cuda_band_pass pass, bool engine> class BandTile {
     {
         if constexpr (!engine) {
             store_block<T, dims>(*this, result_role(n), 0, sum, factor);
-            note(true); /* redo() looks at what is in memory */
+            note(true); /* redo() asks memory, so the bits are those of the engine's */
             return;
         }
         char *row = own_result(n, 0) + lane % 2 * 16 + column / 4 * 8;
@@ -367,15 +380,16 @@ template <class T, natten_cuda_band_pass pass, bool engine> class BandTile {
     }
     __device__ uint32_t place() const
     {
-        return field<NATTEN_CUDA_BAND_AT_PLACE, steps - 1>();
+        return field<NATTEN_CUDA_BAND_AT_PLACE, NATTEN_CUDA_BAND_OF_PLACE>();
     }
     __device__ int32_t rows_of() const
     {
-        return (int32_t)field<NATTEN_CUDA_BAND_AT_ROWS, 15>();
+        return (int32_t)field<NATTEN_CUDA_BAND_AT_ROWS, NATTEN_CUDA_BAND_OF_ROWS>();
     }
     __device__ int32_t columns_of() const
     {
-        return (int32_t)field<NATTEN_CUDA_BAND_AT_COLUMNS, 31>();
+        return (
+            int32_t)field<NATTEN_CUDA_BAND_AT_COLUMNS, NATTEN_CUDA_BAND_OF_COLUMNS>();
     }
 
     /* ---- shared memory ---- */
@@ -431,12 +445,12 @@ template <class T, natten_cuda_band_pass pass, bool engine> class BandTile {
     __device__ void open() const
     {
         if (threadIdx.x == 0) {
-            /* Each lane of the bringer arrives for what it has told or copied. */
-            constexpr uint32_t lanes = NATTEN_CUDA_WARP;
+            /* Each lane of bringers arrives for what it has told or copied. */
+            constexpr uint32_t lanes = NATTEN_CUDA_WARP, bring = bringer_lanes;
             for (int i = 0; i < groups; i++)
-                barrier_make(full(i), (engine ? 1 : lanes) + (of_queries ? 0 : lanes));
+                barrier_make(full(i), (engine ? 1 : bring) + (of_queries ? 0 : bring));
             for (int i = 0; i < crews; i++) {
-                barrier_make(rows_full(i), lanes);
+                barrier_make(rows_full(i), bring);
                 barrier_make(rows_left(i), warps * lanes);
             }
             for (int i = 0; i < steps; i++)
@@ -494,7 +508,14 @@ template <class T, natten_cuda_band_pass pass, bool engine> class BandTile {
     {
         return (queries ? c.query_index : c.key_index) + far * axis.dilation;
     }
+    /* Those of a warpgroup meet; crews never do. */
+    __device__ static void meet_bringers()
+    {
+        meet(1, bringer_lanes);
+    }
     __device__ Aim aim(const Item &item, bool of_rows) const;
+    __device__ void tell_step(Step &to, const Item &item, const Counts &n,
+                              int32_t count, int32_t begin, int32_t end) const;
     __device__ bool find_item(int32_t number, Item &item) const;
     __device__ Step &tell(Counts &n) const;
     __device__ void see_done(Counts &n) const;
