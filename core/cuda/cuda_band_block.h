@@ -148,10 +148,10 @@ constexpr
 }
 
 #ifndef __cplusplus
-_Static_assert(NATTEN_CUDA_BAND_SIDE <= NATTEN_CUDA_BAND_OF_ROWS &&
-                   NATTEN_CUDA_BAND_COLUMNS <= NATTEN_CUDA_BAND_OF_COLUMNS &&
+_Static_assert(NATTEN_CUDA_BAND_SIDE <= (int)NATTEN_CUDA_BAND_OF_ROWS &&
+                   NATTEN_CUDA_BAND_COLUMNS <= (int)NATTEN_CUDA_BAND_OF_COLUMNS &&
                    NATTEN_CUDA_BAND_STEPS - 1 == NATTEN_CUDA_BAND_OF_PLACE &&
-                   NATTEN_CUDA_BAND_GROUPS <= NATTEN_CUDA_BAND_OF_GROUPS &&
+                   NATTEN_CUDA_BAND_GROUPS <= (int)NATTEN_CUDA_BAND_OF_GROUPS &&
                    2 * NATTEN_CUDA_BAND_GROUPS - 1 <= NATTEN_CUDA_BAND_OF_TURN,
                "fields of a step");
 _Static_assert(NATTEN_CUDA_BAND_GROUP_BYTES % 1024 == 0 &&
