@@ -131,19 +131,19 @@ template <class T, bool engine> class BandForward {
     __device__ void weigh(float (&s)[rows][4], const Group &group, int strip)
     {
         float more[2];
-        raise_exponents(s, more, group.seen);
+        find_weights(s, more, group.seen);
         if (__any_sync(all_lanes, fmaxf(more[0], more[1]) > most_weight)) {
             score(s, group, strip);
             raise_references(s, group.seen);
-            raise_exponents(s, more, group.seen);
+            find_weights(s, more, group.seen);
         }
         for (int r = 0; r < 2; r++)
             weights[r] += more[r];
         tile.template gather<rows>(sum, s, group.from + to_values + strip_at(strip));
     }
 
-    __device__ void raise_exponents(float (&s)[rows][4], float (&more)[2],
-                                    const uint32_t (&seen)[2]) const
+    __device__ void find_weights(float (&s)[rows][4], float (&more)[2],
+                                 const uint32_t (&seen)[2]) const
     {
         more[0] = more[1] = 0;
 #pragma unroll

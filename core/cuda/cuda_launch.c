@@ -292,50 +292,60 @@ static natten_status map_halo(const natten_cuda_call *call, natten_cuda_job *job
     return NATTEN_OK;
 }
 
-/* The boxes and tiles of wgmma.cu: two tensors of partners, then those of rows. */
-static natten_status map_wgmma(const natten_cuda_call *call, natten_cuda_job *job,
-                               natten_cuda_kernel kernel)
+/* The passes of wgmma.cu and of band.cu, in the same order. */
+enum { MAPPED_PASSES = 3 };
+_Static_assert((int)MAPPED_PASSES == NATTEN_CUDA_WGMMA_PASSES &&
+                   (int)MAPPED_PASSES == NATTEN_CUDA_BAND_PASSES,
+               "passes");
+
+/* The boxes of two tensors of partners of a pass, and those of some of rows. */
+static natten_status map_pass(const natten_cuda_call *call, natten_cuda_job *job,
+                              unsigned pass, int32_t row_tensors,
+                              const uint32_t partners[5], const uint32_t rows[5])
 {
-    static const natten_role roles[NATTEN_CUDA_WGMMA_PASSES][4] = {
+    static const natten_role roles[MAPPED_PASSES][4] = {
         {NATTEN_KEY, NATTEN_VALUE, NATTEN_QUERY, NATTEN_QUERY},
         {NATTEN_KEY, NATTEN_VALUE, NATTEN_QUERY, NATTEN_GRAD_OUT},
         {NATTEN_QUERY, NATTEN_GRAD_OUT, NATTEN_KEY, NATTEN_VALUE}};
-    unsigned pass = kernel - NATTEN_CUDA_KERNEL_WGMMA_FORWARD;
-    for (int i = 0; i < 2 + natten_cuda_wgmma_shapes[pass].row_tensors; i++) {
-        const int32_t *sides = i < 2 ? job->wgmma.box : job->wgmma.tile;
-        const uint32_t box[5] = {NATTEN_CUDA_WGMMA_DIMS, (uint32_t)sides[2],
-                                 (uint32_t)sides[1], (uint32_t)sides[0], 1};
-        NATTEN_TRY(map_kinds(call, job, roles[pass][i], box, i));
-    }
+    for (int i = 0; i < 2 + row_tensors; i++)
+        NATTEN_TRY(map_kinds(call, job, roles[pass][i], i < 2 ? partners : rows, i));
     return NATTEN_OK;
 }
 
-/* The groups and rows of band.cu: two tensors of partners, then those of rows.  Its
- * kernels by maps write whole chunks of results, too. */
+/* The boxes and tiles of wgmma.cu. */
+static natten_status map_wgmma(const natten_cuda_call *call, natten_cuda_job *job,
+                               natten_cuda_kernel kernel)
+{
+    const int32_t *box = job->wgmma.box, *tile = job->wgmma.tile;
+    const uint32_t partners[5] = {NATTEN_CUDA_WGMMA_DIMS, (uint32_t)box[2],
+                                  (uint32_t)box[1], (uint32_t)box[0], 1},
+                   rows[5] = {NATTEN_CUDA_WGMMA_DIMS, (uint32_t)tile[2],
+                              (uint32_t)tile[1], (uint32_t)tile[0], 1};
+    unsigned pass = kernel - NATTEN_CUDA_KERNEL_WGMMA_FORWARD;
+    return map_pass(call, job, pass, natten_cuda_wgmma_shapes[pass].row_tensors,
+                    partners, rows);
+}
+
+/* The groups and rows of band.cu.  Its kernels by maps write whole chunks of results,
+ * too. */
 static natten_status map_band(const natten_cuda_call *call, natten_cuda_job *job,
                               natten_cuda_kernel kernel)
 {
-    static const natten_role roles[NATTEN_CUDA_BAND_PASSES][4] = {
-        {NATTEN_KEY, NATTEN_VALUE, NATTEN_QUERY, NATTEN_QUERY},
-        {NATTEN_KEY, NATTEN_VALUE, NATTEN_QUERY, NATTEN_GRAD_OUT},
-        {NATTEN_QUERY, NATTEN_GRAD_OUT, NATTEN_KEY, NATTEN_VALUE}};
-    static const natten_role results[NATTEN_CUDA_BAND_PASSES][2] = {
+    static const natten_role results[MAPPED_PASSES][2] = {
         {NATTEN_OUT, NATTEN_OUT},
         {NATTEN_GRAD_QUERY, NATTEN_GRAD_QUERY},
         {NATTEN_GRAD_KEY, NATTEN_GRAD_VALUE}};
+    static const uint32_t groups[5] = {NATTEN_CUDA_BAND_DIMS, NATTEN_CUDA_BAND_PITCH,
+                                       NATTEN_CUDA_BAND_SIDE, 1, 1},
+                          rows[5] = {NATTEN_CUDA_BAND_DIMS, NATTEN_CUDA_BAND_COLUMNS,
+                                     NATTEN_CUDA_BAND_SIDE, 1, 1};
     unsigned pass = kernel - NATTEN_CUDA_KERNEL_BAND_FORWARD;
     for (int i = 0; i < 2; i++)
         if (job->task.view[results[pass][i]].data != NULL &&
             (job->vector >> results[pass][i] & 1) == 0)
             job->halo.by_maps = 0;
-    for (int i = 0; i < 2 + natten_cuda_band_shapes[pass].row_tensors; i++) {
-        const uint32_t box[5] = {NATTEN_CUDA_BAND_DIMS,
-                                 i < 2 ? NATTEN_CUDA_BAND_PITCH
-                                       : NATTEN_CUDA_BAND_COLUMNS,
-                                 NATTEN_CUDA_BAND_SIDE, 1, 1};
-        NATTEN_TRY(map_kinds(call, job, roles[pass][i], box, i));
-    }
-    return NATTEN_OK;
+    return map_pass(call, job, pass, natten_cuda_band_shapes[pass].row_tensors, groups,
+                    rows);
 }
 
 /* The kernel that uses maps in place of one that does not. */

@@ -613,6 +613,15 @@ static void add_halo(list *l, natten_cuda_halo_pass pass,
     memset(&l->job.share, 0, sizeof l->job.share);
 }
 
+/* The copy engine may bring a pass its rows; without it that is launched the same. */
+static void allow_maps(natten_cuda_pass *own, bool by_maps, int64_t blocks,
+                       int32_t shared_bytes)
+{
+    own->plain = own->job.halo, own->plain_bytes = shared_bytes;
+    own->plain_blocks = blocks;
+    own->job.halo.by_maps = by_maps;
+}
+
 /* A pass of the kernels of warpgroups. */
 static void add_wgmma(list *l, natten_cuda_halo_pass pass,
                       const natten_cuda_wgmma_fit *fit)
@@ -623,9 +632,7 @@ static void add_wgmma(list *l, natten_cuda_halo_pass pass,
     natten_cuda_pass *own = &l->passes[l->count];
     l->job.wgmma = fit->wgmma;
     add(l, kernels[pass], fit->blocks, fit->shared_bytes);
-    own->plain = own->job.halo, own->plain_bytes = fit->shared_bytes;
-    own->plain_blocks = fit->blocks;
-    own->job.halo.by_maps = 1;
+    allow_maps(own, true, fit->blocks, fit->shared_bytes);
     memcpy(own->job.halo.short_kind, fit->short_kind, sizeof fit->short_kind);
     memset(&l->job.wgmma, 0, sizeof l->job.wgmma); /* others have none */
 }
@@ -640,9 +647,7 @@ static void add_band(list *l, natten_cuda_halo_pass pass,
     natten_cuda_pass *own = &l->passes[l->count];
     l->job.band = fit->band;
     add(l, kernels[pass], fit->blocks, fit->shared_bytes);
-    own->plain = own->job.halo, own->plain_bytes = fit->shared_bytes;
-    own->plain_blocks = fit->blocks;
-    own->job.halo.by_maps = 1;
+    allow_maps(own, true, fit->blocks, fit->shared_bytes);
     memcpy(own->job.halo.short_kind, fit->short_kind, sizeof fit->short_kind);
     memset(&l->job.band, 0, sizeof l->job.band); /* others have none */
 }
@@ -739,9 +744,7 @@ static bool add_sweep(list *l)
                                                          : NATTEN_CUDA_KERNEL_SWEEP;
     add(l, kernel + (fit.sweep.columns > 2), fit.blocks, fit.shared_bytes);
     own->job.sweep = fit.sweep;
-    own->plain = own->job.halo, own->plain_bytes = fit.shared_bytes;
-    own->plain_blocks = fit.blocks;
-    own->job.halo.by_maps = l->easy;
+    allow_maps(own, l->easy, fit.blocks, fit.shared_bytes);
     l->job.chunks = (int32_t)fit.sums;
     if (wants(task, NATTEN_GRAD_BIAS))
         add_sum_bias(l);
