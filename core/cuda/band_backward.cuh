@@ -60,9 +60,7 @@ template <class T, bool engine> class BandGradQuery {
     {
 #pragma unroll
         for (int r = 0; r < 2; r++) {
-            float2 own = {0, 0};
-            if (tile.exists_own(r))
-                own = __ldg(reinterpret_cast<const float2 *>(tile.own_result(1, r)));
+            const float2 own = tile.own_stats(r);
             minus_lse[r] = -own.x, minus_delta[r] = own.y;
         }
     }

@@ -84,10 +84,14 @@ typedef struct natten_cuda_band_block {
     /* Of each warp of crews: not 0: some result is not finite. */
     uint32_t trouble[NATTEN_CUDA_BAND_CREWS * NATTEN_CUDA_BAND_WARPS];
     natten_cuda_band_step step[NATTEN_CUDA_BAND_STEPS];
-    /* The pass of tokens goes on: lse to base 2 and minus delta of the partners of the
-     * groups that it keeps. */
-    float stats[NATTEN_CUDA_BAND_GROUPS - 1][NATTEN_CUDA_BAND_SIDE]
-               [NATTEN_CUDA_BAND_PITCH][2];
+    /* Gradients go on: lse to base 2 and minus delta, of queries each crew's rows, of
+     * tokens the partners of the groups that are kept. */
+    union {
+        float own_stats[NATTEN_CUDA_BAND_CREWS][NATTEN_CUDA_BAND_SIDE]
+                       [NATTEN_CUDA_BAND_COLUMNS][2];
+        float stats[NATTEN_CUDA_BAND_GROUPS - 1][NATTEN_CUDA_BAND_SIDE]
+                   [NATTEN_CUDA_BAND_PITCH][2];
+    };
 } natten_cuda_band_block;
 
 /* Bands of so many tokens side by side. */
@@ -141,9 +145,9 @@ constexpr
     natten_cuda_band_bytes(natten_cuda_band_pass pass, int32_t row_tensors,
                            int32_t groups, int32_t crews)
 {
-    size_t known = pass == NATTEN_CUDA_BAND_GRAD_TOKENS
-                       ? sizeof(natten_cuda_band_block)
-                       : offsetof(natten_cuda_band_block, stats);
+    size_t known = pass == NATTEN_CUDA_BAND_FORWARD
+                       ? offsetof(natten_cuda_band_block, stats)
+                       : sizeof(natten_cuda_band_block);
     return natten_cuda_band_known_at(row_tensors, groups, crews) + (int32_t)known;
 }
 

@@ -337,6 +337,9 @@ static bool launches_of(trial *t, const char *const names[], int count, int maps
         EXPECT(l->block == (of_keys ? 384 : 512) && l->grid <= (unsigned)b->items);
         EXPECT((l->job.halo.by_maps != 0) == (maps > 0));
         EXPECT(strstr(names[i], "forward") != NULL || l->job.stats != NULL);
+        /* The engine's pass of queries works delta out, if it comes first. */
+        EXPECT((l->job.halo.writes_delta != 0) ==
+               (i == 0 && strstr(names[i], "engine_grad_query") != NULL));
         EXPECT(b->scale > 0 && b->scale_2 > b->scale);
     }
     return true;
@@ -345,11 +348,16 @@ static bool launches_of(trial *t, const char *const names[], int count, int maps
 /* Lanes copy where rows of what is read are no whole chunks, or of what is written. */
 bool fake_band_launches(void)
 {
-    static const char *const forward[] = {"natten_band_engine_forward_64"},
-                             *const by_lanes[] = {"natten_band_forward_64"},
-                             *const backward[] = {"natten_halo_delta",
-                                                  "natten_band_engine_grad_query_64",
-                                                  "natten_band_engine_grad_tokens_64"};
+    static const char *const
+        forward[] = {"natten_band_engine_forward_64"},
+        *const by_lanes[] = {"natten_band_forward_64"},
+        *const backward[] = {"natten_band_engine_grad_query_64",
+                             "natten_band_engine_grad_tokens_64"},
+        *const delta_apart[] = {"natten_simt_delta", "natten_halo_stats",
+                                "natten_band_engine_grad_query_64",
+                                "natten_band_engine_grad_tokens_64"},
+        *const backward_by_lanes[] = {"natten_halo_delta", "natten_band_grad_query_64",
+                                      "natten_band_grad_tokens_64"};
     static trial t;
     make(&t, "fwd bf16 b2 h4:2 d64 64x64 w13x13", NATTEN_CUDA);
     EXPECT(launches_of(&t, forward, 1, 3));
@@ -365,9 +373,20 @@ bool fake_band_launches(void)
         EXPECT(launches_of(&t, by_lanes, 1, 0));
     }
     make(&t, "bwd fp16 b2 h4 d64 64x64 w13x13 dlse", NATTEN_CUDA);
-    EXPECT(launches_of(&t, backward, 3, 8));
+    EXPECT(launches_of(&t, backward, 2, 8));
     EXPECT(device_rounded(&t) ==
            (UINT32_C(1) << NATTEN_GRAD_QUERY | UINT32_C(1) << NATTEN_GRAD_KEY |
             UINT32_C(1) << NATTEN_GRAD_VALUE));
+    make(&t, "bwd fp16 b2 h4 d64 64x64 w13x13", NATTEN_CUDA);
+    t.array[NATTEN_OUT].tensor.strides = strides;
+    t.array[NATTEN_OUT].tensor.data = fake_memory_of((size_t)2 * 64 * 64 * 288 * 2);
+    EXPECT(launches_of(&t, delta_apart, 4, 8));
+    make(&t, "bwd fp16 b2 h4 d64 64x64 w13x13", NATTEN_CUDA);
+    for (int i = 0; i < 2; i++) {
+        natten_tensor *tensor = &t.array[i == 0 ? NATTEN_KEY : NATTEN_QUERY].tensor;
+        tensor->strides = strides;
+        tensor->data = fake_memory_of((size_t)2 * 64 * 64 * 288 * 2);
+    }
+    EXPECT(launches_of(&t, backward_by_lanes, 3, 0));
     return true;
 }

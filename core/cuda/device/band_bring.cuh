@@ -89,12 +89,19 @@ BAND_TILE bool BAND_TILE_OF::find_item(int32_t number, Item &item) const
 template <class T, natten_cuda_band_pass pass, bool engine>
 __device__ inline typename BAND_TILE_OF::Step &BAND_TILE_OF::tell(Counts &n) const
 {
-    barrier_wait(rows_left(n.told % crews), (uint32_t)(n.told / crews & 1) ^ 1);
+    wait_for_rows_left(n.told - crews);
     while (n.done <= n.told - steps)
         see_done(n);
     if constexpr (!engine)
         meet_bringers(); /* nobody reads what was told there */
     return block()->step[n.told % steps];
+}
+
+/* The rows of that step have been read; there is none before the first. */
+BAND_TILE void BAND_TILE_OF::wait_for_rows_left(int32_t told) const
+{
+    if (told >= 0)
+        barrier_wait(rows_left(told % crews), (uint32_t)(told / crews & 1));
 }
 
 BAND_TILE void BAND_TILE_OF::see_done(Counts &n) const
@@ -147,9 +154,13 @@ BAND_TILE void BAND_TILE_OF::bring_step(const Item &item, int32_t row, Counts &n
     int32_t begin = __shfl_sync(all_lanes, seen.begin, 0) / side,
             end = (__shfl_sync(all_lanes, seen.end, side - 1) + side - 1) / side;
     Step &to = tell(n);
-    see_arrived(n);
+    const int32_t crew_ = n.told % crews;
+    const uint32_t barrier = rows_full(crew_);
     const int32_t place[2] = {row - rows_of_class(item.down).begin,
                               item.first - rows_of_class(item.across).begin};
+    for (int i = 0; i < Shape::tensors; i++)
+        bring_tokens(i, true, item, place, tile(crew_, i), barrier);
+    see_arrived(n);
     const int32_t at[3] = {
         0, index_of(item.down, job.task.axis[1], of_queries, place[0]),
         index_of(item.across, job.task.axis[2], of_queries, place[1])};
@@ -165,10 +176,8 @@ BAND_TILE void BAND_TILE_OF::bring_step(const Item &item, int32_t row, Counts &n
             to.seen[lane] =
                 bits_between(seen.begin - begin * side, seen.end - begin * side);
     }
-    const int32_t crew_ = n.told % crews;
-    const uint32_t barrier = rows_full(crew_);
-    for (int i = 0; i < Shape::tensors; i++)
-        bring_tokens(i, true, item, place, tile(crew_, i), barrier);
+    if constexpr (!engine && has_own_stats)
+        find_stats(item, row, n.told, warp);
     if (engine && is_elected())
         barrier_expect(barrier, Shape::tensors * tile_bytes);
     else
@@ -281,6 +290,111 @@ BAND_TILE void BAND_TILE_OF::bring_stats(const Item &item, const int32_t (&place
     }
 }
 
+/* Tell the crew of a step lse to base 2 and minus delta of its rows, zeros where there
+ * is none.  Some warps do it, of which this has that number: its columns are as many
+ * apart, and lane 8 i + n takes the n-th of them in row i. */
+BAND_TILE void BAND_TILE_OF::find_stats(const Item &item, int32_t row, int32_t told,
+                                        int32_t number) const
+{
+    const int32_t place[2] = {row - rows_of_class(item.down).begin,
+                              item.first - rows_of_class(item.across).begin},
+                  at[3] = {0, index_of(item.down, job.task.axis[1], true, place[0]),
+                           index_of(item.across, job.task.axis[2], true, place[1])};
+    const int32_t down = lane / strips_of_row,
+                  columns = down < item.to - row ? item.columns : 0,
+                  own = number + lane % strips_of_row * stats_warps;
+    const int64_t base =
+        offset_of<sizeof(T)>(job, stats_role, item.batch, item.head, at) +
+        (int64_t)down * job.band.step[1][0];
+    const int64_t further = base + (int64_t)own * job.band.step[1][1];
+    float2 stats = {0, 0};
+    if constexpr (engine)
+        if (job.halo.writes_delta)
+            stats = work_delta_out(base, further, columns, number);
+    if (!job.halo.writes_delta && own < columns)
+        stats = __ldg(
+            reinterpret_cast<const float2 *>(begin_of(job, stats_role) + further));
+    wait_for_rows_left(told - crews);
+    if (own < band) {
+        float(&to)[2] = block()->own_stats[told % crews][down][own];
+        to[0] = stats.x, to[1] = stats.y;
+    }
+}
+
+/* A lane's, where delta is worked out here, from compact tensors, and written down for
+ * others, too: the same sums in the same order as compact_delta()'s
+ * (halo_backward.cuh), by eight lanes of a row.  `base` and `further` are where the
+ * first column's and the lane's own are in job.stats. */
+template <class T, natten_cuda_band_pass pass, bool engine>
+__device__ inline float2 BAND_TILE_OF::work_delta_out(int64_t base, int64_t further,
+                                                      int32_t columns,
+                                                      int32_t number) const
+{
+    constexpr int turns = (band + stats_warps - 1) / stats_warps, together = 3;
+    static_assert(turns <= strips_of_row && turns % together == 0);
+    const int32_t strip_ = lane % strips_of_row;
+    const bool has_own = number + strip_ * stats_warps < columns;
+    const int64_t first = 16 * (base + (int64_t)number * job.band.step[1][1] + strip_),
+                  step_ = 16 * stats_warps * (int64_t)job.band.step[1][1];
+    const char *out = begin_of(job, NATTEN_OUT) + first,
+               *grad = begin_of(job, NATTEN_GRAD_OUT) + first;
+    float lse = 0, grad_lse = 0, delta = 0;
+    if (has_own) {
+        lse = load_number(NATTEN_LSE, further / 2);
+        if (job.task.view[NATTEN_GRAD_LSE].data != nullptr)
+            grad_lse = load_number(NATTEN_GRAD_LSE, further / 2);
+    }
+#pragma unroll 1
+    for (int turn = 0; turn < turns; turn += together) {
+        uint4 left[together], right[together];
+#pragma unroll
+        for (int i = 0; i < together; i++) {
+            left[i] = right[i] = {0, 0, 0, 0};
+            if (number + (turn + i) * stats_warps < columns) {
+                left[i] = __ldg(reinterpret_cast<const uint4 *>(out));
+                right[i] = __ldg(reinterpret_cast<const uint4 *>(grad));
+            }
+            out += step_, grad += step_;
+        }
+#pragma unroll
+        for (int i = 0; i < together; i++) {
+            float sum = strip_sum<T>(left[i], right[i]);
+#pragma unroll
+            for (int far = strips_of_row / 2; far > 0; far /= 2)
+                sum += __shfl_xor_sync(all_lanes, sum, far);
+            delta = strip_ == turn + i ? sum : delta;
+        }
+    }
+    if (!has_own)
+        return {0, 0};
+    delta -= grad_lse, lse = lse_of(lse);
+    store_float(begin_of(job, delta_role) + further / 2, delta);
+    store_words(begin_of(job, stats_role) + further, __float_as_uint(lse),
+                __float_as_uint(-delta));
+    return {lse, -delta};
+}
+
+/* What the bringer's neighbours do: statistics of all steps, which arrive with the
+ * rows. */
+BAND_TILE void BAND_TILE_OF::bring_stats_of_rows() const
+{
+    int32_t told = 0;
+    for (int32_t number = (int32_t)blockIdx.x; number < job.band.items;
+         number += (int32_t)gridDim.x) {
+        Item item;
+        if (!find_item(number, item))
+            continue;
+        for (int32_t row = item.from; row < item.to; row += side, told++) {
+            find_stats(item, row, told, warp - bringers);
+            barrier_arrive(rows_full(told % crews));
+        }
+    }
+    for (int i = 0; i < crews; i++, told++) {
+        wait_for_rows_left(told - crews);
+        barrier_arrive(rows_full(told % crews));
+    }
+}
+
 BAND_TILE void BAND_TILE_OF::bring() const
 {
     Counts n = {0, 0, 0, 0, 0};
@@ -321,7 +435,8 @@ __device__ inline void BAND_TILE_OF::redo(const Again &again) const
             continue;
         for (int32_t row = item.from; row < item.to; row += side, told++)
             for (int r = of.group; r < 16 && told % crews == crew; r += of.groups) {
-                int32_t down = row + r / side, column = warp * side + r % side;
+                int32_t down = row + r / side,
+                        column = subtile_of(told % steps) * side + r % side;
                 bool is_there = down < item.to && column < item.columns;
                 down = natten_min(down, item.to - 1) - rows_of_class(item.down).begin;
                 column = item.first + natten_min(column, item.columns - 1) -

@@ -16,7 +16,8 @@
  *                    or 3: the partners of a subtile
  *     strip          8 columns of a box
  *     bringer        the warp that has groups and rows brought, and tells crews what
- *                    their steps are; where lanes copy, four do it together
+ *                    their steps are; where lanes copy, four do it together, else three
+ *                    beside it find lse and delta of queries that are rows
  *
  * A subtile meets its box row by row, 8 partners side by side: so addresses are
  * constants, and banks differ.  Groups begin where steps within the grid need fewest.
@@ -67,6 +68,7 @@ template <class T, natten_cuda_band_pass pass, bool engine> class BandTile {
     static constexpr int side = NATTEN_CUDA_BAND_SIDE, warps = NATTEN_CUDA_BAND_WARPS,
                          crews = Shape::crews, steps = NATTEN_CUDA_BAND_STEPS,
                          groups = Shape::groups, band = NATTEN_CUDA_BAND_COLUMNS,
+                         strips_of_row = NATTEN_CUDA_BAND_DIMS / 8,
                          tile_bytes = NATTEN_CUDA_BAND_TILE_BYTES;
 
   public:
@@ -76,20 +78,24 @@ template <class T, natten_cuda_band_pass pass, bool engine> class BandTile {
                          strip_columns = NATTEN_CUDA_BAND_STRIP, group_rows = side,
                          group_bytes = NATTEN_CUDA_BAND_GROUP_BYTES,
                          line = pitch * row_bytes; /* from one row to the next */
-    /* Warps that bring: one, or all of a warpgroup where lanes copy. */
+    /* Warps that bring tokens: one, or all of a warpgroup where lanes copy. */
     static constexpr int bringers = engine ? 1 : warps,
                          bringer_lanes = bringers * NATTEN_CUDA_WARP;
-    static constexpr bool of_queries = pass != NATTEN_CUDA_BAND_GRAD_TOKENS;
+    static constexpr bool of_queries = pass != NATTEN_CUDA_BAND_GRAD_TOKENS,
+                          has_own_stats = pass == NATTEN_CUDA_BAND_GRAD_QUERY;
+    /* Warps that find lse and delta of a crew's rows: those of the bringer's warpgroup
+     * that have nothing else to do, or all of it. */
+    static constexpr int stats_warps = !has_own_stats ? 0 : engine ? warps - 1 : warps;
 
     const natten_cuda_job &job;
-    /* The bringer's crew is that after the others.  Of the thread: its rows of tokens,
-     * the first of two that are 2 apart, and their column, in a step; the first of its
-     * columns of sums. */
-    int32_t lane, warp, crew, upper, across, column;
+    /* The bringer's crew is that after the others.  Of the thread: its subtile; its
+     * rows of tokens, the first of two that are 2 apart, and their column, in a step;
+     * the first of its columns of sums. */
+    int32_t lane, warp, crew, subtile, upper, across, column;
 
     __device__ explicit BandTile(const natten_cuda_job &job_) : job(job_)
     {
-        recall();
+        find_thread();
         /* That of the step before the first. */
         extent = (uint32_t)(crew - crews + steps) << NATTEN_CUDA_BAND_AT_PLACE |
                  1u << NATTEN_CUDA_BAND_AT_PARITY;
@@ -98,13 +104,8 @@ template <class T, natten_cuda_band_pass pass, bool engine> class BandTile {
      * and takes longer. */
     __device__ void recall()
     {
-        uint32_t thread;
-        asm volatile("mov.u32 %0, %%tid.x;" : "=r"(thread));
-        const int32_t number = of_warp((int32_t)(thread / NATTEN_CUDA_WARP));
-        lane = (int32_t)(thread % NATTEN_CUDA_WARP);
-        warp = number % warps, crew = number / warps;
-        upper = lane / 16, across = warp * side + lane / 4 % side;
-        column = lane % 4 * 2;
+        find_thread();
+        find_subtile();
     }
 
     /* All of the block: `work` is what crews do. */
@@ -115,6 +116,8 @@ template <class T, natten_cuda_band_pass pass, bool engine> class BandTile {
             set_registers<Shape::few, false>();
             if (warp < bringers)
                 bring();
+            else if constexpr (has_own_stats)
+                bring_stats_of_rows();
         } else {
             set_registers<Shape::many, true>();
             work();
@@ -127,17 +130,18 @@ template <class T, natten_cuda_band_pass pass, bool engine> class BandTile {
      * no more. */
     __device__ bool begin_step()
     {
-        recall();
+        find_thread();
         barrier_wait(rows_full(crew),
                      field<NATTEN_CUDA_BAND_AT_PARITY, NATTEN_CUDA_BAND_OF_PARITY>() ^
                          1);
         extent = of_warp(block()->step[(place() + crews) % steps].extent);
+        find_subtile();
         return rows_of() != 0;
     }
     /* Has the warp a subtile in it? */
     __device__ bool has_rows() const
     {
-        return columns_of() > warp * side;
+        return columns_of() > subtile * side;
     }
     __device__ int32_t groups_of_step() const
     {
@@ -180,7 +184,13 @@ template <class T, natten_cuda_band_pass pass, bool engine> class BandTile {
     {
         return shared_address(band_shared) + (uint32_t)(slot * 2 * group_bytes);
     }
-    /* lse to base 2 and minus delta of its first partner. */
+    /* lse to base 2 and minus delta of the thread's first row, or its second. */
+    __device__ float2 own_stats(int i) const
+    {
+        return load_floats(
+            shared_address(block()->own_stats[crew][upper + 2 * i][across]));
+    }
+    /* The same of the group's first partner. */
     __device__ static uint32_t stats(int32_t slot)
     {
         return shared_address(block()->stats[slot]);
@@ -189,7 +199,8 @@ template <class T, natten_cuda_band_pass pass, bool engine> class BandTile {
     /* The warp's rows of tensor n as left sides of products. */
     __device__ void load_rows(uint32_t (&a)[dims / 16][4], int n) const
     {
-        const int32_t r = lane % 16, token = r / side * band + warp * side + r % side;
+        const int32_t r = lane % 16,
+                      token = r / side * band + subtile * side + r % side;
         const uint32_t row =
             tile(crew, n) + (uint32_t)(token * row_bytes) + chunk_at(token, lane / 16);
 #pragma unroll
@@ -199,11 +210,11 @@ template <class T, natten_cuda_band_pass pass, bool engine> class BandTile {
     /* Where a box begins in a group, and how many strips it has. */
     __device__ int32_t first_column() const
     {
-        return step().box[warp].first;
+        return step().box[subtile].first;
     }
     __device__ int32_t strips() const
     {
-        return of_warp(step().box[warp].strips);
+        return of_warp(step().box[subtile].strips);
     }
     /* Bytes from a group to the lane's place in the box's first strip, for score() and
      * for gather(). */
@@ -236,23 +247,10 @@ template <class T, natten_cuda_band_pass pass, bool engine> class BandTile {
             multiply<T>(s[i], a[3], b[1][2], b[1][3]);
         }
     }
-    /* Partners of some rows of a strip, from an even one on, as right sides of weights.
-     */
-    template <int count>
-    __device__ static void load_partners(uint32_t (&b)[count / 2][dims / 16][4],
-                                         uint32_t at)
-    {
-#pragma unroll
-        for (int i = 0; i < count / 2; i++)
-#pragma unroll
-            for (int k = 0; k < dims / 16; k++)
-                load_transposed(b[i][k],
-                                (at ^ (uint32_t)(32 * k)) + (uint32_t)(2 * i * line));
-    }
-    /* sum += weights times them. */
+    /* sum += weights times some rows of partners of a strip, from an even one on. */
     template <int count>
     __device__ static void gather(float (&sum)[dims / 8][4], const float (&s)[count][4],
-                                  const uint32_t (&b)[count / 2][dims / 16][4])
+                                  uint32_t at)
     {
 #pragma unroll
         for (int i = 0; i < count; i += 2) {
@@ -261,22 +259,16 @@ template <class T, natten_cuda_band_pass pass, bool engine> class BandTile {
                                    pack<T>(s[i + 1][2], s[i + 1][3])};
 #pragma unroll
             for (int k = 0; k < dims / 16; k++) {
-                multiply<T>(sum[2 * k], p, b[i / 2][k][0], b[i / 2][k][1]);
-                multiply<T>(sum[2 * k + 1], p, b[i / 2][k][2], b[i / 2][k][3]);
+                uint32_t b[4];
+                load_transposed(b, (at ^ (uint32_t)(32 * k)) + (uint32_t)(i * line));
+                multiply<T>(sum[2 * k], p, b[0], b[1]);
+                multiply<T>(sum[2 * k + 1], p, b[2], b[3]);
             }
         }
     }
-    template <int count>
-    __device__ static void gather(float (&sum)[dims / 8][4], const float (&s)[count][4],
-                                  uint32_t at)
-    {
-        uint32_t b[count / 2][dims / 16][4];
-        load_partners<count>(b, at);
-        gather<count>(sum, s, b);
-    }
 
     /* Of the thread's rows, lane / 4 and that + 8: does it exist; what it sees, of rows
-     * of the step's groups, and both of columns of the warp's box, from the thread's
+     * of the step's groups, and both of columns of the subtile's box, from the thread's
      * first column of sums on. */
     __device__ bool exists_own(int i) const
     {
@@ -301,13 +293,13 @@ template <class T, natten_cuda_band_pass pass, bool engine> class BandTile {
     /* Rows are counted in the warp. */
     __device__ bool exists(int r) const
     {
-        return r / side < rows_of() && warp * side + r % side < columns_of();
+        return r / side < rows_of() && subtile * side + r % side < columns_of();
     }
     __device__ char *row_at(natten_role role, int r) const
     {
         const int n = role == result_role(1);
         return step().result[n] + r / side * job.band.step[n][0] +
-               (warp * side + r % side) * job.band.step[n][1];
+               (subtile * side + r % side) * job.band.step[n][1];
     }
     /* The thread's first row of result n, or its second. */
     __device__ char *own_result(int n, int i) const
@@ -370,9 +362,31 @@ template <class T, natten_cuda_band_pass pass, bool engine> class BandTile {
     /* ---- the bringer (device/band_bring.cuh) ---- */
 
     __device__ void bring() const;
+    __device__ void bring_stats_of_rows() const;
 
   private:
     uint32_t extent; /* of natten_cuda_band_step */
+
+    __device__ void find_thread()
+    {
+        uint32_t thread;
+        asm volatile("mov.u32 %0, %%tid.x;" : "=r"(thread));
+        const int32_t number = of_warp((int32_t)(thread / NATTEN_CUDA_WARP));
+        lane = (int32_t)(thread % NATTEN_CUDA_WARP);
+        warp = number % warps, crew = number / warps;
+    }
+    __device__ void find_subtile()
+    {
+        subtile = subtile_of((int32_t)place());
+        upper = lane / 16, across = subtile * side + lane / 4 % side;
+        column = lane % 4 * 2;
+    }
+    /* A crew's warps take turns at its subtiles, of which those near a border may have
+     * more strips: else the same warps waited for the same others in each step. */
+    __device__ int32_t subtile_of(int32_t place_) const
+    {
+        return (warp + place_ / 2) % warps;
+    }
 
     template <int from, uint32_t mask> __device__ uint32_t field() const
     {
@@ -450,7 +464,7 @@ template <class T, natten_cuda_band_pass pass, bool engine> class BandTile {
             for (int i = 0; i < groups; i++)
                 barrier_make(full(i), (engine ? 1 : bring) + (of_queries ? 0 : bring));
             for (int i = 0; i < crews; i++) {
-                barrier_make(rows_full(i), bring);
+                barrier_make(rows_full(i), bring + (engine ? stats_warps * lanes : 0));
                 barrier_make(rows_left(i), warps * lanes);
             }
             for (int i = 0; i < steps; i++)
@@ -518,6 +532,7 @@ template <class T, natten_cuda_band_pass pass, bool engine> class BandTile {
                               int32_t count, int32_t begin, int32_t end) const;
     __device__ bool find_item(int32_t number, Item &item) const;
     __device__ Step &tell(Counts &n) const;
+    __device__ void wait_for_rows_left(int32_t told) const;
     __device__ void see_done(Counts &n) const;
     __device__ void see_arrived(Counts &n) const;
     __device__ void bring_step(const Item &item, int32_t row, Counts &n) const;
@@ -529,6 +544,14 @@ template <class T, natten_cuda_band_pass pass, bool engine> class BandTile {
                                    const int32_t (&place)[2], uint32_t to) const;
     __device__ void bring_stats(const Item &item, const int32_t (&place)[2],
                                 uint32_t to) const;
+    __device__ void find_stats(const Item &item, int32_t row, int32_t told,
+                               int32_t number) const;
+    __device__ float2 work_delta_out(int64_t base, int64_t further, int32_t columns,
+                                     int32_t number) const;
+    __device__ float load_number(natten_role role, int64_t further) const
+    {
+        return __ldg(reinterpret_cast<const float *>(begin_of(job, role) + further));
+    }
 };
 
 } // namespace natten
