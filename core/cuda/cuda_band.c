@@ -28,14 +28,15 @@ const natten_cuda_band_shape natten_cuda_band_shapes[NATTEN_CUDA_BAND_PASSES] = 
 
 /* Clocks of a multiprocessor whose crews all work: for an item, for a step and each
  * strip of a group of its four subtiles, and what a step takes at least, for its rows
- * have to come.  Fitted to an H200 (bench/results/2026-12-01-h200-bands.md), in the
- * units of cuda_halo.c where both are about as fast. */
+ * have to come.  Fitted to an H200 (bench/results/2026-12-01-h200-bands.md and
+ * -delta.md), in the units of cuda_halo.c where both are about as fast.  A step of the
+ * pass of queries counts 700 less, for the pass of delta that it mostly spares. */
 typedef struct cost {
     double item, step, strip, least;
 } cost;
 static const cost cost_of[NATTEN_CUDA_BAND_PASSES] = {
     [NATTEN_CUDA_BAND_FORWARD] = {2500, 1675, 515, 4500},
-    [NATTEN_CUDA_BAND_GRAD_QUERY] = {1900, 1010, 596, 4025}, /* spares delta's pass */
+    [NATTEN_CUDA_BAND_GRAD_QUERY] = {1900, 1010, 596, 4025},
     [NATTEN_CUDA_BAND_GRAD_TOKENS] = {1000, 650, 894, 4750},
 };
 /* Steps that an item's first groups take, where bands are cut. */

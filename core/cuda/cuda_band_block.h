@@ -60,8 +60,7 @@ enum {
 typedef struct natten_cuda_band_step {
     uint32_t extent; /* NATTEN_CUDA_BAND_AT_... */
     int32_t group;   /* the first, not modulo anything */
-    char *result[2]; /* where the first row is in what the pass writes; of the pass of
-                        queries the second is where its statistics are */
+    char *result[2]; /* where the first row is in what crews write */
     /* By a row of tokens: the rows of partners that it sees, from the first group's on,
      * a bit each. */
     uint32_t seen[NATTEN_CUDA_BAND_SIDE];

@@ -318,10 +318,12 @@ bool fake_band(void)
 
 /* ---- launches ---- */
 
-/* The launches of a call, whose maps are so many; all by the engine, or all by lanes.
- */
+/* The launches of a call, whose maps are so many; those by the engine say so in their
+ * names. */
 static bool launches_of(trial *t, const char *const names[], int count, int maps)
 {
+    const int64_t stats_after =
+        4 * 64 * 64 * 2 * 4; /* of each query and head a delta */
     fake_state *s = state();
     int stream, before = s->launches, maps_before = s->maps;
     EXPECT(trial_call(t, NULL, 0, &stream) == NATTEN_OK);
@@ -335,8 +337,19 @@ static bool launches_of(trial *t, const char *const names[], int count, int maps
         const natten_cuda_band *b = &l->job.band;
         bool of_keys = strstr(names[i], "tokens") != NULL;
         EXPECT(l->block == (of_keys ? 384 : 512) && l->grid <= (unsigned)b->items);
-        EXPECT((l->job.halo.by_maps != 0) == (maps > 0));
-        EXPECT(strstr(names[i], "forward") != NULL || l->job.stats != NULL);
+        bool by_engine = strstr(names[i], "engine") != NULL,
+             of_forward = strstr(names[i], "forward") != NULL;
+        natten_cuda_band_pass pass = of_keys      ? NATTEN_CUDA_BAND_GRAD_TOKENS
+                                     : of_forward ? NATTEN_CUDA_BAND_FORWARD
+                                                  : NATTEN_CUDA_BAND_GRAD_QUERY;
+        const natten_cuda_band_shape *shape = &natten_cuda_band_shapes[pass];
+        EXPECT((l->job.halo.by_maps != 0) == by_engine);
+        EXPECT(of_forward ||
+               (l->job.delta != NULL &&
+                (char *)l->job.stats - (char *)l->job.delta >= stats_after));
+        EXPECT(l->shared_bytes ==
+               (unsigned)natten_cuda_band_bytes(pass, shape->row_tensors, shape->groups,
+                                                shape->crews));
         /* The engine's pass of queries works delta out, if it comes first. */
         EXPECT((l->job.halo.writes_delta != 0) ==
                (i == 0 && strstr(names[i], "engine_grad_query") != NULL));
@@ -345,19 +358,62 @@ static bool launches_of(trial *t, const char *const names[], int count, int maps
     return true;
 }
 
+/* A call whose tensors of these roles have these strides. */
+static bool launches_with(trial *t, int64_t strides[], uint32_t roles,
+                          const char *const names[], int count, int maps)
+{
+    forget_log();
+    make(t, "bwd fp16 b2 h4 d64 64x64 w13x13 dlse", NATTEN_CUDA);
+    for (int role = 0; role < NATTEN_ROLES; role++)
+        if (roles >> role & 1) {
+            natten_tensor *tensor = &t->array[role].tensor;
+            tensor->strides = strides;
+            tensor->data = fake_memory_of((size_t)2 * 64 * 64 * 288 * 2);
+        }
+    return launches_of(t, names, count, maps);
+}
+
+/* delta has a pass of its own where some tensor is not compact, where lanes copy in the
+ * pass of queries, and where there is none. */
+static bool backward_launches(trial *t)
+{
+    static const char *const
+        delta_apart[] = {"natten_simt_delta", "natten_halo_stats",
+                         "natten_band_engine_grad_query_64",
+                         "natten_band_engine_grad_tokens_64"},
+        *const by_lanes[] = {"natten_halo_delta", "natten_band_grad_query_64",
+                             "natten_band_grad_tokens_64"},
+        *const queries_by_lanes[] = {"natten_halo_delta", "natten_band_grad_query_64",
+                                     "natten_band_engine_grad_tokens_64"},
+        *const tokens[] = {"natten_halo_delta", "natten_band_engine_grad_tokens_64"},
+        *const grouped[] = {"natten_band_engine_grad_query_64",
+                            "natten_wgmma_engine_grad_tokens_64"};
+    static int64_t odd[] = {64 * 64 * 288, 64 * 288, 288, 68, 1},
+                   even[] = {64 * 64 * 288, 64 * 288, 288, 72, 1},
+                   numbers[] = {64 * 64 * 8, 64 * 8, 8, 2};
+    const uint32_t one = 1;
+    EXPECT(launches_with(t, even, one << NATTEN_OUT, delta_apart, 4, 8));
+    EXPECT(launches_with(t, even, one << NATTEN_GRAD_OUT, delta_apart, 4, 8));
+    EXPECT(launches_with(t, numbers, one << NATTEN_LSE, delta_apart, 4, 8));
+    EXPECT(launches_with(t, numbers, one << NATTEN_GRAD_LSE, delta_apart, 4, 8));
+    EXPECT(
+        launches_with(t, odd, one << NATTEN_KEY | one << NATTEN_QUERY, by_lanes, 3, 0));
+    EXPECT(launches_with(t, odd, one << NATTEN_GRAD_QUERY, queries_by_lanes, 3, 4));
+    make(t, "bwd fp16 b2 h4 d64 64x64 w13x13", NATTEN_CUDA);
+    t->given[NATTEN_GRAD_QUERY] = false;
+    EXPECT(launches_of(t, tokens, 2, 4));
+    make(t, "bwd fp16 b2 h4:2 d64 64x64 w13x13", NATTEN_CUDA);
+    EXPECT(launches_of(t, grouped, 2, 8));
+    return true;
+}
+
 /* Lanes copy where rows of what is read are no whole chunks, or of what is written. */
 bool fake_band_launches(void)
 {
-    static const char *const
-        forward[] = {"natten_band_engine_forward_64"},
-        *const by_lanes[] = {"natten_band_forward_64"},
-        *const backward[] = {"natten_band_engine_grad_query_64",
-                             "natten_band_engine_grad_tokens_64"},
-        *const delta_apart[] = {"natten_simt_delta", "natten_halo_stats",
-                                "natten_band_engine_grad_query_64",
-                                "natten_band_engine_grad_tokens_64"},
-        *const backward_by_lanes[] = {"natten_halo_delta", "natten_band_grad_query_64",
-                                      "natten_band_grad_tokens_64"};
+    static const char *const forward[] = {"natten_band_engine_forward_64"},
+                             *const by_lanes[] = {"natten_band_forward_64"},
+                             *const backward[] = {"natten_band_engine_grad_query_64",
+                                                  "natten_band_engine_grad_tokens_64"};
     static trial t;
     make(&t, "fwd bf16 b2 h4:2 d64 64x64 w13x13", NATTEN_CUDA);
     EXPECT(launches_of(&t, forward, 1, 3));
@@ -377,16 +433,6 @@ bool fake_band_launches(void)
     EXPECT(device_rounded(&t) ==
            (UINT32_C(1) << NATTEN_GRAD_QUERY | UINT32_C(1) << NATTEN_GRAD_KEY |
             UINT32_C(1) << NATTEN_GRAD_VALUE));
-    make(&t, "bwd fp16 b2 h4 d64 64x64 w13x13", NATTEN_CUDA);
-    t.array[NATTEN_OUT].tensor.strides = strides;
-    t.array[NATTEN_OUT].tensor.data = fake_memory_of((size_t)2 * 64 * 64 * 288 * 2);
-    EXPECT(launches_of(&t, delta_apart, 4, 8));
-    make(&t, "bwd fp16 b2 h4 d64 64x64 w13x13", NATTEN_CUDA);
-    for (int i = 0; i < 2; i++) {
-        natten_tensor *tensor = &t.array[i == 0 ? NATTEN_KEY : NATTEN_QUERY].tensor;
-        tensor->strides = strides;
-        tensor->data = fake_memory_of((size_t)2 * 64 * 64 * 288 * 2);
-    }
-    EXPECT(launches_of(&t, backward_by_lanes, 3, 0));
+    EXPECT(backward_launches(&t));
     return true;
 }

@@ -24,6 +24,9 @@
 fake_state *state(void);
 /* A call whose tensors are compact and in the memory of `device_type`. */
 void make(trial *t, const char *text, int32_t device_type);
+
+/* Begin the driver's log anew, but for what is allocated. */
+void forget_log(void);
 /* So many bytes of its GPU. */
 void *fake_memory_of(size_t bytes);
 /* Plan such a call for a GPU of 100 processors; false if it is refused. */

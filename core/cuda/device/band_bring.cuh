@@ -82,6 +82,18 @@ BAND_TILE bool BAND_TILE_OF::find_item(int32_t number, Item &item) const
     return true;
 }
 
+/* Bytes to the row of a tensor that a step's first token has. */
+BAND_TILE int64_t BAND_TILE_OF::first_row(const Item &item, int32_t row,
+                                          natten_role role) const
+{
+    const int32_t at[3] = {0,
+                           index_of(item.down, job.task.axis[1], of_queries,
+                                    row - rows_of_class(item.down).begin),
+                           index_of(item.across, job.task.axis[2], of_queries,
+                                    item.first - rows_of_class(item.across).begin)};
+    return offset_of<sizeof(T)>(job, role, item.batch, item.head, at);
+}
+
 /* The place of the next step, once its crew has taken the one before.  Who read what
  * was told there has then begun another (band_tile.cuh asserts that there are few
  * enough crews); that all are done with its groups is asked so that no barrier is two
@@ -161,16 +173,11 @@ BAND_TILE void BAND_TILE_OF::bring_step(const Item &item, int32_t row, Counts &n
     for (int i = 0; i < Shape::tensors; i++)
         bring_tokens(i, true, item, place, tile(crew_, i), barrier);
     see_arrived(n);
-    const int32_t at[3] = {
-        0, index_of(item.down, job.task.axis[1], of_queries, place[0]),
-        index_of(item.across, job.task.axis[2], of_queries, place[1])};
     if (warp == 0) {
         tell_step(to, item, n, count, begin, end);
-        if (lane < 2) {
+        if (lane < (has_own_stats ? 1 : 2)) {
             natten_role role = result_role(lane);
-            to.result[lane] =
-                begin_of(job, role) +
-                offset_of<sizeof(T)>(job, role, item.batch, item.head, at);
+            to.result[lane] = begin_of(job, role) + first_row(item, row, role);
         }
         if (lane < side)
             to.seen[lane] =
@@ -291,21 +298,17 @@ BAND_TILE void BAND_TILE_OF::bring_stats(const Item &item, const int32_t (&place
 }
 
 /* Tell the crew of a step lse to base 2 and minus delta of its rows, zeros where there
- * is none.  Some warps do it, of which this has that number: its columns are as many
- * apart, and lane 8 i + n takes the n-th of them in row i. */
+ * is none.  The first column of the warp, stats_warps of which do this, is `number`,
+ * and its others are stats_warps apart; lane 8 i + n takes the n-th of them in row i.
+ */
 BAND_TILE void BAND_TILE_OF::find_stats(const Item &item, int32_t row, int32_t told,
                                         int32_t number) const
 {
-    const int32_t place[2] = {row - rows_of_class(item.down).begin,
-                              item.first - rows_of_class(item.across).begin},
-                  at[3] = {0, index_of(item.down, job.task.axis[1], true, place[0]),
-                           index_of(item.across, job.task.axis[2], true, place[1])};
     const int32_t down = lane / strips_of_row,
                   columns = down < item.to - row ? item.columns : 0,
                   own = number + lane % strips_of_row * stats_warps;
     const int64_t base =
-        offset_of<sizeof(T)>(job, stats_role, item.batch, item.head, at) +
-        (int64_t)down * job.band.step[1][0];
+        first_row(item, row, stats_role) + (int64_t)down * job.band.step[1][0];
     const int64_t further = base + (int64_t)own * job.band.step[1][1];
     float2 stats = {0, 0};
     if constexpr (engine)
@@ -321,10 +324,11 @@ BAND_TILE void BAND_TILE_OF::find_stats(const Item &item, int32_t row, int32_t t
     }
 }
 
-/* A lane's, where delta is worked out here, from compact tensors, and written down for
- * others, too: the same sums in the same order as compact_delta()'s
- * (halo_backward.cuh), by eight lanes of a row.  `base` and `further` are where the
- * first column's and the lane's own are in job.stats. */
+/* What the lane tells, where delta is worked out here and written down for others, too:
+ * the same sums in the same order as compact_delta()'s (halo_backward.cuh), by eight
+ * lanes of a row.  `base` and `further` are where the first column's and the lane's own
+ * statistics are in job.stats; rows of OUT and GRAD_OUT, lse and its gradient follow
+ * each other as they do (add_delta() in cuda_plan.c). */
 template <class T, natten_cuda_band_pass pass, bool engine>
 __device__ inline float2 BAND_TILE_OF::work_delta_out(int64_t base, int64_t further,
                                                       int32_t columns,
@@ -334,10 +338,16 @@ __device__ inline float2 BAND_TILE_OF::work_delta_out(int64_t base, int64_t furt
     static_assert(turns <= strips_of_row && turns % together == 0);
     const int32_t strip_ = lane % strips_of_row;
     const bool has_own = number + strip_ * stats_warps < columns;
-    const int64_t first = 16 * (base + (int64_t)number * job.band.step[1][1] + strip_),
-                  step_ = 16 * stats_warps * (int64_t)job.band.step[1][1];
+    constexpr int64_t wider = row_bytes / sizeof(float2); /* than statistics */
+    const int64_t apart = job.band.step[1][1],
+                  first = wider * (base + number * apart) + strip_ * 16,
+                  step_ = wider * stats_warps * apart;
     const char *out = begin_of(job, NATTEN_OUT) + first,
                *grad = begin_of(job, NATTEN_GRAD_OUT) + first;
+#pragma unroll
+    for (int i = together; i < turns; i++)
+        if (number + i * stats_warps < columns)
+            bring_nearer(out + i * step_), bring_nearer(grad + i * step_);
     float lse = 0, grad_lse = 0, delta = 0;
     if (has_own) {
         lse = load_number(NATTEN_LSE, further / 2);

@@ -16,8 +16,8 @@
  *                    or 3: the partners of a subtile
  *     strip          8 columns of a box
  *     bringer        the warp that has groups and rows brought, and tells crews what
- *                    their steps are; where lanes copy, four do it together, else three
- *                    beside it find lse and delta of queries that are rows
+ *                    their steps are; where lanes copy, four do it together, else the
+ *                    three beside it find lse and delta for the gradient of queries
  *
  * A subtile meets its box row by row, 8 partners side by side: so addresses are
  * constants, and banks differ.  Groups begin where steps within the grid need fewest.
@@ -307,8 +307,7 @@ template <class T, natten_cuda_band_pass pass, bool engine> class BandTile {
         return step().result[n] + (upper + 2 * i) * job.band.step[n][0] +
                across * job.band.step[n][1];
     }
-    /* What the pass writes; of queries, after their gradients, what it reads of rows.
-     */
+    /* What the pass writes, crews all but statistics. */
     __device__ static natten_role result_role(int n)
     {
         return pass == NATTEN_CUDA_BAND_FORWARD ? (n == 0 ? NATTEN_OUT : NATTEN_LSE)
@@ -531,6 +530,7 @@ template <class T, natten_cuda_band_pass pass, bool engine> class BandTile {
     __device__ void tell_step(Step &to, const Item &item, const Counts &n,
                               int32_t count, int32_t begin, int32_t end) const;
     __device__ bool find_item(int32_t number, Item &item) const;
+    __device__ int64_t first_row(const Item &item, int32_t row, natten_role role) const;
     __device__ Step &tell(Counts &n) const;
     __device__ void wait_for_rows_left(int32_t told) const;
     __device__ void see_done(Counts &n) const;
