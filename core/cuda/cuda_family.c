@@ -23,47 +23,26 @@ enum { NOMINAL_ROWS = 1 << 20 };
  * forward and up to eight questions backward each, where sums may be in any order. */
 enum { ANSWERS = 128 };
 
-/* The pass of the kernels for large windows; they have no sums of bias. */
-static bool has_mma(int32_t pass, natten_cuda_mma_pass *same)
-{
-    static const natten_cuda_mma_pass passes[] = {
-        [NATTEN_CUDA_HALO_FORWARD] = NATTEN_CUDA_MMA_FORWARD,
-        [NATTEN_CUDA_HALO_GRAD_QUERY] = NATTEN_CUDA_MMA_GRAD_QUERY,
-        [NATTEN_CUDA_HALO_GRAD_TOKENS] = NATTEN_CUDA_MMA_GRAD_TOKENS,
-        [PASS_ALL] = NATTEN_CUDA_MMA_GRAD_ALL,
-        [PASS_REST] = NATTEN_CUDA_MMA_GRAD_REST};
-    if (pass == NATTEN_CUDA_HALO_GRAD_BIAS)
-        return false;
-    *same = passes[pass];
-    return true;
-}
-
-/* That of the kernels of warpgroups, which have neither a bias nor sums in any order.
- */
-static bool has_wgmma(int32_t pass, natten_cuda_wgmma_pass *same)
-{
-    static const natten_cuda_wgmma_pass passes[] = {
-        [NATTEN_CUDA_HALO_FORWARD] = NATTEN_CUDA_WGMMA_FORWARD,
-        [NATTEN_CUDA_HALO_GRAD_QUERY] = NATTEN_CUDA_WGMMA_GRAD_QUERY,
-        [NATTEN_CUDA_HALO_GRAD_TOKENS] = NATTEN_CUDA_WGMMA_GRAD_TOKENS};
-    if (pass >= NATTEN_CUDA_HALO_GRAD_BIAS)
-        return false;
-    *same = passes[pass];
-    return true;
-}
-
-/* That of the kernels that go down bands of a grid, likewise. */
-static bool has_band(int32_t pass, natten_cuda_band_pass *same)
-{
-    static const natten_cuda_band_pass passes[] = {
-        [NATTEN_CUDA_HALO_FORWARD] = NATTEN_CUDA_BAND_FORWARD,
-        [NATTEN_CUDA_HALO_GRAD_QUERY] = NATTEN_CUDA_BAND_GRAD_QUERY,
-        [NATTEN_CUDA_HALO_GRAD_TOKENS] = NATTEN_CUDA_BAND_GRAD_TOKENS};
-    if (pass >= NATTEN_CUDA_HALO_GRAD_BIAS)
-        return false;
-    *same = passes[pass];
-    return true;
-}
+/* The pass of the kernels for large windows, which have no sums of bias; of warpgroups
+ * and down bands of a grid, which have neither a bias nor sums in any order. */
+typedef struct same_pass {
+    bool has_mma, has_others;
+    natten_cuda_mma_pass mma;
+    natten_cuda_wgmma_pass wgmma;
+    natten_cuda_band_pass band;
+} same_pass;
+static const same_pass same_passes[] = {
+    [NATTEN_CUDA_HALO_FORWARD] = {true, true, NATTEN_CUDA_MMA_FORWARD,
+                                  NATTEN_CUDA_WGMMA_FORWARD, NATTEN_CUDA_BAND_FORWARD},
+    [NATTEN_CUDA_HALO_GRAD_QUERY] = {true, true, NATTEN_CUDA_MMA_GRAD_QUERY,
+                                     NATTEN_CUDA_WGMMA_GRAD_QUERY,
+                                     NATTEN_CUDA_BAND_GRAD_QUERY},
+    [NATTEN_CUDA_HALO_GRAD_TOKENS] = {true, true, NATTEN_CUDA_MMA_GRAD_TOKENS,
+                                      NATTEN_CUDA_WGMMA_GRAD_TOKENS,
+                                      NATTEN_CUDA_BAND_GRAD_TOKENS},
+    [NATTEN_CUDA_HALO_GRAD_BIAS] = {.has_mma = false},
+    [PASS_ALL] = {.has_mma = true, .mma = NATTEN_CUDA_MMA_GRAD_ALL},
+    [PASS_REST] = {.has_mma = true, .mma = NATTEN_CUDA_MMA_GRAD_REST}};
 
 /* The least batch of so many rows.  It follows from the shape of an item, so the family
  * and its tiles do, and an item has the bits it would have in any other batch. */
@@ -126,30 +105,29 @@ static void find(const natten_task *task, const natten_gpu *gpu, int32_t pass,
                  natten_cuda_fit *fit)
 {
     natten_task halo_task = natten_cuda_halo_task(task);
-    natten_cuda_mma_pass same;
-    natten_cuda_wgmma_pass of_groups;
-    natten_cuda_band_pass of_bands;
+    const same_pass *same = &same_passes[pass];
     memset(fit, 0, sizeof *fit);
-    bool mma = has_mma(pass, &same) && natten_cuda_mma_plan(task, gpu, same, &fit->mma);
+    bool mma = same->has_mma && natten_cuda_mma_plan(task, gpu, same->mma, &fit->mma);
     /* Of 16-bit types level a is never faster. */
     if (mma && pass < PASS_ALL && natten_dtype_bytes(task->dtype) > 2)
         mma = fit->mma.clocks < simt_clocks(task, pass);
     bool halo =
         pass < PASS_ALL &&
         natten_cuda_halo_plan(&halo_task, gpu, (natten_cuda_halo_pass)pass, &fit->halo);
-    bool wgmma = has_wgmma(pass, &of_groups) &&
-                 natten_cuda_wgmma_plan(task, gpu, of_groups, &fit->wgmma);
+    bool wgmma =
+        same->has_others && natten_cuda_wgmma_plan(task, gpu, same->wgmma, &fit->wgmma);
+    bool band =
+        same->has_others && natten_cuda_band_plan(task, gpu, same->band, &fit->band);
     fit->set = NATTEN_CUDA_SET_SIMT;
     if (mma && (!halo || fit->mma.clocks < fit->halo.clocks))
         fit->set = NATTEN_CUDA_SET_MMA;
     else if (halo)
         fit->set = NATTEN_CUDA_SET_HALO;
     count_groups(task, pass, fit);
-    if (wgmma && (!(mma || halo) || fit->wgmma.clocks < clocks_of(fit)))
+    if (wgmma &&
+        (fit->set == NATTEN_CUDA_SET_SIMT || fit->wgmma.clocks < clocks_of(fit)))
         fit->set = NATTEN_CUDA_SET_WGMMA;
-    if (has_band(pass, &of_bands) &&
-        natten_cuda_band_plan(task, gpu, of_bands, &fit->band) &&
-        (fit->set == NATTEN_CUDA_SET_SIMT || fit->band.clocks < clocks_of(fit)))
+    if (band && (fit->set == NATTEN_CUDA_SET_SIMT || fit->band.clocks < clocks_of(fit)))
         fit->set = NATTEN_CUDA_SET_BAND;
 }
 
@@ -202,21 +180,16 @@ natten_cuda_fit natten_cuda_family_choose(const natten_task *task,
 {
     natten_cuda_fit fit = recall(task, gpu, (int32_t)pass);
     natten_task halo_task = natten_cuda_halo_task(task);
-    natten_cuda_mma_pass same;
-    natten_cuda_wgmma_pass of_groups;
-    natten_cuda_band_pass of_bands;
+    const same_pass *same = &same_passes[pass];
     bool fits = false;
     if (fit.set == NATTEN_CUDA_SET_MMA)
-        fits = has_mma((int32_t)pass, &same) &&
-               natten_cuda_mma_spread(task, same, &fit.mma);
+        fits = natten_cuda_mma_spread(task, same->mma, &fit.mma);
     else if (fit.set == NATTEN_CUDA_SET_HALO)
         fits = natten_cuda_halo_spread(&halo_task, gpu, pass, &fit.halo);
     else if (fit.set == NATTEN_CUDA_SET_WGMMA)
-        fits = has_wgmma((int32_t)pass, &of_groups) &&
-               natten_cuda_wgmma_spread(task, gpu, of_groups, &fit.wgmma);
+        fits = natten_cuda_wgmma_spread(task, gpu, same->wgmma, &fit.wgmma);
     else if (fit.set == NATTEN_CUDA_SET_BAND)
-        fits = has_band((int32_t)pass, &of_bands) &&
-               natten_cuda_band_spread(task, gpu, of_bands, &fit.band);
+        fits = natten_cuda_band_spread(task, gpu, same->band, &fit.band);
     if (!fits)
         fit.set = NATTEN_CUDA_SET_SIMT;
     return fit;
