@@ -9,6 +9,7 @@
 #include "base/status.h"
 #include "cuda/cuda_family.h"
 #include "cuda/cuda_plan.h"
+#include "cuda/fake_family.h"
 #include "cuda/fake_scene.h"
 #include "plan/plan.h"
 #include "support/device.h"
@@ -248,24 +249,6 @@ static bool odd_tasks_are_left(void)
     return true;
 }
 
-/* The fewest clocks of all, or some of the others has. */
-static bool fewest_clocks_win(const char *text)
-{
-    natten_plan plan;
-    EXPECT(fake_plan_of(text, 90, &plan));
-    for (int pass = plan.task.operation == NATTEN_BACKWARD;
-         pass <= (plan.task.operation == NATTEN_BACKWARD ? 2 : 0); pass++) {
-        natten_cuda_fit fit =
-            natten_cuda_family_choose(&plan.task, &hopper, (natten_cuda_halo_pass)pass);
-        double own = fit.band.clocks;
-        bool is_fewest = own > 0 && own < fit.mma.clocks &&
-                         (fit.halo.clocks == 0 || own < fit.halo.clocks) &&
-                         (fit.wgmma.clocks == 0 || own < fit.wgmma.clocks);
-        EXPECT((fit.set == NATTEN_CUDA_SET_BAND) == is_fewest);
-    }
-    return true;
-}
-
 bool fake_band(void)
 {
     static const char *const taken[] = {large,
@@ -275,9 +258,12 @@ bool fake_band(void)
                                         "bwd fp16 b64 h4 d64 56x56 w13x13",
                                         "fwd bf16 b4 h8 d64 128x128 w13x13 causal11"};
     for (size_t i = 0; i < sizeof taken / sizeof taken[0]; i++)
-        EXPECT(is_taken(taken[i]) && fewest_clocks_win(taken[i]));
-    EXPECT(fewest_clocks_win("bwd bf16 b64 h4 d64 56x56 w7x7"));
-    EXPECT(fewest_clocks_win("bwd bf16 b64 h4 d64 56x56 w3x3"));
+        EXPECT(is_taken(taken[i]) &&
+               fake_fewest_clocks_win(taken[i], NATTEN_CUDA_SET_BAND));
+    EXPECT(
+        fake_fewest_clocks_win("bwd bf16 b64 h4 d64 56x56 w7x7", NATTEN_CUDA_SET_BAND));
+    EXPECT(
+        fake_fewest_clocks_win("bwd bf16 b64 h4 d64 56x56 w3x3", NATTEN_CUDA_SET_BAND));
     static const char *const left[] = {"fwd fp32 b4 h8 d64 128x128 w13x13 tf32",
                                        "fwd bf16 b4 h8 d64 128x128 w13x13 bias",
                                        "fwd bf16 b4 h8 d64 128x128 w13x13 m1",
@@ -318,20 +304,15 @@ bool fake_band(void)
 
 /* ---- launches ---- */
 
-/* The launches of a call, whose maps are so many; those by the engine say so in their
- * names. */
-static bool launches_of(trial *t, const char *const names[], int count, int maps)
+/* The launches of a call, as they should be; those by the engine say so in their names.
+ */
+static bool are_launched(trial *t, const char *const names[], int count, int maps)
 {
     const int64_t stats_after =
         4 * 64 * 64 * 2 * 4; /* of each query and head a delta */
-    fake_state *s = state();
-    int stream, before = s->launches, maps_before = s->maps;
-    EXPECT(trial_call(t, NULL, 0, &stream) == NATTEN_OK);
-    EXPECT(s->launches == before + count && s->synchronised == 0);
-    EXPECT(s->maps - maps_before == maps);
-    for (int i = 0; i < count; i++) {
-        const fake_launch *l = &s->launch[before + i];
-        EXPECT(strcmp(l->kernel, names[i]) == 0 && l->stream == &stream);
+    const fake_launch *l = fake_launches_of(t, names, count, maps);
+    EXPECT(l != NULL);
+    for (int i = 0; i < count; i++, l++) {
         if (strstr(names[i], "band") == NULL)
             continue;
         const natten_cuda_band *b = &l->job.band;
@@ -370,7 +351,7 @@ static bool launches_with(trial *t, int64_t strides[], uint32_t roles,
             tensor->strides = strides;
             tensor->data = fake_memory_of((size_t)2 * 64 * 64 * 288 * 2);
         }
-    return launches_of(t, names, count, maps);
+    return are_launched(t, names, count, maps);
 }
 
 /* delta has a pass of its own where some tensor is not compact, where lanes copy in the
@@ -401,9 +382,9 @@ static bool backward_launches(trial *t)
     EXPECT(launches_with(t, odd, one << NATTEN_GRAD_QUERY, queries_by_lanes, 3, 4));
     make(t, "bwd fp16 b2 h4 d64 64x64 w13x13", NATTEN_CUDA);
     t->given[NATTEN_GRAD_QUERY] = false;
-    EXPECT(launches_of(t, tokens, 2, 4));
+    EXPECT(are_launched(t, tokens, 2, 4));
     make(t, "bwd fp16 b2 h4:2 d64 64x64 w13x13", NATTEN_CUDA);
-    EXPECT(launches_of(t, grouped, 2, 8));
+    EXPECT(are_launched(t, grouped, 2, 8));
     return true;
 }
 
@@ -416,20 +397,20 @@ bool fake_band_launches(void)
                                                   "natten_band_engine_grad_tokens_64"};
     static trial t;
     make(&t, "fwd bf16 b2 h4:2 d64 64x64 w13x13", NATTEN_CUDA);
-    EXPECT(launches_of(&t, forward, 1, 3));
+    EXPECT(are_launched(&t, forward, 1, 3));
     EXPECT(device_rounded(&t) == UINT32_C(1) << NATTEN_OUT);
     make(&t, "fwd bf16 b2 h4:2 d64 64x101 w13x13 e1x2", NATTEN_CUDA);
-    EXPECT(launches_of(&t, forward, 1, 6));
+    EXPECT(are_launched(&t, forward, 1, 6));
     int64_t strides[] = {64 * 64 * 288, 64 * 288, 288, 68, 1};
     for (int i = 0; i < 2; i++) {
         make(&t, "fwd bf16 b2 h4 d64 64x64 w13x13", NATTEN_CUDA);
         natten_tensor *tensor = &t.array[i == 0 ? NATTEN_KEY : NATTEN_OUT].tensor;
         tensor->strides = strides;
         tensor->data = fake_memory_of((size_t)2 * 64 * 64 * 288 * 2);
-        EXPECT(launches_of(&t, by_lanes, 1, 0));
+        EXPECT(are_launched(&t, by_lanes, 1, 0));
     }
     make(&t, "bwd fp16 b2 h4 d64 64x64 w13x13 dlse", NATTEN_CUDA);
-    EXPECT(launches_of(&t, backward, 2, 8));
+    EXPECT(are_launched(&t, backward, 2, 8));
     EXPECT(device_rounded(&t) ==
            (UINT32_C(1) << NATTEN_GRAD_QUERY | UINT32_C(1) << NATTEN_GRAD_KEY |
             UINT32_C(1) << NATTEN_GRAD_VALUE));

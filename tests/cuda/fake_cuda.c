@@ -97,6 +97,28 @@ void *fake_memory_of(size_t bytes)
     return (void *)take(bytes);
 }
 
+static bool is_call_of(trial *t, const char *const names[], int count, int maps)
+{
+    fake_state *s = state();
+    int stream, before = s->launches, maps_before = s->maps;
+    EXPECT(trial_call(t, NULL, 0, &stream) == NATTEN_OK);
+    EXPECT(s->launches == before + count && s->synchronised == 0);
+    EXPECT(s->maps - maps_before == maps);
+    for (int i = 0; i < count; i++) {
+        const fake_launch *l = &s->launch[before + i];
+        EXPECT(strcmp(l->kernel, names[i]) == 0 && l->stream == &stream);
+    }
+    return true;
+}
+
+const fake_launch *fake_launches_of(trial *t, const char *const names[], int count,
+                                    int maps)
+{
+    fake_state *s = state();
+    const fake_launch *first = &s->launch[s->launches];
+    return is_call_of(t, names, count, maps) ? first : NULL;
+}
+
 void forget_log(void)
 {
     fake_state *s = state();

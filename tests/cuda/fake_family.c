@@ -11,6 +11,38 @@
 
 #include <string.h>
 
+static double clocks_of(const natten_cuda_fit *fit, natten_cuda_set set)
+{
+    return set == NATTEN_CUDA_SET_BAND    ? fit->band.clocks
+           : set == NATTEN_CUDA_SET_WGMMA ? fit->wgmma.clocks
+           : set == NATTEN_CUDA_SET_HALO  ? fit->halo.clocks
+                                          : fit->mma.clocks;
+}
+
+bool fake_fewest_clocks_win(const char *text, natten_cuda_set set)
+{
+    static const natten_gpu hopper = {.devices = 1, .arch = 90, .processors = 132};
+    static const natten_cuda_set sets[] = {NATTEN_CUDA_SET_MMA, NATTEN_CUDA_SET_HALO,
+                                           NATTEN_CUDA_SET_WGMMA, NATTEN_CUDA_SET_BAND};
+    natten_plan plan;
+    EXPECT(fake_plan_of(text, 90, &plan));
+    bool backward = plan.task.operation == NATTEN_BACKWARD;
+    for (int pass = backward ? NATTEN_CUDA_HALO_GRAD_QUERY : NATTEN_CUDA_HALO_FORWARD;
+         pass <= (backward ? NATTEN_CUDA_HALO_GRAD_TOKENS : NATTEN_CUDA_HALO_FORWARD);
+         pass++) {
+        natten_cuda_fit fit =
+            natten_cuda_family_choose(&plan.task, &hopper, (natten_cuda_halo_pass)pass);
+        double own = clocks_of(&fit, set);
+        bool is_fewest = own > 0;
+        for (size_t i = 0; i < sizeof sets / sizeof sets[0]; i++) {
+            double others = clocks_of(&fit, sets[i]);
+            is_fewest = is_fewest && (sets[i] == set || others == 0 || own < others);
+        }
+        EXPECT(fit.mma.clocks > 0 && (fit.set == set) == is_fewest);
+    }
+    return true;
+}
+
 /* What of a job of halo.cu decides about bits, beside its chunks: all but how units are
  * shared out among blocks. */
 static natten_cuda_halo tiles_of(const natten_cuda_halo *job)

@@ -25,6 +25,11 @@ fake_state *state(void);
 /* A call whose tensors are compact and in the memory of `device_type`. */
 void make(trial *t, const char *text, int32_t device_type);
 
+/* The launches of a call, if they are those of these kernels, which have so many maps;
+ * else NULL. */
+const fake_launch *fake_launches_of(trial *t, const char *const names[], int count,
+                                    int maps);
+
 /* Begin the driver's log anew, but for what is allocated. */
 void forget_log(void);
 /* So many bytes of its GPU. */

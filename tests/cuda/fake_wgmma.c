@@ -9,6 +9,7 @@
 #include "base/status.h"
 #include "cuda/cuda_family.h"
 #include "cuda/cuda_plan.h"
+#include "cuda/fake_family.h"
 #include "cuda/fake_scene.h"
 #include "plan/plan.h"
 #include "support/device.h"
@@ -18,11 +19,6 @@
 
 static const natten_gpu hopper = {.devices = 1, .arch = 90, .processors = 132};
 static const char wide[] = "fwd bf16 b4 h8 d64 128x128 w33x33";
-
-static natten_cuda_fit family_of(const natten_plan *plan, natten_cuda_halo_pass pass)
-{
-    return natten_cuda_family_choose(&plan->task, &hopper, pass);
-}
 
 /* Tiles and boxes are such that kernels can take them. */
 static bool is_sound(const natten_task *task, natten_cuda_wgmma_pass pass,
@@ -207,24 +203,6 @@ static bool odd_tasks_are_left(void)
     return true;
 }
 
-/* The fewest clocks of all, or some of the others has. */
-static bool fewest_clocks_win(const char *text)
-{
-    natten_plan plan;
-    EXPECT(fake_plan_of(text, 90, &plan));
-    for (int pass = plan.task.operation == NATTEN_BACKWARD;
-         pass <= (plan.task.operation == NATTEN_BACKWARD ? 2 : 0); pass++) {
-        natten_cuda_fit fit = family_of(&plan, (natten_cuda_halo_pass)pass);
-        double own = fit.wgmma.clocks;
-        EXPECT(own > 0 && fit.mma.clocks > 0);
-        bool is_fewest = own < fit.mma.clocks &&
-                         (fit.halo.clocks == 0 || own < fit.halo.clocks) &&
-                         (fit.band.clocks == 0 || own < fit.band.clocks);
-        EXPECT((fit.set == NATTEN_CUDA_SET_WGMMA) == is_fewest);
-    }
-    return true;
-}
-
 /* Heads that share keys: keys' tiles meet the queries of all. */
 static bool groups_are_counted(void)
 {
@@ -248,9 +226,12 @@ bool fake_wgmma(void)
                                         "bwd fp16 b1 h16:4 d64 128x128 w33x33 e3x2",
                                         "bwd bf16 b2 h16 d64 16x32x32 w7x7x7"};
     for (size_t i = 0; i < sizeof taken / sizeof taken[0]; i++)
-        EXPECT(is_taken(taken[i]) && fewest_clocks_win(taken[i]));
-    EXPECT(fewest_clocks_win("fwd bf16 b8 h4 d64 56x56 w7x7"));
-    EXPECT(fewest_clocks_win("bwd bf16 b8 h4 d64 56x56 w7x7 e2x1"));
+        EXPECT(is_taken(taken[i]) &&
+               fake_fewest_clocks_win(taken[i], NATTEN_CUDA_SET_WGMMA));
+    EXPECT(
+        fake_fewest_clocks_win("fwd bf16 b8 h4 d64 56x56 w7x7", NATTEN_CUDA_SET_WGMMA));
+    EXPECT(fake_fewest_clocks_win("bwd bf16 b8 h4 d64 56x56 w7x7 e2x1",
+                                  NATTEN_CUDA_SET_WGMMA));
     static const char *const left[] = {"fwd fp32 b4 h8 d64 128x128 w33x33 tf32",
                                        "fwd fp64 b1 h8 d64 128x128 w33x33",
                                        "fwd bf16 b4 h8 d64 64x64 w33x33 bias",
@@ -304,18 +285,13 @@ static int64_t tokens_of(const trial *t)
     return tokens;
 }
 
-/* The launches of a call, whose maps are so many; all by the engine, or all by lanes.
+/* The launches of a call, as they should be; those by the engine say so in their names.
  */
-static bool launches_of(trial *t, const char *const names[], int count, int maps)
+static bool are_launched(trial *t, const char *const names[], int count, int maps)
 {
-    fake_state *s = state();
-    int stream, before = s->launches, maps_before = s->maps;
-    EXPECT(trial_call(t, NULL, 0, &stream) == NATTEN_OK);
-    EXPECT(s->launches == before + count && s->synchronised == 0);
-    EXPECT(s->maps - maps_before == maps);
-    for (int i = 0; i < count; i++) {
-        const fake_launch *l = &s->launch[before + i];
-        EXPECT(strcmp(l->kernel, names[i]) == 0 && l->stream == &stream);
+    const fake_launch *l = fake_launches_of(t, names, count, maps);
+    EXPECT(l != NULL);
+    for (int i = 0; i < count; i++, l++) {
         if (strstr(names[i], "wgmma") == NULL)
             continue;
         const natten_cuda_wgmma *w = &l->job.wgmma;
@@ -345,30 +321,25 @@ bool fake_wgmma_launches(void)
                                         "natten_wgmma_engine_grad_tokens_64"};
     static trial t;
     make(&t, "fwd bf16 b2 h4:2 d64 50x40 w31x20 e1x2", NATTEN_CUDA);
-    EXPECT(launches_of(&t, forward, 1, 3));
+    EXPECT(are_launched(&t, forward, 1, 3));
     EXPECT(device_rounded(&t) == UINT32_C(1) << NATTEN_OUT);
     make(&t, "fwd bf16 b2 h4:2 d64 50x41 w31x20 e1x2", NATTEN_CUDA);
-    EXPECT(launches_of(&t, forward, 1, 6));
+    EXPECT(are_launched(&t, forward, 1, 6));
     make(&t, "fwd bf16 b2 h4:2 d64 51x41 w20x20 e2x2", NATTEN_CUDA);
-    EXPECT(launches_of(&t, forward, 1, 12));
+    EXPECT(are_launched(&t, forward, 1, 12));
     make(&t, "fwd bf16 b2 h4:2 d64 50x40 w31x20 e1x2", NATTEN_CUDA);
     int64_t strides[] = {50 * 40 * 180, 40 * 180, 180, 68, 1};
     t.array[NATTEN_KEY].tensor.strides = strides;
     t.array[NATTEN_KEY].tensor.data = fake_memory_of(2 * 50 * 40 * 180 * 2);
-    fake_state *s = state();
-    int launches = s->launches, maps = s->maps;
-    EXPECT(trial_call(&t, NULL, 0, NULL) == NATTEN_OK);
-    EXPECT(s->launches == launches + 1 && s->maps == maps);
-    EXPECT(strcmp(s->launch[launches].kernel, by_lanes[0]) == 0);
-    EXPECT(!s->launch[launches].job.halo.by_maps);
+    EXPECT(are_launched(&t, by_lanes, 1, 0));
     make(&t, "bwd fp16 b2 h4:2 d64 50x40 w31x20 e1x2 dlse", NATTEN_CUDA);
-    EXPECT(launches_of(&t, backward, 3, 8));
+    EXPECT(are_launched(&t, backward, 3, 8));
     EXPECT(device_rounded(&t) ==
            (UINT32_C(1) << NATTEN_GRAD_QUERY | UINT32_C(1) << NATTEN_GRAD_KEY |
             UINT32_C(1) << NATTEN_GRAD_VALUE));
     int64_t out_strides[] = {50 * 40 * 320, 40 * 320, 320, 80, 1};
     t.array[NATTEN_OUT].tensor.strides = out_strides;
     t.array[NATTEN_OUT].tensor.data = fake_memory_of(2 * 50 * 40 * 320 * 2);
-    EXPECT(launches_of(&t, apart, 4, 8));
+    EXPECT(are_launched(&t, apart, 4, 8));
     return true;
 }
