@@ -344,6 +344,7 @@ __device__ inline float2 BAND_TILE_OF::work_delta_out(int64_t base, int64_t furt
                   step_ = wider * stats_warps * apart;
     const char *out = begin_of(job, NATTEN_OUT) + first,
                *grad = begin_of(job, NATTEN_GRAD_OUT) + first;
+    /* What comes in the second turn is asked for at once. */
 #pragma unroll
     for (int i = together; i < turns; i++)
         if (number + i * stats_warps < columns)
