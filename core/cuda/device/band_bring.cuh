@@ -385,21 +385,31 @@ __device__ inline float2 BAND_TILE_OF::work_delta_out(int64_t base, int64_t furt
     return {lse, -delta};
 }
 
+/* The block's items one after the other: work(item).  Steps are those of all its items,
+ * and who counts them does so in this order. */
+template <class T, natten_cuda_band_pass pass, bool engine>
+template <class Work>
+__device__ __forceinline__ void BAND_TILE_OF::each_item(const Work &work) const
+{
+    for (int32_t number = (int32_t)blockIdx.x; number < job.band.items;
+         number += (int32_t)gridDim.x) {
+        Item item;
+        if (find_item(number, item))
+            work(item);
+    }
+}
+
 /* What the bringer's neighbours do: statistics of all steps, which arrive with the
  * rows. */
 BAND_TILE void BAND_TILE_OF::bring_stats_of_rows() const
 {
     int32_t told = 0;
-    for (int32_t number = (int32_t)blockIdx.x; number < job.band.items;
-         number += (int32_t)gridDim.x) {
-        Item item;
-        if (!find_item(number, item))
-            continue;
+    each_item([&](const Item &item) {
         for (int32_t row = item.from; row < item.to; row += side, told++) {
             find_stats(item, row, told, warp - bringers);
             barrier_arrive(rows_full(told % crews));
         }
-    }
+    });
     for (int i = 0; i < crews; i++, told++) {
         wait_for_rows_left(told - crews);
         barrier_arrive(rows_full(told % crews));
@@ -409,15 +419,11 @@ BAND_TILE void BAND_TILE_OF::bring_stats_of_rows() const
 BAND_TILE void BAND_TILE_OF::bring() const
 {
     Counts n = {0, 0, 0, 0, 0};
-    for (int32_t number = (int32_t)blockIdx.x; number < job.band.items;
-         number += (int32_t)gridDim.x) {
-        Item item;
-        if (!find_item(number, item))
-            continue;
+    each_item([&](const Item &item) {
         for (int32_t row = item.from; row < item.to; row += side)
             bring_step(item, row, n);
         n.base = n.groups;
-    }
+    });
     for (int i = 0; i < crews; i++, n.told++) {
         Step &to = tell(n);
         if (warp == 0 && lane == 0)
@@ -428,7 +434,6 @@ BAND_TILE void BAND_TILE_OF::bring() const
     see_arrived(n);
 }
 
-/* Steps are numbered as bring() does. */
 template <class T, natten_cuda_band_pass pass, bool engine>
 template <class Again>
 __device__ inline void BAND_TILE_OF::redo(const Again &again) const
@@ -439,11 +444,7 @@ __device__ inline void BAND_TILE_OF::redo(const Again &again) const
     const natten_axis *axis = job.task.axis;
     Lane of(job.lanes);
     int32_t told = 0;
-    for (int32_t number = (int32_t)blockIdx.x; number < job.band.items;
-         number += (int32_t)gridDim.x) {
-        Item item;
-        if (!find_item(number, item))
-            continue;
+    each_item([&](const Item &item) {
         for (int32_t row = item.from; row < item.to; row += side, told++)
             for (int r = of.group; r < 16 && told % crews == crew; r += of.groups) {
                 int32_t down = row + r / side,
@@ -464,7 +465,7 @@ __device__ inline void BAND_TILE_OF::redo(const Again &again) const
                 if (__any_sync(all_lanes, wanted))
                     again(job, of, place, wanted);
             }
-    }
+    });
 }
 
 #undef BAND_TILE

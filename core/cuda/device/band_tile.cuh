@@ -530,6 +530,7 @@ template <class T, natten_cuda_band_pass pass, bool engine> class BandTile {
     __device__ void tell_step(Step &to, const Item &item, const Counts &n,
                               int32_t count, int32_t begin, int32_t end) const;
     __device__ bool find_item(int32_t number, Item &item) const;
+    template <class Work> __device__ void each_item(const Work &work) const;
     __device__ int64_t first_row(const Item &item, int32_t row, natten_role role) const;
     __device__ Step &tell(Counts &n) const;
     __device__ void wait_for_rows_left(int32_t told) const;
