@@ -245,7 +245,7 @@ static bool is_added(trial *t)
 static uint64_t seed_for(bool (*is_meant)(trial *t), const trial_wish *wish,
                          uint64_t seed)
 {
-    enum { TRIES = 200, NEXT = 10000000 };
+    enum { TRIES = 1000, NEXT = 10000000 };
     static trial t;
     randoms r = {seed};
     bool uses = false;
