@@ -11,7 +11,7 @@
 # The variants' headers are listed too, or a release lacks them.
 variant_sources = %D%/cpu_single.c %D%/cpu_double.c \
 	%D%/cpu_ahead.h %D%/cpu_backward.h %D%/cpu_bias.h %D%/cpu_extra.h %D%/cpu_forward.h \
-	%D%/cpu_give.h %D%/cpu_group.h %D%/cpu_kernel.h %D%/cpu_line.h %D%/cpu_logits.h %D%/cpu_math.h %D%/cpu_merge.h %D%/cpu_pack.h %D%/cpu_pass.h \
+	%D%/cpu_give.h %D%/cpu_group.h %D%/cpu_kernel.h %D%/cpu_line.h %D%/cpu_near.h %D%/cpu_logits.h %D%/cpu_math.h %D%/cpu_merge.h %D%/cpu_pack.h %D%/cpu_pass.h \
 	%D%/cpu_scatter.h %D%/cpu_unfused.h %D%/cpu_variant.h %D%/cpu_walk.h %D%/cpu_wish.h \
 	%D%/simd/avx2.h %D%/simd/avx512.h %D%/simd/narrow.h %D%/simd/neon.h \
 	%D%/simd/scalar.h %D%/simd/sse2.h

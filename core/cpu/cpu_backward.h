@@ -148,7 +148,7 @@ static void flush(group *g)
     if (!g->stopped)
         compute(g);
     g->ns = 0;
-    g->first = false;
+    g->first = g->split = false;
     g->epoch++;
     for (int q = 0; q < g->nq; q++)
         g->used[q] = 0;

@@ -73,7 +73,7 @@ static void extra(const natten_cpu_pass *p, const natten_cpu_item *item, void *s
     g.small = false;
     use_strips(&g, g.strips, &p->strips.strip);
     g.in_extras = true;
-    g.first = false;
+    g.first = g.split = false;
     g.ns = 0;
     int64_t dim = natten_cpu_padded(p->own[0].dim, LANES);
     int64_t elements = dim + natten_cpu_padded(p->own[1].dim, LANES);

@@ -62,6 +62,7 @@ typedef struct group {
     bool extras_packed;               /* all of them, for this item */
     bool first;                       /* the sums hold nothing yet */
     bool last;                        /* no partner comes after those listed */
+    bool split;                       /* of a row perhaps not all is listed */
     bool stored;                      /* values() has stored the results */
     bool stopped; /* by the cancel callback: the item is left undone */
     bool hollow;  /* some query has lse = -inf: no gradient comes from it */
@@ -78,8 +79,9 @@ _Static_assert(sizeof(segment) <= NATTEN_CPU_SEGMENT_BYTES,
 
 /* Most partners of a segment, and the rows of a stretch of the list: more than the
  * nearest cache holds, for with each stretch the sums of all lanes come and go, which
- * costs more than rows from the second one (bench/results, Zen 4). */
-enum { PIECE = 64, STRETCH_BYTES = 64 << 10 };
+ * costs more than rows from the second one (bench/results, Zen 4); no more pieces than
+ * the stack is to hold. */
+enum { PIECE = 64, STRETCH_BYTES = 64 << 10, STRETCH_PIECES = 64 };
 
 _Static_assert((int)PIECE + (int)LANES <= (int)MOST_REACH,
                "cpu_scatter.h has room for the partners of all lanes");
@@ -87,9 +89,8 @@ _Static_assert((int)PIECE + (int)LANES <= (int)MOST_REACH,
 static void flush(group *g);
 static void give_sums(group *g, int slot); /* cpu_give.h */
 static void clear_sums(group *g, int slot);
-static bool is_line(const group *g); /* cpu_line.h */
-static void values_of_line(group *g, real *const *weights, int which, real *const *to,
-                           const destination *result);
+static bool values_of_near(group *g, real *const *weights, int which, real *const *to,
+                           const destination *result); /* cpu_near.h, cpu_line.h */
 
 static inline char *at(const cursor *c, int z, int y, int x)
 {
@@ -275,7 +276,9 @@ static void list_piece(group *g, int slot, tag row, int x, int n, int lo, int hi
         for (int q = lo; q < hi; q++)
             room = natten_min(room, NATTEN_CPU_SLOTS - g->used[q]);
         if (room == 0 || g->ns == NATTEN_CPU_SEGMENTS) {
+            g->split = true;
             flush(g);
+            g->split = true;
             continue;
         }
         int now = natten_min(n, natten_min(room, PIECE));
@@ -397,9 +400,20 @@ static void logits(group *g, int which, real *const *to, bool add, real masked)
 static int stretch_end(const group *g, int k, int64_t block_bytes)
 {
     int64_t bytes = 0;
-    while (k < g->ns && bytes < STRETCH_BYTES)
+    int most = natten_min(g->ns, k + STRETCH_PIECES);
+    while (k < most && bytes < STRETCH_BYTES)
         bytes += (g->list[k++].n + LANES) * block_bytes;
     return k;
+}
+
+/* `pitch` elements from one partner's row to the next. */
+static values_piece piece_of(const segment *s, int64_t pitch)
+{
+    values_piece p = {
+        .row = s->strip + s->x * pitch, .n = s->n, .x = s->x, .lo = s->lo, .hi = s->hi};
+    for (int q = s->lo; q < s->hi; q++)
+        p.at[q] = (ptrdiff_t)s->slot[q] * LANES;
+    return p;
 }
 
 /* Weights times rows `which`, added to the sums `to`, and these, if they are complete,
@@ -412,21 +426,22 @@ static void values(group *g, real *const *weights, int which, real *const *to,
 {
     int64_t dim = g->pass->other[which].dim, padded = natten_cpu_padded(dim, LANES);
     int64_t vectors = padded / LANES;
-    if (is_line(g)) {
-        values_of_line(g, weights, which, to, result);
+    if (values_of_near(g, weights, which, to, result))
         return;
-    }
     cutting even = cut_columns((int)vectors, g->nq, BUDGET);
     int step = next_columns(&even);
     values_block o = {.pitch = dim, .c_pitch = padded, .run = g->run};
+    values_piece list[STRETCH_PIECES];
+    o.list = list;
     for (int q = 0; q < g->nq; q++) {
         o.w[q] = weights[q];
         o.lanes = natten_max(o.lanes, g->own_run[q]->n);
     }
     for (int k = 0, end; k < g->ns; k = end) {
         end = stretch_end(g, k, step * LANES * (int64_t)sizeof(real));
-        o.list = g->list + k;
         o.count = end - k;
+        for (int i = k; i < end; i++)
+            list[i - k] = piece_of(&g->list[i], dim);
         o.add = !g->first || k > 0;
         for (int64_t d = 0; d < vectors; d += step) {
             o.b = g->rows[which] + d * LANES;

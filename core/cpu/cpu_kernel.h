@@ -12,7 +12,8 @@
  * window of a lane are overwritten afterwards.  At a border the lanes whose windows
  * still move read as inside, the others all the same partner (clamped), where that
  * takes less time than to permute.  Values go lane by lane, a weight spread over a
- * register, so that each lane reads the rows of its own window and no other.
+ * register, so that each lane reads the rows of its own window and no other; those of
+ * large windows go by neighbouring lanes (cpu_near.h).
  *
  * q counts up to OWNERS owner vectors that share partners; q times columns sums, q left
  * factors and one right one fill the registers.  Each sum is one chain in the order of
@@ -128,9 +129,18 @@ typedef void logits_kernel(const logits_block *o);
 
 /* ---- values ---------------------------------------------------------------------- */
 
+/* A segment as all lanes need it, found once for all of them: what is found anew for
+ * each weighs as much as a few partners do. */
+typedef struct values_piece {
+    ptrdiff_t row; /* elements from the first strip to the first partner's row */
+    int n, x;
+    int lo, hi;
+    ptrdiff_t at[OWNERS]; /* each owner's slot, in elements of its weights */
+} values_piece;
+
 /* `columns` vectors of the head dim, for all that is listed. */
 typedef struct values_block {
-    const segment *list;
+    const values_piece *list;
     int count;
     const real *w[OWNERS]; /* weights: [slot][LANES] */
     const real *b;
@@ -164,20 +174,22 @@ enum { MOST_LANES = LANES > 1 ? 2 : 1 };
 
 typedef vec value_sums[MOST_LANES][OWNERS][BLOCK];
 
-/* The part of a segment that `many` lanes see from `lane` on. */
+/* The part of a segment that `many` lanes see from `lane` on; rows: where that of each
+ * begins, of a segment whose row is 0. */
 INLINE void one_segment(const shape k, const int many, value_sums acc,
-                        const values_block *o, const segment *s, int lane)
+                        const values_block *o, const values_piece *s, int lane,
+                        const real *const rows[MOST_LANES])
 {
     const real *w[OWNERS], *b[MOST_LANES];
     UNROLL
     for (int q = k.lo; q < k.hi; q++)
-        w[q] = o->w[q] + (ptrdiff_t)s->slot[q] * LANES + lane;
+        w[q] = o->w[q] + s->at[q] + lane;
     int n = s->n;
-    if (o->run->ragged) /* then no other run is in the group */
+    if (many == 1 && o->run->ragged) /* then no other run is in the group */
         n = natten_min(n, o->run->length[lane] - (s->x - o->run->base));
     UNROLL
     for (int l = 0; l < many; l++)
-        b[l] = o->b + s->strip + (s->x + o->run->idx[lane + l]) * o->pitch;
+        b[l] = rows[l] + s->row;
     for (ptrdiff_t t = 0; t < n; t++)
         UNROLL
     for (int l = 0; l < many; l++) {
@@ -198,7 +210,16 @@ INLINE void one_segment(const shape k, const int many, value_sums acc,
     }
 }
 
-/* Complete sums become rows of the result, as unpack() makes them. */
+/* A complete sum becomes a part of a row of the result, as unpack() makes it. */
+INLINE void store_part(real *to, const bool streams, vec sum, vec factor)
+{
+    vec r = v_add(v_mul(factor, sum), v_zero());
+    if (streams)
+        v_stream(to, r);
+    else
+        v_store(to, r);
+}
+
 INLINE void store_results(const shape k, const int many, const bool streams,
                           value_sums acc, const values_block *o, int lane)
 {
@@ -209,13 +230,8 @@ INLINE void store_results(const shape k, const int many, const bool streams,
         real *to = (real *)(void *)(o->result[q] + (lane + l) * o->step);
         vec factor = v_all(o->factor[q][lane + l]);
         UNROLL
-        for (int i = 0; i < k.columns; i++) {
-            vec r = v_add(v_mul(factor, acc[l][q][i]), v_zero());
-            if (streams)
-                v_stream(to + i * LANES, r);
-            else
-                v_store(to + i * LANES, r);
-        }
+        for (int i = 0; i < k.columns; i++)
+            store_part(to + i * LANES, streams, acc[l][q][i], factor);
     }
 }
 
@@ -233,14 +249,17 @@ INLINE void some_lanes(const shape k, const int many, const values_block *o, int
                                ? v_load(o->c[q] + (lane + l) * o->c_pitch + i * LANES)
                                : v_zero();
     }
-    for (int n = 0; n < o->count; n++) {
-        const segment *s = o->list + n;
+    const real *rows[MOST_LANES];
+    UNROLL
+    for (int l = 0; l < many; l++)
+        rows[l] = o->b + o->run->idx[lane + l] * o->pitch;
+    for (const values_piece *s = o->list, *end = s + o->count; s < end; s++) {
         /* Which owners take part is fixed within a case, so that sums stay in
          * registers. */
-#define CASE(l, h)                                                        \
-    case l * 8 + h:                                                       \
-        if (h <= k.hi)                                                    \
-            one_segment((shape){l, h, k.columns}, many, acc, o, s, lane); \
+#define CASE(l, h)                                                              \
+    case l * 8 + h:                                                             \
+        if (h <= k.hi)                                                          \
+            one_segment((shape){l, h, k.columns}, many, acc, o, s, lane, rows); \
         break;
         switch (s->lo * 8 + s->hi) {
             OWNER_RANGES(CASE)

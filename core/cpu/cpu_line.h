@@ -9,6 +9,8 @@
 #ifndef NATTEN_CPU_LINE_H
 #define NATTEN_CPU_LINE_H
 
+#if LANES < 2 * OWNERS /* else cpu_near.h */
+
 /* Of fewer partners the ends take longer than what neighbours share saves. */
 enum { LONG_LINE = 64 };
 
@@ -31,30 +33,32 @@ static bool is_line(const group *g)
 
 /* What `many` neighbours see, n partners each: partners of the first, of the first two,
  * up to all, down to those of the last. From the first of them on. */
-static int list_neighbours(segment *list, int n, int many)
+static int list_neighbours(values_piece *list, int n, int many, int64_t pitch)
 {
-    segment *s = list;
+    values_piece *s = list;
     for (int t = 0; t < n + many - 1; t += s++->n) {
-        s->strip = 0;
-        s->x = t;
-        s->n = t == many - 1 ? n - t : 1;
-        s->lo = natten_max(0, t - n + 1);
-        s->hi = natten_min(many, t + 1);
+        *s = (values_piece){.row = t * pitch,
+                            .x = t,
+                            .n = t == many - 1 ? n - t : 1,
+                            .lo = natten_max(0, t - n + 1),
+                            .hi = natten_min(many, t + 1)};
         for (int i = 0; i < many; i++)
-            s->slot[i] = t - i;
+            s->at[i] = (ptrdiff_t)(t - i) * LANES;
     }
     return (int)(s - list);
 }
 
-/* Of a line as values() (cpu_group.h). */
-static void values_of_line(group *g, real *const *weights, int which, real *const *to,
+/* As values() (cpu_group.h), if it is a line. */
+static bool values_of_near(group *g, real *const *weights, int which, real *const *to,
                            const destination *result)
 {
+    if (!is_line(g))
+        return false;
     int64_t dim = g->pass->other[which].dim, padded = natten_cpu_padded(dim, LANES);
     int vectors = (int)(padded / LANES);
     int owners = (g->nq - 1) * LANES + g->own_run[g->nq - 1]->n;
     const real *rows = g->rows[which] + g->list[0].strip + g->list[0].x * dim;
-    segment list[2 * OWNERS - 1];
+    values_piece list[2 * OWNERS - 1];
     values_block o = {.list = list,
                       .pitch = dim,
                       .add = !g->first,
@@ -66,7 +70,7 @@ static void values_of_line(group *g, real *const *weights, int which, real *cons
         cutting even = cut_columns(vectors, many, BUDGET);
         int step = next_columns(&even);
         if (i == 0 || many < OWNERS)
-            o.count = list_neighbours(list, g->used[0], many);
+            o.count = list_neighbours(list, g->used[0], many, dim);
         o.streams =
             result && result->streams && step * LANES * sizeof(real) % CACHE_LINE == 0;
         for (int d = 0; d < vectors; d += step) {
@@ -84,6 +88,9 @@ static void values_of_line(group *g, real *const *weights, int which, real *cons
             values_table[many - 1][natten_min(step, vectors - d) - 1](&o);
         }
     }
+    return true;
 }
+
+#endif
 
 #endif

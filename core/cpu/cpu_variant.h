@@ -37,6 +37,8 @@
 
 #include "cpu/cpu_line.h"
 
+#include "cpu/cpu_near.h"
+
 #include "cpu/cpu_give.h"
 
 #include "cpu/cpu_bias.h"

@@ -241,7 +241,7 @@ static void pack_owner(group *g, int q)
 static void begin_group(group *g)
 {
     g->first = true;
-    g->last = g->stored = false;
+    g->last = g->stored = g->split = false;
     g->in_extras = false;
     g->ns = 0;
     use_strips(g, g->strips, &g->pass->strips.strip);

@@ -6,10 +6,10 @@
  * head dims; grouped heads. They pass through all of core/cpu/cpu.c,
  * core/cpu/cpu_job.c, core/cpu/cpu_pass.c, core/cpu/cpu_pass.h, core/cpu/cpu_walk.h,
  * core/cpu/cpu_ahead.h, core/cpu/cpu_give.h, core/cpu/cpu_group.h,
- * core/cpu/cpu_kernel.h, core/cpu/cpu_line.h, core/cpu/cpu_logits.h,
- * core/cpu/cpu_bias.h, core/cpu/cpu_forward.h, core/cpu/cpu_backward.h,
- * core/cpu/cpu_scatter.h, core/cpu/cpu_extra.h, core/cpu/cpu_wish.h and
- * core/cpu/cpu_unfused.h. */
+ * core/cpu/cpu_kernel.h, core/cpu/cpu_near.h, core/cpu/cpu_line.h,
+ * core/cpu/cpu_logits.h, core/cpu/cpu_bias.h, core/cpu/cpu_forward.h,
+ * core/cpu/cpu_backward.h, core/cpu/cpu_scatter.h, core/cpu/cpu_extra.h,
+ * core/cpu/cpu_wish.h and core/cpu/cpu_unfused.h. */
 #include "plan/plan.h"
 #include "problem/problem.h"
 #include "problem/problem_text.h"
@@ -47,6 +47,16 @@ static const char *const corners[] = {
     "bwd fp32 b1 h2:1 d40:24 1003 w83 dlse",
     "bwd fp16 b1 h1 d8:150 700 w130 causal1",
     "bwd fp32 b1 h1 d9 900 w300",
+    /* Large windows of two and three axes, of which they do too: in the interior, where
+     * windows stand still at a border or for a stride, and where rows end in the
+     * middle. */
+    "fwd fp32 b1 h1 d24 30x41 w9x9",
+    "fwd fp32 b1 h2:1 d64:80 19x37 w13x13 m7 bias",
+    "fwd fp32 b1 h1 d130 9x11x16 w3x5x6 causal100",
+    "bwd fp32 b1 h1 d48:20 23x47 w11x8 s1x3 dlse",
+    "bwd fp64 b1 h1 d20:33 17x90 w3x66 s1x5",
+    "bwd bf16 b1 h1 d64 15x50 w9x10 e1x2 m3",
+    "bwd fp16 b1 h1 d16 29x37 w23x19 bias",
     /* Gradients of keys from several tiles along each axis, and heads of a group. */
     "bwd fp32 b1 h1 d8 40x70 w3x3 dlse",
     "bwd fp32 b2 h4:2 d5:17 150 w3 s2 m2",
@@ -304,6 +314,7 @@ static const char *const asked_ahead[] = {
     "bwd fp16 b1 h2 d40:24 60x50 w4x5 s3x1 causal01",
     "fwd fp32 b2 h2 d16 40x37 w7x5",
     "bwd fp32 b2 h2 d32 40x37 w7x5",
+    "fwd fp32 b2 h2 d64 40x37 w9x8",
 };
 enum { ASKED_AHEAD = sizeof asked_ahead / sizeof *asked_ahead };
 
