@@ -19,6 +19,7 @@ INLINE void LOGITS_OF(const shape k, const enum reading how, const logits_block 
         for (int i = 0; i < k.columns; i++)
             acc[q][i] = W(zero)();
     }
+    UNROLL_TWICE
     for (int r = 0; r < o->rows; r++, b += o->pitch) {
         WIDE v[OWNERS];
         UNROLL

@@ -18,8 +18,9 @@
 #include <stdint.h>
 #include <string.h>
 
-#define INLINE static inline __attribute__((always_inline, unused))
-#define UNROLL _Pragma("GCC unroll 32")
+#define INLINE       static inline __attribute__((always_inline, unused))
+#define UNROLL       _Pragma("GCC unroll 32")
+#define UNROLL_TWICE _Pragma("GCC unroll 2")
 
 #include NATTEN_VARIANT_WORDS
 
