@@ -385,13 +385,13 @@ static void logits(group *g, int which, real *const *to, bool add, real masked)
         while (c.n > 0) {
             int now = next_columns(&c);
             table[nq - 1][now - 1](&o);
+            ask(&g->wishes, now);
             o.b += now;
             for (int q = 0; q < nq; q++)
                 o.c[q] += (ptrdiff_t)now * LANES;
         }
         if (r->ragged)
             mask_scores(g, s, to, masked);
-        ask(&g->wishes, s->n);
     }
 }
 
