@@ -251,21 +251,26 @@ static void take_shared(natten_cpu_pass *p, const int order[3],
 enum {
     FEW_ITEMS = 16,
     USUAL_L2_BYTES = 512 << 10, /* where the machine does not tell, or must not */
-    USUAL_L3_BYTES = 24 << 20
+    USUAL_L3_BYTES = 24 << 20,
+    MOST_L3_BYTES = 16 << 20 /* of a processor */
 };
 
 /* Strips get half of the second level forward, beside scores, sums and what is brought
  * for the next group, and four fifths backward; the tokens of a tile, all heads, half
- * of the last one, however many threads it serves. Backward's are the same on every
- * machine: the order of its sums follows its tiles, and its bits must not follow the
- * core that a process begins on, where cores differ. So does the number of items that
- * keep a machine busy: two for each processor that the process may use, but no more
- * than 16, and 16 backward. It is not that of the threads, which a program may change
- * between asking for the size of the workspace and the call. */
+ * of the last one, however many threads it serves, but no more of it than processors
+ * that the process may use would have of a machine of their own: a part of a large one
+ * is told of all of it (bench/results/2026-12-01-xeon.md). Backward's are the same on
+ * every machine: the order of its sums follows its tiles, and its bits must not follow
+ * the core that a process begins on, where cores differ. So does the number of items
+ * that keep a machine busy: two for each processor that the process may use, but no
+ * more than 16, and 16 backward. It is not that of the threads, which a program may
+ * change between asking for the size of the workspace and the call. */
 static void read_machine(natten_cpu_pass *p, const natten_machine *machine)
 {
     bool backward = p->task->operation == NATTEN_BACKWARD;
     int64_t l2 = machine->l2_bytes, l3 = backward ? 0 : machine->l3_bytes;
+    int64_t most_l3 = (int64_t)MOST_L3_BYTES * machine->processors;
+    l3 = most_l3 > 0 && most_l3 < l3 ? most_l3 : l3;
     p->near_bytes =
         backward ? USUAL_L2_BYTES / 5 * 4 : (l2 > 0 ? l2 : USUAL_L2_BYTES) / 2;
     p->far_bytes = (l3 > 0 ? l3 : USUAL_L3_BYTES) / 2;

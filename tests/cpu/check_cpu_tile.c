@@ -305,6 +305,28 @@ START_TEST(tiles_follow_the_last_cache)
 }
 END_TEST
 
+/* Two processors of a machine with 480 MiB have 32; ten of one with 96 have these, and
+ * where nobody knows how many there are, nothing is taken off. */
+START_TEST(a_few_processors_have_no_large_last_cache)
+{
+    static const struct {
+        int32_t processors;
+        int64_t told, taken;
+    } of[] = {{2, 480 << 20, 32 << 20},
+              {10, 96 << 20, 96 << 20},
+              {1, 8 << 20, 8 << 20},
+              {0, 480 << 20, 480 << 20}};
+    natten_axis one = whole(1, 1, 1, 1, false), side = whole(256, 7, 1, 1, false);
+    natten_task t = task_of(side, one, side, 64);
+    for (int i = 0; i < 4; i++) {
+        natten_machine machine = {.l3_bytes = of[i].told,
+                                  .processors = of[i].processors};
+        natten_cpu_pass p = pass_on(&t, machine);
+        ck_assert_int_eq(p.far_bytes, of[i].taken / 2);
+    }
+}
+END_TEST
+
 /* The order of the axes that a pass walks, as a number of three digits. */
 static int order_of(natten_axis z, natten_axis y, natten_axis x, natten_cpu_kind kind)
 {
@@ -366,6 +388,7 @@ int main(void)
     tcase_add_test(tiles, a_small_machine_has_longer_tiles);
     tcase_add_test(tiles, strips_follow_the_second_cache);
     tcase_add_test(tiles, tiles_follow_the_last_cache);
+    tcase_add_test(tiles, a_few_processors_have_no_large_last_cache);
     tcase_add_test(tiles, lanes_lie_along_the_axis_that_leaves_fewest_idle);
     tcase_add_test(tiles, backward_has_the_same_tiles_on_every_machine);
     Suite *suite = suite_create("cpu tile");
