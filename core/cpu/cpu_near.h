@@ -166,8 +166,7 @@ typedef struct near_lanes {
  * few parts as have room, as long as one another: how many parts. */
 static int cut_lanes(const run *r, int lanes, int vectors, near_lanes part[LANES])
 {
-    enum { MOST = OWNERS };
-    bool twice = 2 * MOST * vectors <= BUDGET;
+    bool twice = 2 * OWNERS * vectors <= BUDGET;
     int count = 0;
     for (int l = 0, end; l < lanes; l = end) {
         ireal step = l + 1 < lanes && r->idx[l + 1] == r->idx[l] ? 0 : 1;
@@ -176,11 +175,11 @@ static int cut_lanes(const run *r, int lanes, int vectors, near_lanes part[LANES
         if (step && end < lanes && end > l + 1 && r->idx[end] == r->idx[end - 1])
             end--; /* the first of those that stand still */
         while (l < end) {
-            int n = end - l, parts = (n + MOST - 1) / MOST;
+            int n = end - l, parts = (n + OWNERS - 1) / OWNERS;
             near_lanes now = {l, (n + parts - 1) / parts,
                               step ? NEAR_ONCE : NEAR_STILL};
-            if (step && twice && (n > 2 * MOST || (n > MOST && n % 2 == 0))) {
-                parts = (n + 2 * MOST - 1) / (2 * MOST);
+            if (step && twice && (n > 2 * OWNERS || (n > OWNERS && n % 2 == 0))) {
+                parts = (n + 2 * OWNERS - 1) / (2 * OWNERS);
                 now.many = natten_min(n / 2, (n + 2 * parts - 1) / (2 * parts));
                 now.table = NEAR_TWICE;
             }
