@@ -3,8 +3,11 @@
  * OpenBLAS by dlopen: the benchmark needs no package to be built. */
 #include "yardstick.h"
 
+#include "machine/machine.h"
+
 #include <dlfcn.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 enum { SIZE = YARDSTICK_SIZE, ROW_MAJOR = 101, NO_TRANSPOSE = 111 };
@@ -56,16 +59,42 @@ static bool make_matrices(void)
     return true;
 }
 
+/* The kernels that suit this machine's instructions; NULL for those of any x86-64. */
+static const char *core_type(void)
+{
+    natten_machine machine = natten_machine_get();
+    if (machine.has_variant[NATTEN_VARIANT_AVX512])
+        return "SkylakeX";
+    return machine.has_variant[NATTEN_VARIANT_AVX2] ? "Haswell" : NULL;
+}
+
+/* A processor newer than OpenBLAS is, it knows nothing of and multiplies in SSE: a
+ * yardstick of a fourth of the length. It chooses its kernels as it is loaded. */
+static void *open_library(void)
+{
+    const char *name = "libopenblas.so.0";
+    void *library = dlopen(name, RTLD_NOW | RTLD_LOCAL);
+    if (!library)
+        return NULL;
+    char *(*config)(void);
+    /* The C standard has no cast from object to function pointer; POSIX does. */
+    *(void **)&config = dlsym(library, "openblas_get_config");
+    if (!config || !strstr(config(), "Prescott") || !core_type() ||
+        setenv("OPENBLAS_CORETYPE", core_type(), 0) != 0)
+        return library;
+    dlclose(library);
+    return dlopen(name, RTLD_NOW | RTLD_LOCAL);
+}
+
 bool yardstick_open(void)
 {
     /* Its threads spin for a tenth of a second after each product unless told
      * otherwise, and would share the processors with what is timed next. */
     setenv("OPENBLAS_THREAD_TIMEOUT", "4", 0);
     setenv("OMP_WAIT_POLICY", "passive", 0);
-    void *library = dlopen("libopenblas.so.0", RTLD_NOW | RTLD_LOCAL);
+    void *library = open_library();
     if (!library)
         return false;
-    /* The C standard has no cast from object to function pointer; POSIX does. */
     *(void **)&blas.single_product = dlsym(library, "cblas_sgemm");
     *(void **)&blas.double_product = dlsym(library, "cblas_dgemm");
     *(void **)&blas.set_threads = dlsym(library, "openblas_set_num_threads");
