@@ -7,7 +7,8 @@
  * sums, their number fixed by the problem, each of which gets its items one after
  * another.  A run of the scheduler gives every slice one item, so no two items of a run
  * share a sum, and the order within a slice is fixed: the bits don't depend on threads.
- * Gradients of keys that items of GRAD_ALL add to: cpu_share.h. */
+ * Items of GRAD_ALL, which have an order of their own (cpu_share.h), have a slice of
+ * grad_bias each, for as many of them as there is room for at a time. */
 #include "cpu/cpu.h"
 
 #include "base/parallel.h"
@@ -99,10 +100,19 @@ static void one_item(void *context, int64_t item, int thread)
     j->kernels->walk(j->now, &at, scratch_of(j, thread));
 }
 
+/* GRAD_ALL: where an item sums the gradient of the bias. */
+static char *item_slice(const job *j, int64_t slice)
+{
+    return (char *)j->now->sums.data +
+           slice * j->now->slice_elements * (int64_t)j->kernels->real_bytes;
+}
+
 static void one_item_of_run(void *context, int64_t item, int thread)
 {
     const job *j = context;
     natten_cpu_item at = natten_cpu_share_item(j->now, &j->share, item), next;
+    if (j->now->wants_sums)
+        at.sums = item_slice(j, natten_cpu_share_slice(j->now, &j->share, &at));
     if (next_of(j, item) < natten_cpu_share_items(j->now, &j->share)) {
         next = natten_cpu_share_item(j->now, &j->share, next_of(j, item));
         at.next = &next;
@@ -124,6 +134,43 @@ static void round_piece(void *context, int64_t item, int thread)
     natten_cpu_share_round(j->now, &j->share, item, j->kernels);
 }
 
+/* Entry i of the bias, in the order of the axes. */
+static void bias_entry_at(const natten_task *task, int64_t i, int32_t at[3])
+{
+    for (int a = 2; a >= 0; a--) {
+        int64_t extent = 2 * (int64_t)task->axis[a].window - 1;
+        at[a] = (int32_t)(i % extent);
+        i /= extent;
+    }
+}
+
+static void *bias_at(const job *j, int64_t i, int64_t head)
+{
+    int32_t at[3];
+    bias_entry_at(j->task, i, at);
+    return natten_view_at(&j->task->view[NATTEN_GRAD_BIAS],
+                          (int64_t)j->kernels->real_bytes, 0, at, head);
+}
+
+/* What a head's items of a run have summed is added to its gradient; the first run has
+ * its first batch item. */
+static void merge_items(void *context, int64_t head, int thread)
+{
+    (void)thread;
+    const job *j = context;
+    const natten_cpu_pass *p = j->now;
+    natten_dtype type = j->task->accumulator;
+    natten_cpu_heads h = natten_cpu_share_heads(p, &j->share);
+    bool is_first = j->share.first * p->share < p->heads;
+    for (int64_t i = 0; i < natten_cpu_job_bias_entries(j->task); i++) {
+        void *to = bias_at(j, i, h.first + head);
+        double sum = is_first ? 0 : natten_dtype_load(type, to, 0);
+        for (int64_t s = 0; s < h.items; s++)
+            sum += natten_dtype_load(type, item_slice(j, head * h.items + s), i);
+        natten_dtype_store(type, to, 0, sum);
+    }
+}
+
 /* A run of GRAD_ALL for so many units as there is room for. */
 static natten_status run_all(job *j)
 {
@@ -137,7 +184,13 @@ static natten_status run_all(job *j)
         if (!p->stores)
             NATTEN_TRY(natten_parallel_run(j->threads, pieces, clear_piece, j));
         int64_t items = natten_cpu_share_items(p, &j->share);
+        if (p->wants_sums)
+            memset(p->sums.data, 0, (size_t)(item_slice(j, items) - item_slice(j, 0)));
         NATTEN_TRY(natten_parallel_run(j->threads, items, one_item_of_run, j));
+        if (p->wants_sums)
+            NATTEN_TRY(natten_parallel_run(j->threads,
+                                           natten_cpu_share_heads(p, &j->share).count,
+                                           merge_items, j));
         if (p->unit_elements > 0 && !p->at_once)
             NATTEN_TRY(natten_parallel_run(j->threads, pieces, round_piece, j));
     }
@@ -190,24 +243,6 @@ static void one_extra_slice(void *context, int64_t item, int thread)
     at.sums = extra_slice(j, slice, sum);
     at.extra_begin = j->first_extra;
     j->kernels->extra(j->now, &at, scratch_of(j, thread));
-}
-
-/* Entry i of the bias, in the order of the axes. */
-static void bias_entry_at(const natten_task *task, int64_t i, int32_t at[3])
-{
-    for (int a = 2; a >= 0; a--) {
-        int64_t extent = 2 * (int64_t)task->axis[a].window - 1;
-        at[a] = (int32_t)(i % extent);
-        i /= extent;
-    }
-}
-
-static void *bias_at(const job *j, int64_t i, int64_t head)
-{
-    int32_t at[3];
-    bias_entry_at(j->task, i, at);
-    return natten_view_at(&j->task->view[NATTEN_GRAD_BIAS],
-                          (int64_t)j->kernels->real_bytes, 0, at, head);
 }
 
 static void clear_bias(void *context, int64_t head, int thread)

@@ -112,15 +112,12 @@ static void scatter(group *g, real *const *weights, int which)
 static void flush_backward(group *g)
 {
     const natten_cpu_pass *p = g->pass;
-    bool biased = p->bias.data && !g->in_extras && p->kind != NATTEN_CPU_GRAD_EXTRA;
-    if (biased)
-        put_bias(g);
-    logits(g, 0, g->s, biased, -(real)INFINITY);
-    logits(g, 1, g->t, false, 0);
+    logits(g, 0, g->s, -(real)INFINITY);
+    logits(g, 1, g->t, 0);
     if (g->hollow)
         silence(g);
     weigh(g);
-    if (p->kind == NATTEN_CPU_GRAD_QUERY && g->sums && !g->in_extras)
+    if (p->wants_sums && !g->in_extras)
         add_to_bias(g);
     if (p->wants[0])
         values(g, g->t, 0, g->c[0], NULL);

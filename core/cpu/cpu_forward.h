@@ -121,10 +121,7 @@ static bool is_direct(const group *g)
 
 static void flush_forward(group *g)
 {
-    bool biased = g->pass->bias.data && !g->in_extras;
-    if (biased)
-        put_bias(g);
-    logits(g, 0, g->s, biased, -(real)INFINITY);
+    logits(g, 0, g->s, -(real)INFINITY);
     for (int q = 0; q < g->nq; q++)
         softmax(g, q);
     destination result = {.step = g->result[0].step[2], .streams = g->streams[0]};

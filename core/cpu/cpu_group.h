@@ -51,6 +51,9 @@ typedef struct group {
     run *runs,
         everyone; /* everyone: partners that each lane sees alike, the extra tokens */
     int run_count;
+    char *bias_sums; /* of each pattern of runs that has some: cpu_bias.h */
+    const run *patterns[NATTEN_CPU_PATTERNS];
+    int pattern_count;
 
     int nq, ns, used[OWNERS], z[OWNERS], y;
     listed listed;
@@ -87,6 +90,10 @@ _Static_assert((int)PIECE + (int)LANES <= (int)MOST_REACH,
                "cpu_scatter.h has room for the partners of all lanes");
 
 static void flush(group *g);
+static bool is_biased(const group *g); /* cpu_bias.h */
+static void put_bias(group *g);
+static const real *entry_of(const group *g, const segment *s, int q);
+static ptrdiff_t entry_step(const group *g);
 static void give_sums(group *g, int slot); /* cpu_give.h */
 static void clear_sums(group *g, int slot);
 static bool values_of_near(group *g, real *const *weights, int which, real *const *to,
@@ -359,16 +366,20 @@ static logits_kernel *const (*table_for(enum reading how, bool small))[BLOCK]
                             : logits_pick_table;
 }
 
-/* Panels `which` times columns `which` for all that is listed, added to what `to` holds
- * or not; lanes past their window get `masked`. */
-static void logits(group *g, int which, real *const *to, bool add, real masked)
+/* Panels `which` times columns `which` for all that is listed, with the bias if these
+ * are the scores; lanes past their window get `masked`. */
+static void logits(group *g, int which, real *const *to, real masked)
 {
     const run *r = g->run;
-    bool small = g->small && !g->in_extras;
+    bool small = g->small && !g->in_extras, biased = which == 0 && is_biased(g);
+    bool entries = biased && r->how == PLAIN;
+    if (biased && !entries)
+        put_bias(g);
     logits_kernel *const(*table)[BLOCK] = table_for(r->how, small);
     logits_block o = {.pitch = g->strip->pitch,
                       .rows = (int)natten_cpu_rows(&g->pass->own[which]),
-                      .add = add,
+                      .add = biased && !entries,
+                      .entry_step = entries ? entry_step(g) : 0,
                       .idx = r->idx,
                       .slide = r->slide,
                       .still = r->still,
@@ -381,14 +392,17 @@ static void logits(group *g, int which, real *const *to, bool add, real masked)
         for (int q = 0; q < nq; q++) {
             o.a[q] = g->a[which][s->lo + q];
             o.c[q] = to[s->lo + q] + (ptrdiff_t)s->slot[s->lo + q] * LANES;
+            o.entry[q] = entries ? entry_of(g, s, s->lo + q) : NULL;
         }
         while (c.n > 0) {
             int now = next_columns(&c);
             table[nq - 1][now - 1](&o);
             ask(&g->wishes, now);
             o.b += now;
-            for (int q = 0; q < nq; q++)
+            for (int q = 0; q < nq; q++) {
                 o.c[q] += (ptrdiff_t)now * LANES;
+                o.entry[q] += now * o.entry_step;
+            }
         }
         if (r->ragged)
             mask_scores(g, s, to, masked);

@@ -15,7 +15,8 @@ typedef natten_cpu_job job;
 enum {
     MOST_SLICES = 256,
     ALIGNMENT = 64,
-    SHARED_BYTES = 64 << 20 /* of sums of narrow gradients, or one unit */
+    SHARED_BYTES = 64 << 20, /* of sums of narrow gradients, or one unit */
+    ITEMS_BYTES = 16 << 20   /* of the slices of grad_bias, one for each item */
 };
 
 /* Multiply-adds of an item of the unfused pair: a few milliseconds. */
@@ -63,7 +64,7 @@ static int64_t busy_threads(const job *j)
     return threads < NATTEN_MAX_THREADS ? (int64_t)threads : NATTEN_MAX_THREADS;
 }
 
-static int64_t bias_entries(const natten_task *task)
+int64_t natten_cpu_job_bias_entries(const natten_task *task)
 {
     int64_t n = 1;
     for (int a = 0; a < 3; a++)
@@ -99,12 +100,24 @@ static void need_sums(job *j, int64_t elements)
         j->sums_bytes = bytes;
 }
 
+/* A slice of grad_bias holds all entries of a head, in the order of the task's axes. */
+static void shape_slice(natten_cpu_pass *p)
+{
+    const natten_task *t = p->task;
+    int64_t step[3] = {1, 1, 1};
+    for (int a = 1; a >= 0; a--)
+        step[a] = step[a + 1] * (2 * (int64_t)t->axis[a + 1].window - 1);
+    for (int a = 0; a < 3; a++)
+        p->sums.axis[a] = step[p->order[a]];
+    p->wants_sums = true;
+}
+
 /* Slices of grad_bias: enough for many threads. Where there is no room for more than
  * one, it is grad_bias itself. */
 static void slice_bias(job *j, natten_cpu_pass *p)
 {
     const natten_task *t = j->task;
-    p->slice_elements = bias_entries(t);
+    p->slice_elements = natten_cpu_job_bias_entries(t);
     p->slices = least(least(p->combos, MOST_SLICES / t->heads),
                       spare(j) / t->heads / p->slice_elements);
     p->wants_sums = true;
@@ -114,12 +127,28 @@ static void slice_bias(job *j, natten_cpu_pass *p)
     }
     p->sums = (natten_view){.batch = p->slice_elements};
     p->sums.head = p->slices * p->slice_elements;
-    int64_t step[3] = {1, 1, 1};
-    for (int a = 1; a >= 0; a--)
-        step[a] = step[a + 1] * (2 * (int64_t)t->axis[a + 1].window - 1);
-    for (int a = 0; a < 3; a++)
-        p->sums.axis[a] = step[p->order[a]];
+    shape_slice(p);
     need_sums(j, t->heads * p->sums.head);
+}
+
+/* GRAD_ALL: a slice for each item of a run, lines of its own; for so many units at a
+ * time as there is room for, false if there is none for one. */
+static bool slice_items(job *j, natten_cpu_pass *p)
+{
+    int64_t line = ALIGNMENT / (int64_t)j->kernels->real_bytes;
+    int64_t items = p->share * (p->combos / j->task->batch);
+    double entries = (double)natten_cpu_job_bias_entries(j->task);
+    if ((double)items * (entries + (double)line) >
+        ITEMS_BYTES / (double)j->kernels->real_bytes)
+        return false;
+    p->slice_elements = ((int64_t)entries + line - 1) / line * line;
+    items *= p->slice_elements; /* of a unit */
+    int64_t room = ITEMS_BYTES / (int64_t)j->kernels->real_bytes;
+    j->units_at_a_time = least(j->units_at_a_time, most(1, room / items));
+    p->sums = (natten_view){.data = NULL};
+    shape_slice(p);
+    need_sums(j, j->units_at_a_time * items);
+    return true;
 }
 
 int64_t natten_cpu_job_extra_elements(const job *j)
@@ -177,9 +206,31 @@ static void share_units(job *j, const natten_cpu_pass *p)
     j->shared_bytes = up((size_t)(j->units_at_a_time * bytes));
 }
 
+/* GRAD_ALL, NULL if it is not to run: sums of a tile, or slices of grad_bias, may have
+ * no room. */
+static natten_cpu_pass *add_together(job *j, bool wanted)
+{
+    const natten_task *t = j->task;
+    natten_cpu_pass *p = add_if(j, wanted, NATTEN_CPU_GRAD_ALL);
+    if (p || (t->sketch && j->pass[0].fits))
+        share_units(j, &j->pass[0]);
+    if (!p || !has(t, NATTEN_GRAD_BIAS) || slice_items(j, p))
+        return p;
+    j->passes--;
+    return NULL;
+}
+
+/* What a call for the gradients of query and bias alone needs of a sketch that is all
+ * in one pass. */
+static void sketch_bias(job *j)
+{
+    natten_cpu_pass p;
+    natten_cpu_pass_make(&p, j->task, NATTEN_CPU_GRAD_QUERY, j->kernels, j->machine);
+    slice_bias(j, &p);
+}
+
 /* All in one pass, five products, or the gradients of queries and of keys by
- * themselves, seven: where sums of a tile have no room, and where many items add to
- * grad_bias as well. Delta is made by the first pass. */
+ * themselves, seven. Delta is made by the first pass. */
 static void make_backward(job *j)
 {
     const natten_task *t = j->task;
@@ -189,17 +240,17 @@ static void make_backward(job *j)
     j->delta_bytes = up((size_t)(query_tokens(t) * t->heads) * j->kernels->real_bytes);
     bool bias = has(t, NATTEN_GRAD_BIAS);
     natten_cpu_pass *extra = NULL;
-    natten_cpu_pass *together = add_if(j, keys && !bias, NATTEN_CPU_GRAD_ALL);
-    if (together || (t->sketch && j->pass[0].fits))
-        share_units(j, &j->pass[0]);
+    natten_cpu_pass *together = add_together(j, keys);
     natten_cpu_pass *query = add_if(j, !together, NATTEN_CPU_GRAD_QUERY);
     if (query)
         query->only_delta = !query->wants[0] && !bias;
     add_if(j, keys && !together, NATTEN_CPU_GRAD_KEY);
     if (t->extras > 0)
         extra = add_if(j, extras, NATTEN_CPU_GRAD_EXTRA);
-    if (bias)
+    if (bias && query)
         slice_bias(j, query);
+    else if (bias && t->sketch)
+        sketch_bias(j);
     if (extra)
         slice_extras(j, extra);
 }
@@ -225,7 +276,8 @@ static void make_unfused(job *j)
         has(t, qk ? NATTEN_GRAD_ADDITIONAL_KEYS : NATTEN_GRAD_ADDITIONAL_VALUES))
         j->step_rows[NATTEN_CPU_STEP_EXTRA] = t->batch * t->extras * t->heads_kv;
     if (back && qk && has(t, NATTEN_GRAD_BIAS))
-        j->step_rows[NATTEN_CPU_STEP_BIAS] = t->heads * bias_entries(t) / line;
+        j->step_rows[NATTEN_CPU_STEP_BIAS] =
+            t->heads * natten_cpu_job_bias_entries(t) / line;
     int64_t rows_per_item = 1 + (int64_t)(unfused_work / (volume * (double)dim));
     for (int s = 0; s < NATTEN_CPU_STEPS; s++) {
         /* A row of an extra token or of the bias sums over all queries. */
@@ -284,6 +336,8 @@ void natten_cpu_job_resume(job *j, const natten_plan *plan, char *workspace)
         if (p->kind == NATTEN_CPU_GRAD_ALL && j->progress_bytes > 0 && j->threads > 1)
             p->progress = (atomic_int *)(void *)progress;
         if (p->wants_sums)
-            p->sums.data = p->slices > 1 ? j->sums : t->view[NATTEN_GRAD_BIAS].data;
+            p->sums.data = p->kind == NATTEN_CPU_GRAD_ALL || p->slices > 1
+                               ? j->sums
+                               : t->view[NATTEN_GRAD_BIAS].data;
     }
 }

@@ -6,7 +6,7 @@
  *                 scratch of each thread
  *
  * Slices take what one thread's scratch leaves of the memory that is promised per
- * thread (cpu_tile.h). */
+ * thread (cpu_tile.h); those of the items of GRAD_ALL 16 MiB. */
 #ifndef NATTEN_CPU_JOB_H
 #define NATTEN_CPU_JOB_H
 
@@ -52,6 +52,8 @@ void natten_cpu_job_make(natten_cpu_job *job, const natten_task *task,
 void natten_cpu_job_keep(const natten_cpu_job *job, natten_choice *choice);
 void natten_cpu_job_resume(natten_cpu_job *job, const natten_plan *plan,
                            char *workspace);
+
+int64_t natten_cpu_job_bias_entries(const natten_task *task); /* of a head */
 
 /* Elements that the sums of an extra token take: cpu_extra.h. */
 int64_t natten_cpu_job_extra_elements(const natten_cpu_job *job);

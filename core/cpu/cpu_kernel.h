@@ -66,6 +66,7 @@ typedef struct run {
     int shift[LANES]; /* begin of the window minus own position */
     /* GRAD_ALL: from the weight of lane 0 for partner base + t to that of lane i. */
     int skew[LANES];
+    int pattern; /* runs of a pattern sum dS together, lane by lane; -1: apart */
 } run;
 
 /* Owners lo .. hi - 1 of the group see n partners from position x of a strip on. */
@@ -104,6 +105,10 @@ typedef struct logits_block {
     int rows;
     bool add; /* to what c holds */
     real *c[OWNERS];
+    /* PLAIN: what is added to all lanes, an entry of the bias for each partner,
+     * `entry_step` apart; NULL: nothing. */
+    const real *entry[OWNERS];
+    ptrdiff_t entry_step;
     const ireal *idx;
     ptrdiff_t slide, still;
     const real *moves;

@@ -49,6 +49,13 @@ INLINE void LOGITS_OF(const shape k, const enum reading how, const logits_block 
             for (int i = 0; i < k.columns; i++)
                 acc[q][i] = W(add)(acc[q][i], W(load)(o->c[q] + i * LANES));
         }
+    } else if (how == PLAIN && o->entry[0]) {
+        UNROLL
+        for (int q = 0; q < k.hi; q++) {
+            UNROLL
+            for (int i = 0; i < k.columns; i++)
+                acc[q][i] = W(add)(acc[q][i], W(all)(o->entry[q][i * o->entry_step]));
+        }
     }
     UNROLL
     for (int q = 0; q < k.hi; q++) {

@@ -28,7 +28,8 @@ enum {
     NATTEN_CPU_SLOTS = 256,    /* scores that an owner vector holds at a time */
     NATTEN_CPU_SEGMENTS = 512, /* pieces of partner rows that a group lists at a time */
     NATTEN_CPU_SEGMENT_BYTES = 64,
-    NATTEN_CPU_GIVEN = 6 /* most partners that owners give to at a time */
+    NATTEN_CPU_GIVEN = 6,   /* most partners that owners give to at a time */
+    NATTEN_CPU_PATTERNS = 4 /* of runs whose lanes sum grad_bias by themselves */
 };
 
 typedef enum natten_cpu_kind {
@@ -70,6 +71,7 @@ typedef struct natten_cpu_strips {
 typedef struct natten_cpu_layout {
     size_t strips, tags, extra_strips, panels, own_rows, scores, sums, runs, segments;
     size_t given, given_bytes;
+    size_t bias_sums, bias_bytes; /* of a pattern of runs: cpu_bias.h */
     size_t bytes;
 } natten_cpu_layout;
 
@@ -134,8 +136,9 @@ typedef struct natten_cpu_pass {
      * each is kept in `slices` partial sums, each with its fixed share of the items in
      * fixed order, merged in order at the end. */
     int64_t slices, slice_elements;
-    bool wants_sums;      /* of grad_bias: */
-    natten_view sums;     /* batch is from slice to slice */
+    bool wants_sums;  /* of grad_bias; of GRAD_ALL a slice for each item of a run: */
+    natten_view sums; /* batch is from slice to slice */
+    int32_t patterns; /* of runs that the scratch has sums for */
     int64_t extra_tokens; /* GRAD_EXTRA: extra tokens at a time, a multiple of LANES */
 } natten_cpu_pass;
 

@@ -95,6 +95,24 @@ natten_cpu_item natten_cpu_share_item(const natten_cpu_pass *p,
     return item;
 }
 
+natten_cpu_heads natten_cpu_share_heads(const natten_cpu_pass *p,
+                                        const natten_cpu_share *share)
+{
+    int64_t groups = groups_of(p);
+    natten_cpu_heads h = {.first = share->first % groups * p->share,
+                          .count = least(share->units, groups) * p->share};
+    h.items = natten_cpu_share_items(p, share) / h.count;
+    return h;
+}
+
+int64_t natten_cpu_share_slice(const natten_cpu_pass *p, const natten_cpu_share *share,
+                               const natten_cpu_item *item)
+{
+    natten_cpu_heads h = natten_cpu_share_heads(p, share);
+    int64_t first = share->first / groups_of(p) * (p->combos / p->task->batch);
+    return (item->head - h.first) * h.items + item->combo - first;
+}
+
 static atomic_int *progress_of(const natten_cpu_pass *p, int64_t head, int64_t combo)
 {
     return &p->progress[combo * p->heads + head];

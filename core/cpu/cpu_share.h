@@ -31,6 +31,19 @@ int64_t natten_cpu_share_items(const natten_cpu_pass *pass,
 natten_cpu_item natten_cpu_share_item(const natten_cpu_pass *pass,
                                       const natten_cpu_share *share, int64_t index);
 
+/* The heads of a run, and how many of its items each has. */
+typedef struct natten_cpu_heads {
+    int64_t first, count, items;
+} natten_cpu_heads;
+
+natten_cpu_heads natten_cpu_share_heads(const natten_cpu_pass *pass,
+                                        const natten_cpu_share *share);
+
+/* Which of them an item is: those of a head follow one another. */
+int64_t natten_cpu_share_slice(const natten_cpu_pass *pass,
+                               const natten_cpu_share *share,
+                               const natten_cpu_item *item);
+
 /* Do several items give to the same key? */
 bool natten_cpu_share_meets(const natten_cpu_pass *pass);
 

@@ -12,6 +12,7 @@
 enum {
     FORWARD_BYTES = 1 << 20, /* of scratch, beside what grows with the window */
     BACKWARD_BYTES = 5 << 20,
+    BIAS_BYTES = 256 << 10, /* beside it, for the sums of lanes of grad_bias */
     SMALL_MACHINE = 4,      /* processors */
     MOST_ROWS = 64,         /* partner rows in a chunk */
     EXTRA_BYTES = 128 << 10 /* of strips of extra tokens */
@@ -135,7 +136,8 @@ static natten_cpu_strip make_strip(const natten_cpu_operand o[2], int64_t width,
  * row of owners where they have no room (measured: docs/decisions/five-products.md). */
 size_t natten_cpu_tile_promise(const natten_task *task)
 {
-    size_t base = task->operation == NATTEN_BACKWARD ? BACKWARD_BYTES : FORWARD_BYTES;
+    bool backward = task->operation == NATTEN_BACKWARD;
+    size_t base = backward ? BACKWARD_BYTES + BIAS_BYTES : FORWARD_BYTES;
     size_t cells = (size_t)(task->dim + task->dim_v + 2);
     for (int a = 0; a < 3; a++)
         cells *= (size_t)task->axis[a].window;
@@ -487,7 +489,7 @@ static void search(natten_cpu_pass *p, const natten_cpu_kernels *k, keep level,
 static void choose_tile(natten_cpu_pass *p, const natten_cpu_kernels *k)
 {
     size_t room = natten_cpu_tile_promise(p->task);
-    room -= p->kind == NATTEN_CPU_FORWARD ? 0 : NATTEN_CPU_SUMS_BYTES;
+    room -= p->kind == NATTEN_CPU_FORWARD ? 0 : NATTEN_CPU_SUMS_BYTES + BIAS_BYTES;
     /* Not much above the least there is (one pack an owner, nothing from memory): other
      * ways to keep strips can't help much. */
     double good = 1.5 * (volume(p) + price_of_pack(p));
@@ -514,7 +516,7 @@ static void choose_tile(natten_cpu_pass *p, const natten_cpu_kernels *k)
  * fewer owners, where there is no room. */
 static void cut_rows(natten_cpu_pass *p, const natten_cpu_kernels *k)
 {
-    size_t room = natten_cpu_tile_promise(p->task) - NATTEN_CPU_SUMS_BYTES;
+    size_t room = natten_cpu_tile_promise(p->task) - NATTEN_CPU_SUMS_BYTES - BIAS_BYTES;
     int64_t piece = NATTEN_CPU_SLOTS;
     for (p->owners = k->owners;; p->owners -= piece == 64) {
         p->strips = (natten_cpu_strips){1, 1, 1, piece, make_strip(p->other, piece, k)};
@@ -543,6 +545,20 @@ static void choose_extras(natten_cpu_pass *p, const natten_cpu_kernels *k)
     p->extra_strip = make_strip(p->extra, p->extra_chunk, k);
 }
 
+/* Sums of grad_bias lane by lane: rows of entries along axes 0 and 1, and slots of a
+ * window along axis 2, for as many patterns of runs as there is room for. */
+static void place_bias_sums(natten_cpu_pass *p, const natten_cpu_kernels *k)
+{
+    double vectors = (2.0 * p->axis[0].window - 1) * (2.0 * p->axis[1].window - 1) *
+                     p->axis[2].window;
+    double bytes = vectors * k->lanes * (double)k->real_bytes;
+    p->patterns =
+        bytes > BIAS_BYTES ? 0 : (int32_t)fmin(NATTEN_CPU_PATTERNS, BIAS_BYTES / bytes);
+    p->layout.bias_bytes = p->patterns > 0 ? (size_t)bytes : 0;
+    p->layout.bias_sums =
+        place(&p->layout.bytes, p->patterns * (int64_t)p->layout.bias_bytes);
+}
+
 void natten_cpu_tile_choose(natten_cpu_pass *p, const natten_cpu_kernels *k)
 {
     p->far = is_far(p);
@@ -555,6 +571,8 @@ void natten_cpu_tile_choose(natten_cpu_pass *p, const natten_cpu_kernels *k)
         choose_extras(p, k);
     p->chunk = choose_chunk(p, k);
     choose_tile(p, k);
+    if (p->kind != NATTEN_CPU_GRAD_KEY && p->task->view[NATTEN_GRAD_BIAS].data)
+        place_bias_sums(p, k);
     p->combos = p->task->batch;
     for (int a = 0; a < 3; a++) {
         p->classes[a] = (int32_t)classes_along(p, a);

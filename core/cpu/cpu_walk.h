@@ -98,6 +98,7 @@ static void find_memory(group *g, char *scratch)
     g->list = (segment *)(void *)(scratch + l->segments);
     for (int i = p->strips.depth * p->strips.high * p->strips.fan - 1; i >= 0; i--)
         g->tags[i] = (tag){-1, -1, -1, 0};
+    g->bias_sums = scratch + l->bias_sums;
     g->given = scratch + l->given;
     memset(g->given, 0, l->given_bytes);
     g->epoch = 1;
@@ -425,6 +426,7 @@ static void walk(const natten_cpu_pass *p, const natten_cpu_item *item, void *sc
     find_tensors(&g);
     find_memory(&g, scratch);
     make_runs(&g);
+    find_patterns(&g);
     count_groups(&g);
     find_next(&g, &next, item->next);
     begin_planes(&g);
@@ -451,6 +453,7 @@ static void walk(const natten_cpu_pass *p, const natten_cpu_item *item, void *sc
         }
         leave_planes(&g, z + nz);
     }
+    fold_bias(&g);
     v_settle();
 }
 

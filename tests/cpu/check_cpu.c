@@ -68,6 +68,18 @@ static const char *const corners[] = {
     "bwd bf16 b2 h2 d40:24 37x26 w5x7 e2x1 dlse",
     "bwd fp16 b1 h1 d32 20x56 w7x7 s1x2",
     "bwd fp16 b1 h1 d3 5 w2 e900000000 g2147483647 q900000004 k899999999 n9",
+    /* A bias: runs of more patterns than have sums, windows without room for any;
+     * slices of many tiles and classes; several runs of units, of heads and of batch
+     * items. */
+    "bwd fp32 b2 h4:2 d8:16 24x40 w5x7 bias dlse",
+    "bwd fp32 b1 h2 d16 90x160 w3x4 s1x3 bias",
+    "bwd fp64 b1 h2 d3 60x150 w4x5 s3x4 causal01 bias",
+    "bwd bf16 b3 h2 d32 20x56 w7x7 bias",
+    "bwd fp32 b1 h2:1 d9:33 9x31x29 w2x3x2 e1x2x1 m3 bias",
+    "bwd fp16 b1 h1 d8 70x45 w61x40 bias",
+    "bwd fp32 b1 h1 d4 300x9 w5x9 e7x1 bias",
+    "bwd fp32 b140000 h2 d1 2 w2 bias",
+    "bwd fp32 b2 h270000:135000 d1 2 w2 bias",
     /* Too large for caches: results go past them, and what comes next is asked for. */
     "fwd fp32 b1 h2 d16 213x200 w3x3",
     "bwd fp32 b1 h1 d16 160x160 w3x3",

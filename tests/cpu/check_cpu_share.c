@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The items of GRAD_ALL against their definition: each item of the pass once; and the
+ * The items of GRAD_ALL against their definition: each item of the pass once, with a
+ * slice of its own among those of its head; and the
  * pieces of keys, which clear every element of the gradients once, and nothing else, or
  * round every sum of a narrow one. Who waits for whom: check_cpu_turns.c counts it, and
  * check_same_call.c has bits that tell. */
@@ -14,6 +15,16 @@
 /* ---- items ---- */
 
 enum { MOST_ITEMS = 2 * 3 * 3 * 5 * 3 * 4 * 2 * 3 * 2 };
+
+/* Is the item's slice one of its head's, and nobody else's in the run? */
+static bool mark_slice(const natten_cpu_pass *p, const natten_cpu_share *run,
+                       const natten_cpu_item *item, char *taken)
+{
+    natten_cpu_heads h = natten_cpu_share_heads(p, run);
+    int64_t slice = natten_cpu_share_slice(p, run, item), head = item->head - h.first;
+    return head >= 0 && head < h.count && slice / h.items == head && slice >= 0 &&
+           taken[slice]++ == 0;
+}
 
 /* Item `i` of a run, marked; false if it is none, or was marked before. Check's own
  * assertions would take minutes for so many. */
@@ -36,14 +47,19 @@ static bool mark_item(const natten_cpu_pass *p, const natten_cpu_share *run, int
 static int64_t count_items(const natten_cpu_pass *p, int64_t most, char *seen)
 {
     int64_t units = p->task->batch * (p->heads / p->share), right = 0;
+    static char taken[MOST_ITEMS];
     natten_cpu_share run;
     for (int64_t first = 0; first < units; first += run.units) {
         natten_cpu_share_take(p, &run, first, most);
         ck_assert(run.units >= 1 && run.units <= most);
         int64_t items = natten_cpu_share_items(p, &run);
         ck_assert_int_ge(items, 1);
-        for (int64_t i = 0; i < items; i++)
-            right += mark_item(p, &run, i, seen) ? 1 : -1;
+        memset(taken, 0, (size_t)items);
+        for (int64_t i = 0; i < items; i++) {
+            natten_cpu_item item = natten_cpu_share_item(p, &run, i);
+            bool is_right = mark_slice(p, &run, &item, taken);
+            right += mark_item(p, &run, i, seen) && is_right ? 1 : -1;
+        }
     }
     return right;
 }

@@ -112,6 +112,10 @@ typedef __m256d hvec;
 #define HALF_OP(name) _mm256_##name##_pd
 #endif
 
+INLINE hvec h_all(real a)
+{
+    return HALF_OP(set1)(a);
+}
 INLINE hvec h_zero(void)
 {
     return HALF_OP(setzero)();
