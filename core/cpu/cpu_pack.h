@@ -79,11 +79,67 @@ INLINE void store_lanes(const enum format format, char *p, int64_t d, vec a)
     v_store((real *)(void *)p + d, a);
 }
 
-/* `rows` elements of a token from d on, zeros after them. */
+/* n elements of `bytes` each, LANES at most, by powers of two: of an n that stays the
+ * same each is a jump that can be foretold and a move of a size that is known. */
+INLINE void copy_some(void *to, const void *from, int n, const int bytes)
+{
+    char *t = to;
+    const char *f = from;
+    UNROLL
+    for (int some = LANES; some > 0; some /= 2)
+        if (n & some) {
+            memcpy(t, f, (size_t)(some * bytes));
+            t += some * bytes;
+            f += some * bytes;
+        }
+}
+
+/* Words that a set may have masks for: the first n lanes. */
+#ifndef V_FIRST
+INLINE vec v_load_first(const real *p, int n)
+{
+    real f[LANES] = {0};
+    for (int i = 0; i < n; i++)
+        f[i] = p[i];
+    return v_load(f);
+}
+INLINE void v_store_first(real *p, int n, vec a)
+{
+    real f[LANES];
+    v_store(f, a);
+    memcpy(p, f, (size_t)n * sizeof(real));
+}
+#if NATTEN_REAL == 32
+INLINE vec v_load_first_bf16(const uint16_t *p, int n)
+{
+    uint16_t h[LANES] = {0};
+    copy_some(h, p, n, sizeof *h);
+    return v_load_bf16(h);
+}
+INLINE vec v_load_first_fp16(const uint16_t *p, int n)
+{
+    uint16_t h[LANES] = {0};
+    copy_some(h, p, n, sizeof *h);
+    return v_load_fp16(h);
+}
+#endif
+#endif
+
+/* `rows` elements of a token from d on, LANES at most, zeros after them. */
 static vec load_some(natten_dtype dtype, int64_t item, const char *p, int64_t d,
                      int rows)
 {
     real f[LANES];
+    if (item == 1) {
+#if NATTEN_REAL == 32
+        const uint16_t *h = (const uint16_t *)(const void *)p + d;
+        if (dtype == NATTEN_BF16)
+            return v_load_first_bf16(h, rows);
+        if (dtype == NATTEN_FP16)
+            return v_load_first_fp16(h, rows);
+#endif
+        return v_load_first((const real *)(const void *)p + d, rows);
+    }
     for (int i = 0; i < LANES; i++)
         f[i] = i < rows ? load_element(dtype, p, (d + i) * item) : 0;
     return v_load(f);
@@ -93,17 +149,24 @@ static void store_some(natten_dtype dtype, int64_t item, char *p, int64_t d, vec
                        int rows)
 {
     real f[LANES];
-    v_store(f, a);
-    for (int i = 0; i < rows; i++)
-        store_element(dtype, p, (d + i) * item, f[i]);
-}
-
-static inline void store_first(real *to, const real f[LANES], int n)
-{
-    if (n == LANES)
-        v_store(to, v_load(f));
-    else
-        memcpy(to, f, (size_t)n * sizeof(real));
+    if (item != 1) {
+        v_store(f, a);
+        for (int i = 0; i < rows; i++)
+            store_element(dtype, p, (d + i) * item, f[i]);
+        return;
+    }
+#if NATTEN_REAL == 32
+    if (dtype != NATTEN_FP32) {
+        uint16_t h[LANES];
+        if (dtype == NATTEN_BF16)
+            v_store_bf16(h, a);
+        else
+            v_store_fp16(h, a);
+        copy_some((uint16_t *)(void *)p + d, h, rows, sizeof *h);
+        return;
+    }
+#endif
+    v_store_first((real *)(void *)p + d, rows, a);
 }
 
 typedef natten_cpu_tokens tokens;
@@ -173,7 +236,7 @@ static __attribute__((noinline)) void pack_edge(const tokens *t, const block *b,
         v_store(f[i], load_some(t->dtype, t->item, token, b->d, b->size));
     }
     for (int i = 0; b->rows && i < b->lanes; i++)
-        store_first(b->rows + i * t->dim, f[i], b->size);
+        v_store_first(b->rows + i * t->dim, b->size, v_load(f[i]));
     if (!b->columns)
         return;
     vec r[LANES];

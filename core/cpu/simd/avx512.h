@@ -39,6 +39,17 @@ INLINE void v_store(real *p, vec a)
 {
     OP(storeu)(p, a);
 }
+/* The first n lanes, zeros after them; what lies behind is not touched. */
+#define V_FIRST  1
+#define FIRST(n) (((1U << (n)) - 1) & ((1U << LANES) - 1))
+INLINE vec v_load_first(const real *p, int n)
+{
+    return OP(maskz_loadu)(FIRST(n), p);
+}
+INLINE void v_store_first(real *p, int n, vec a)
+{
+    OP(mask_storeu)(p, FIRST(n), a);
+}
 #define V_STREAMS 1
 INLINE void v_stream(real *p, vec a)
 {
@@ -266,14 +277,29 @@ INLINE void v_turn(vec r[16])
     }
 }
 
+INLINE vec v_widen_bf16(__m256i h)
+{
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16));
+}
 INLINE vec v_load_bf16(const uint16_t *p)
 {
-    __m256i h = _mm256_loadu_si256((const __m256i *)(const void *)p);
-    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16));
+    return v_widen_bf16(_mm256_loadu_si256((const __m256i *)(const void *)p));
 }
 INLINE vec v_load_fp16(const uint16_t *p)
 {
     return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)p));
+}
+INLINE __m256i v_first(const uint16_t *p, int n)
+{
+    return _mm256_maskz_loadu_epi16(FIRST(n), p);
+}
+INLINE vec v_load_first_bf16(const uint16_t *p, int n)
+{
+    return v_widen_bf16(v_first(p, n));
+}
+INLINE vec v_load_first_fp16(const uint16_t *p, int n)
+{
+    return _mm512_cvtph_ps(v_first(p, n));
 }
 INLINE void v_store_fp16(uint16_t *p, vec a)
 {
