@@ -38,7 +38,7 @@ struct FlatPair {
   private:
     __device__ static uint32_t half_of(uint32_t slice, uint32_t word, int half)
     {
-        return slice + (half == 0 ? masked(word, 0xffffu) : word >> 16);
+        return plus_half(slice, word, half);
     }
 };
 

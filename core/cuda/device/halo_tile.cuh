@@ -67,6 +67,12 @@ __device__ inline uint32_t masked(uint32_t x, uint32_t mask)
     return x;
 }
 
+/* x + the lower or the upper half of a word: an instruction for either. */
+__device__ inline uint32_t plus_half(uint32_t x, uint32_t word, int half)
+{
+    return half == 0 ? __dp2a_lo(word, 1u, x) : x + (word >> 16);
+}
+
 /* Quotients without dividing.  The inverse is rounded down, so the product is too small
  * by one at most, whatever the number. */
 struct Divider {
@@ -747,17 +753,21 @@ template <class T, int dims, Side side, bool engine> class HaloTile {
         int first = lane / chunks, chunk = lane % chunks;
         uint32_t to = own_rows(n), begin = to + permute(first, chunk);
         int64_t base = looks_ahead ? base_ahead(n, turn_) : base_of(n, turn_);
+        const char *rows[subtile / at_once]; /* all are read before a copy begins */
+#pragma unroll
+        for (int i = 0; i < subtile / at_once; i++)
+            rows[i] = row_at(n, base, first - lane / 4 + i * at_once) + chunk * 16;
 #pragma unroll
         for (int i = 0; i < subtile / at_once; i++) {
-            const char *row = row_at(n, base, first - lane / 4 + i * at_once);
             uint32_t place = at_once % 8 == 0 /* the swizzle repeats */
                                  ? begin + (uint32_t)(i * at_once * row_bytes)
                                  : to + permute(first + i * at_once, chunk);
             if constexpr (engine)
-                copy16(place, row + chunk * 16);
+                copy16(place, rows[i]);
             else
                 Source<T>(fresh(job), role)
-                    .copy(place, reinterpret_cast<const T *>(row), chunk);
+                    .copy(place, reinterpret_cast<const T *>(rows[i] - chunk * 16),
+                          chunk);
         }
     }
 
