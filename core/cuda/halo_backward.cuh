@@ -137,7 +137,8 @@ class HaloGradQuery {
     static constexpr bool copies_more = biased;
     static constexpr bool copies_late = false, prepares = false;
     static constexpr bool fetches = flat && !sums_bias; /* rows of OUT, for delta */
-    static constexpr bool looks_ahead = false, recalls = false, is_gradient = true;
+    static constexpr bool looks_ahead = false, keeps_steps = false, recalls = false;
+    static constexpr bool is_gradient = true;
     __device__ static natten_role row_role(int n)
     {
         return n == 0   ? NATTEN_QUERY
@@ -418,7 +419,8 @@ class HaloGradTokens {
     static constexpr int row_tensors = flat ? 5 : 4, partner_tensors = flat ? 2 : 3;
     static constexpr bool copies_more = biased || !flat, copies_late = flat;
     static constexpr bool prepares = engine && !flat, fetches = false;
-    static constexpr bool looks_ahead = false, recalls = false, is_gradient = true;
+    static constexpr bool looks_ahead = false, keeps_steps = false, recalls = false;
+    static constexpr bool is_gradient = true;
     __device__ static natten_role row_role(int n)
     {
         return n == 0   ? NATTEN_KEY

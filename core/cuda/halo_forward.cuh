@@ -48,6 +48,7 @@ class HaloForward {
     static constexpr bool copies_more = biased;
     static constexpr bool copies_late = false, fetches = false, prepares = false;
     static constexpr bool looks_ahead = flat, recalls = flat && (biased || light);
+    static constexpr bool keeps_steps = flat && !biased; /* else registers are few */
     static constexpr bool is_gradient = false;
     __device__ static natten_role row_role(int n)
     {

@@ -346,7 +346,8 @@ template <class T, int dims, Side side, bool engine> class HaloTile {
 
     const natten_cuda_job &job;
     int32_t lane, warp;
-    int turn = 0; /* of the unit that is worked on: 0, 1, 0, ... */
+    int turn = 0;       /* of the unit that is worked on: 0, 1, 0, ... */
+    int32_t stride = 0; /* of a pass that keeps steps: units from one to the next */
     /* Minus the unit matrix, as B of 8 columns in bfloat16; in a flat halo which y and
      * x rows have, as A of 8 columns. */
     uint32_t unit_matrix[2];
@@ -688,11 +689,12 @@ template <class T, int dims, Side side, bool engine> class HaloTile {
                halo()->rank[warp] ==
                    natten_min(turn_ / NATTEN_CUDA_FOUND, (int32_t)halo()->busy - 1);
     }
+    template <bool keeps_steps = false>
     __device__ int32_t next_units(const HaloStep &s) const
     {
-        return s.first_unit + halo()->unit_stride;
+        return s.first_unit + (keeps_steps ? stride : halo()->unit_stride);
     }
-    __device__ void advance(HaloStep &s) const
+    template <bool keeps_steps = false> __device__ void advance(HaloStep &s) const
     {
         if (!flat && ++s.slice < halo()->place.slices)
             return;
@@ -703,7 +705,7 @@ template <class T, int dims, Side side, bool engine> class HaloTile {
         if (!flat && ++s.head < group())
             return;
         s.head = 0;
-        s.first_unit = next_units(s);
+        s.first_unit = next_units<keeps_steps>(s);
     }
 
     /* Remember if some lane has found a result that is not finite. */
@@ -796,9 +798,10 @@ template <class T, int dims, Side side, bool engine> class HaloTile {
     }
     /* The same of the unit after a step's. */
     template <class Pass>
-    __device__ void copy_next_rows(const Pass &pass, const HaloStep &s)
+    __device__ void copy_next_rows(const Pass &pass, const HaloStep &s, int32_t all)
     {
-        if (next_units(s) + unit() >= halo()->end)
+        if (next_units<Pass::keeps_steps>(s) + unit() >=
+            (Pass::keeps_steps ? all : halo()->end))
             return;
         if constexpr (!Pass::looks_ahead)
             find_next_rows<Pass>(turn ^ 1);

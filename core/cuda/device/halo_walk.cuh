@@ -75,7 +75,7 @@ template <class Pass> __device__ inline void walk_by_threads(Pass &pass)
         bool exists = busy && step.first_unit + tile.unit() < all;
         if (busy && tile.is_first_of_unit(step)) {
             pass.begin();
-            tile.template copy_next_rows<Pass>(pass, step);
+            tile.template copy_next_rows<Pass>(pass, step, all);
         }
         if (exists)
             take_step(pass, stage, stage, step);
@@ -129,12 +129,29 @@ __device__ inline void look_ahead(const Pass &pass, int stage, uint32_t parity,
     int turn = tile.turn_after(tile.turn, 3);
     if (!tile.is_on_duty(turn))
         return;
-    int32_t later = step.first_unit + 3 * tile.halo()->unit_stride;
+    int32_t later = step.first_unit +
+                    3 * (Pass::keeps_steps ? tile.stride : tile.halo()->unit_stride);
     if (later >= all)
         return;
     if (tile.job.halo.units == NATTEN_CUDA_FOUND && !tile.is_first(step))
         barrier_wait(tile.left(stage ^ 1), stage == 0 ? parity ^ 1 : parity);
     tile.template find_units<Pass>(turn, later);
+}
+
+/* The block's first step, and where its units end: not read from where threads might
+ * find different ones.  A pass with registers for that keeps how far it is from step to
+ * step, too, so that no step waits for shared memory to say so. */
+template <class Pass> __device__ inline HaloStep begin_steps(Pass &pass, int32_t &all)
+{
+    auto &tile = pass.tile;
+    HaloStep step = {tile.share_out(all), 0, 0, 0};
+    if constexpr (Pass::looks_ahead)
+        step.first_unit = tile.halo()->begin, all = tile.halo()->end;
+    if constexpr (Pass::keeps_steps) {
+        step.first_unit = of_warp(step.first_unit), all = of_warp(all);
+        tile.stride = of_warp(tile.halo()->unit_stride);
+    }
+    return step;
 }
 
 /* Where the copy engine does, a warp waits for nothing but slices and its own rows, and
@@ -151,12 +168,9 @@ template <class Pass> __device__ inline void walk_by_engine(Pass &pass)
 {
     constexpr bool shares = Pass::copies_more;
     auto &tile = pass.tile;
-    int32_t all; /* not read from where threads might find different ones */
-    HaloStep step = {tile.share_out(all), 0, 0, 0}, next;
-    if constexpr (Pass::looks_ahead)
-        step.first_unit = tile.halo()->begin, all = tile.halo()->end;
-    next = step;
-    tile.advance(next);
+    int32_t all;
+    HaloStep step = begin_steps(pass, all), next = step;
+    tile.template advance<Pass::keeps_steps>(next);
     if (tile.warp == 0 && !tile.template fetches_early<Pass>()) {
         fetch_step(pass, 0, 0, 0, step);
         if (next.first_unit < all)
@@ -193,7 +207,7 @@ template <class Pass> __device__ inline void walk_by_engine(Pass &pass)
             if (exists)
                 pass.begin();
             if constexpr (!Pass::looks_ahead)
-                tile.template copy_next_rows<Pass>(pass, step);
+                tile.template copy_next_rows<Pass>(pass, step, all);
             if constexpr (Pass::copies_late) {
                 end_group_of_copies();
                 wait_for_all_but_one_group();
@@ -203,12 +217,12 @@ template <class Pass> __device__ inline void walk_by_engine(Pass &pass)
         barrier_wait(tile.ready(stage), parity);
         if constexpr (Pass::looks_ahead) {
             __syncwarp(); /* all lanes have read the unit's own */
-            tile.template copy_next_rows<Pass>(pass, step);
+            tile.template copy_next_rows<Pass>(pass, step, all);
         }
         int then = number == 2 ? 0 : number + 1;
         if constexpr (shares) {
             next = step;
-            tile.advance(next);
+            tile.template advance<Pass::keeps_steps>(next);
             if (next.first_unit < all &&
                 (Pass::is_gradient || !tile.job.halo.keeps_bias))
                 copy_share(pass, stage ^ 1, then, tile.turn_after(tile.turn, 1), next);
@@ -216,8 +230,8 @@ template <class Pass> __device__ inline void walk_by_engine(Pass &pass)
         if (exists)
             take_step(pass, stage, number, step);
         next = step;
-        tile.advance(next);
-        tile.advance(next);
+        tile.template advance<Pass::keeps_steps>(next);
+        tile.template advance<Pass::keeps_steps>(next);
         if constexpr (Pass::looks_ahead) {
             pass.recall_results();
             look_ahead(pass, stage, parity, step, all);
@@ -243,7 +257,7 @@ template <class Pass> __device__ inline void walk_by_engine(Pass &pass)
         }
         number = then;
         parity ^= (uint32_t)stage;
-        tile.advance(step);
+        tile.template advance<Pass::keeps_steps>(step);
     }
 }
 
