@@ -247,13 +247,15 @@ static void place_beside(const search *s, int32_t grain, bool flat, bool keeps_b
 {
     h->stats_at = 0;
     h->bias_at = of_keys(s) && !flat ? h->rows * h->pitch * 8 : 0;
-    int32_t more = h->bias_at + (s->entries + 2 * h->bias_pad) * 4;
+    /* Forward has entries of rows r and r + 8 next to each other, each entry twice. */
+    int32_t entry = flat && s->pass == NATTEN_CUDA_HALO_FORWARD ? 8 : 4,
+            more = h->bias_at + (s->entries + 2 * h->bias_pad) * entry;
     h->more_bytes = divide_up(more, 16) * 16;
     grain >>= h->twins; /* those of two units are as long as it was */
     h->unit_bytes = divide_up(2 * h->box_bytes >> h->twins, grain) * grain;
     h->more_at = h->slices_at + 2 * h->units * h->unit_bytes;
-    int64_t each = s->entries + h->bias_pad, /* of a head; zeros come first and last */
-        kept = (each * s->task->heads + h->bias_pad) * 4;
+    int64_t all = (int64_t)s->entries * s->task->heads, /* zeros come first and last */
+        kept = (all + 2 * h->bias_pad) * entry;
     h->keeps_bias = keeps_bias && kept <= s->room;
     h->rows_at = align(h->more_at +
                        (h->keeps_bias ? (int32_t)kept : 3 * h->units * h->more_bytes));
@@ -427,7 +429,9 @@ static bool lay_out_slices(const search *s, const shape *p, int32_t rows, bool t
         h->tables_at = h->rows_at;
         h->columns_at = align(larger(end, h->tables_at + tables + orders));
     }
-    fit->shared_bytes = h->columns_at + ((of_keys(s) && !flat) + (s->entries > 0)) *
+    bool has_columns = s->entries > 0 && /* flat forward has them among its rows */
+                       !(flat && s->pass == NATTEN_CUDA_HALO_FORWARD);
+    fit->shared_bytes = h->columns_at + ((of_keys(s) && !flat) + has_columns) *
                                             h->places * h->pairs * 32;
     h->seen_at = sums_bias ? fit->shared_bytes : 0;
     if (sums_bias)

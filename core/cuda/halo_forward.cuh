@@ -277,9 +277,8 @@ class HaloForward {
             s[e] = 0;
         hide_in(s, pair, also, g, tile.unit_matrix);
         dot<T, dims>(s, rows, pair.row(keys, g), s);
-#pragma unroll
-        for (int e = 0; e < 4 && biased; e++)
-            s[e] = fmaf(s[e], factor, bias.at(g, e));
+        if constexpr (biased)
+            bias.add(s, factor, g);
     }
 
     /* Raise each row's reference to its largest exponent so far. */

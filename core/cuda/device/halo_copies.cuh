@@ -213,9 +213,11 @@ HaloTile<T, dims, side, engine>::put_bias(int n, int turn_, int thread, int warp
         const float *first = static_cast<const float *>(bias.data) + head * bias.head;
 #pragma unroll 1
         for (int32_t e = thread; e < (int32_t)now.entries;
-             e += warps * NATTEN_CUDA_WARP)
-            to[now.halo.bias_pad + e] =
-                __ldg(first + entry_offset(now.task, e)) * log2_e;
+             e += warps * NATTEN_CUDA_WARP) {
+            float entry = __ldg(first + entry_offset(now.task, e)) * log2_e;
+            int32_t upper = now.halo.bias_pad + e;
+            to[2 * upper] = entry, to[2 * (upper + lower_by()) + 1] = entry;
+        }
     }
     __threadfence_block();
 }
@@ -224,14 +226,14 @@ template <class T, int dims, Side side, bool engine>
 __device__ inline void HaloTile<T, dims, side, engine>::keep_bias() const
 {
     const natten_view &bias = job.task.view[NATTEN_BIAS];
-    const int32_t pad = job.halo.bias_pad, each = kept_bytes(job) / 4,
+    const int32_t pad = job.halo.bias_pad, each = (int32_t)job.entries,
                   all = (int32_t)job.task.heads * each;
     float *to = reinterpret_cast<float *>(halo_shared + job.halo.more_at);
 #pragma unroll 1
-    for (int32_t i = threadIdx.x; i < all + pad; i += NATTEN_CUDA_THREADS) {
-        int32_t head = i / each, e = i % each - pad;
+    for (int32_t i = threadIdx.x; i < 2 * (all + 2 * pad); i += NATTEN_CUDA_THREADS) {
+        int32_t at = i / 2 - i % 2 * lower_by() - pad, head = at / each, e = at % each;
         to[i] = 0;
-        if (e >= 0 && i < all)
+        if (at >= 0 && at < all)
             to[i] = __ldg(static_cast<const float *>(bias.data) + head * bias.head +
                           entry_offset(job.task, e)) *
                     log2_e;

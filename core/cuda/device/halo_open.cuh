@@ -233,12 +233,13 @@ HaloTile<T, dims, side, engine>::open_warp(const HaloAxis<side> &axis,
             begin, box, exists_here && somebody ? sees : natten_span{0, 0}, lanes);
     } else
         make_table<Pass>(begin, box, seen[1], seen[2]);
-    clear_pads();
+    clear_pads<Pass>();
     __syncwarp();
 }
 
 /* Zeros before and after the entries of bias. */
 template <class T, int dims, Side side, bool engine>
+template <class Pass>
 __device__ inline void HaloTile<T, dims, side, engine>::clear_pads() const
 {
     const natten_cuda_halo &h = job.halo;
@@ -247,6 +248,12 @@ __device__ inline void HaloTile<T, dims, side, engine>::clear_pads() const
     for (int i = 0; i < (engine ? 3 : 2) * h.units && !h.keeps_bias; i++) {
         float *first = static_cast<float *>(
             __cvta_shared_to_generic(more_of(0, i) + (uint32_t)h.bias_at));
+        if constexpr (Pass::looks_ahead) { /* and beside them, in pairs */
+            int32_t all = 2 * ((int32_t)job.entries + 2 * h.bias_pad);
+            for (int32_t e = threadIdx.x; e < all; e += NATTEN_CUDA_THREADS)
+                first[e] = 0;
+            continue;
+        }
         for (int32_t e = threadIdx.x; e < h.bias_pad; e += NATTEN_CUDA_THREADS)
             first[e] = first[h.bias_pad + (int32_t)job.entries + e] = 0;
     }
@@ -439,7 +446,7 @@ __device__ inline void HaloTile<T, dims, side, engine>::make_flat_table(
         if (beyond)
             slot = 16 * natten_max(used - 1, 0) + lane % 16;
         y = by(partner_in(slot, total, there), x);
-        int32_t entry = 4 * (y * entries + x);
+        int32_t entry = (Pass::is_gradient ? 4 : 8) * (y * entries + x);
         y += box[1].begin, x += box[2].begin;
         int32_t token = (y - begin[1]) * h.pitch + x - begin[2];
         uint32_t word = permute(token, 0);
@@ -468,9 +475,13 @@ __device__ inline void HaloTile<T, dims, side, engine>::make_flat_table(
             }
             if (pair < h.pairs)
                 table()[pair * NATTEN_CUDA_WARP] = all;
-            if (pair < h.pairs && lane < 4 && h.bias_pad > 0)
-                columns(of_entries)[pair * 4] = {of_columns[0], of_columns[1],
-                                                 of_columns[2], of_columns[3]};
+            if (pair < h.pairs && lane < 4 && h.bias_pad > 0) {
+                ushort4 *to = columns(of_entries);
+                if constexpr (!Pass::is_gradient)
+                    to = reinterpret_cast<ushort4 *>(forward_columns());
+                to[pair * 4] = {of_columns[0], of_columns[1], of_columns[2],
+                                of_columns[3]};
+            }
         }
     }
     if (lane == 0 && unit() == 0)

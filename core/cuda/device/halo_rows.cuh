@@ -249,6 +249,13 @@ template <bool biased> struct Biases {
     {
         return load_float(row[e / 2] + (uint32_t)column[2 * g + e % 2]);
     }
+    /* s = s times a factor, plus those of group g. */
+    __device__ void add(float (&s)[4], float factor, int g) const
+    {
+#pragma unroll
+        for (int e = 0; e < 4; e++)
+            s[e] = fmaf(s[e], factor, at(g, e));
+    }
 };
 
 /* The same as forward wants them: as they are, or to base 2. */
@@ -260,17 +267,19 @@ struct ForwardBiases : Biases<biased> {
 template <bool biased> struct ForwardBiases<biased, false, true> : Biases<biased> {
     using Biases<biased>::Biases;
 
-    __device__ float at(int g, int e) const
+    __device__ void add(float (&s)[4], float factor, int g) const
     {
-        return Biases<biased>::at(g, e) * log2_e;
+#pragma unroll
+        for (int e = 0; e < 4; e++)
+            s[e] = fmaf(s[e], factor, Biases<biased>::at(g, e) * log2_e);
     }
 };
 
-/* Of a flat halo, where they are kept so. */
+/* Of a flat halo, where they are kept so; and beside the entry of row r that of row
+ * r + 8, for one load of both. */
 template <bool biased, bool to_base_2> struct ForwardBiases<biased, true, to_base_2> {
-    uint32_t row,
-        step; /* row r: entry of the box's first partner; r + 8 less than it */
-    const ushort4 *columns;
+    uint32_t row; /* of rows r and r + 8: the box's first partner */
+    const uint2 *columns;
     uint32_t column[4];
 
     template <class Tile>
@@ -286,21 +295,25 @@ template <bool biased, bool to_base_2> struct ForwardBiases<biased, true, to_bas
                     (uint32_t)(h.more_at + head * Tile::kept_bytes(tile.job));
         }
         int32_t of_row = tile.info()->row[tile.lane / 4].bias + h.bias_pad;
-        row = first + (uint32_t)(4 * of_row);
-        step = (uint32_t)(8 * (2 * tile.job.task.axis[2].window - 1));
-        columns = tile.columns(Tile::of_entries);
+        row = first + (uint32_t)(8 * of_row);
+        columns = tile.forward_columns();
     }
     __device__ void open(int32_t pair)
     {
         if (!biased)
             return;
-        ushort4 c = columns[pair * 4];
-        column[0] = row + c.x, column[1] = row + c.y;
-        column[2] = row + c.z, column[3] = row + c.w;
+        uint2 c = columns[pair * 4];
+        for (int i = 0; i < 4; i++)
+            column[i] = plus_half(row, i < 2 ? c.x : c.y, i % 2);
     }
-    __device__ float at(int g, int e) const
+    __device__ void add(float (&s)[4], float factor, int g) const
     {
-        return load_float(column[2 * g + e % 2] - (e < 2 ? 0 : step));
+#pragma unroll
+        for (int e = 0; e < 2; e++) {
+            float2 of_both = load_floats(column[2 * g + e]);
+            s[e] = fmaf(s[e], factor, of_both.x);
+            s[2 + e] = fmaf(s[2 + e], factor, of_both.y);
+        }
     }
 };
 

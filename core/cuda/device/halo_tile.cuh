@@ -421,6 +421,16 @@ template <class T, int dims, Side side, bool engine> class HaloTile {
         return reinterpret_cast<ushort4 *>(halo_shared + job.halo.columns_at) +
                ((which * job.halo.places + place()) * job.halo.pairs) * 4 + lane % 4;
     }
+    /* The same of forward in a flat halo: two bytes of each of its four columns, where
+     * a pass with more tensors of rows than its three would have offsets.  So there is
+     * room for pairs of biases beside tiles of 32 x 4 tokens. */
+    __device__ uint2 *forward_columns() const
+    {
+        static_assert(sizeof info()->offset[0] * (NATTEN_CUDA_ROWS - 3) >=
+                          NATTEN_CUDA_FLAT_QUERIES * 4 * sizeof(uint2),
+                      "");
+        return reinterpret_cast<uint2 *>(info()->offset[3]) + lane % 4;
+    }
     /* What rows of a subtile see, where biases are summed. */
     __device__ natten_cuda_halo_seen *seen_by(int32_t of_place) const
     {
@@ -851,12 +861,19 @@ template <class T, int dims, Side side, bool engine> class HaloTile {
     __device__ void copy_bias(int n, const HaloStep &s, int thread, int warps) const;
     /* The same, as they are added to logits to base 2. */
     __device__ void put_bias(int n, int turn_, int thread, int warps) const;
-    /* Those of all heads, by all threads; zeros before each and after the last. */
+    /* Those of all heads, by all threads; zeros before the first and after the last. */
     __device__ void keep_bias() const;
-    /* From one head's to the next one's. */
+    /* From one head's to the next one's.  Nothing is between them: of a row that does
+     * not see a partner it may be any entry, another head's, too. */
     __device__ static int32_t kept_bytes(const natten_cuda_job &job_)
     {
-        return 4 * ((int32_t)job_.entries + job_.halo.bias_pad);
+        return 8 * (int32_t)job_.entries;
+    }
+    /* Row r + 8 of a flat subtile is two rows of tokens below row r: so many entries
+     * before the one that r wants is the one that r + 8 does. */
+    __device__ int32_t lower_by() const
+    {
+        return 2 * (2 * job.task.axis[2].window - 1);
     }
 
     /* Batch item and head of partners of unit `i` of a step. */
@@ -895,7 +912,7 @@ template <class T, int dims, Side side, bool engine> class HaloTile {
         at[2] = aim.first[1] + s.slice * job.halo.rows;
         at[3] = aim.first[0] + s.plane;
     }
-    __device__ void clear_pads() const;
+    template <class Pass> __device__ void clear_pads() const;
     template <class Pass>
     __device__ void open_warp(const HaloAxis<side> &axis, const HaloLanes<side> &lanes);
     /* Choose the partners of groups, of a slice's part of a box, so that 8 of a group
