@@ -47,7 +47,7 @@ template <class T, int sides, bool engine, bool biased> class Sweep {
         const int lane = tile.lane();
         from_single = kept(tile.own() + tile.permute(lane % 8, lane / 8));
         from_both = kept(tile.own() + tile.permute(lane % 16, lane / 16));
-        from_stats = kept(tile.own() + sweep_stats + (uint32_t)(lane % 4 * 16));
+        from_stats = kept(tile.own() + sweep_stats + (uint32_t)(lane % 4 * 8));
         int swapped = lane % 8 + lane / 16 * 8 + lane / 8 % 2 * 16;
         ds_to = kept(tile.own() + sweep_ds + (uint32_t)(swapped * 16));
         for (int i = 0; i < 2; i++) { /* which y and x keys have, as A of 8 columns */
@@ -178,14 +178,17 @@ template <class T, int sides, bool engine, bool biased> class Sweep {
         const uint32_t stats = from_stats + there(side) + turn / 8,
                        single = from_single + far;
         uint32_t p[4], ds[4];
+        const uint32_t across = shifted(tile.seen, 4 * side);
 #pragma unroll
         for (int g = 0; g < 2; g++) {
             constexpr uint32_t minus_large = 0xfe80; /* -2^126 */
-            uint32_t bits =
-                (shifted(tile.seen, 4 * side) | hidden_rows) & 0x00010001u << (2 * g);
-            float4 of = load_four_floats(stats + g * 64);
-            const float minus_lse[2] = {of.x, of.z};
-            const float minus_delta[4] = {of.y, of.w, of.y, of.w};
+            uint32_t bits = (across | hidden_rows) & 0x00010001u << (2 * g);
+            /* delta twice: where a product begins with it nothing has to be moved. */
+            float2 lse = load_floats(stats + g * 64),
+                   upper = load_floats(stats + g * 64 + 32),
+                   lower = load_floats(stats + g * 64 + 32);
+            const float minus_lse[2] = {lse.x, lse.y};
+            const float minus_delta[4] = {upper.x, upper.y, lower.x, lower.y};
             float s[4], dp[4];
             multiply_half(s, who[0], who[1], bits * (minus_large >> (2 * g)),
                           {0, 0, 0, 0});

@@ -601,10 +601,11 @@ template <class T, int sides, bool engine, bool biased> class SweepTile {
                 store_float(to, delta);
             }
             to += 2 * now.sweep.step[sweep_delta][0];
-            float2 *kept_at = reinterpret_cast<float2 *>(
+            /* Minus lse of 8 tokens, then minus their delta. */
+            float *kept_at = reinterpret_cast<float *>(
                 __cvta_shared_to_generic(own() + sweep_stats + turn / 8));
-            kept_at[lane() / 4 + 8 * i] = {there ? -lse_of(of.lse[i]) : 0,
-                                           there ? -delta : 0};
+            kept_at[lane() / 4 + 16 * i] = there ? -lse_of(of.lse[i]) : 0;
+            kept_at[lane() / 4 + 16 * i + 8] = there ? -delta : 0;
         }
     }
     __device__ float grad_lse_at(const SweepItem &item, int32_t row, int i) const
