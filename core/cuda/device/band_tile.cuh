@@ -317,8 +317,8 @@ template <class T, natten_cuda_band_pass pass, bool engine> class BandTile {
                         : NATTEN_GRAD_VALUE;
     }
 
-    /* Write the warp's rows of result n, each times a factor: two lanes write a chunk,
-     * a lane half of two chunks. */
+    /* Write the warp's rows of result n, each times a factor: a lane writes a chunk of
+     * four. */
     __device__ void store(int n, const float (&sum)[dims / 8][4],
                           const float (&factor)[2]) const
     {
@@ -327,7 +327,7 @@ template <class T, natten_cuda_band_pass pass, bool engine> class BandTile {
             note(true); /* redo() asks memory, so the bits are those of the engine's */
             return;
         }
-        char *row = own_result(n, 0) + lane % 2 * 16 + column / 4 * 8;
+        char *row = own_result(n, 0) + lane % 4 * 16;
         bool bad = false;
 #pragma unroll
         for (int r = 0; r < 2; r++) {
@@ -342,11 +342,10 @@ template <class T, natten_cuda_band_pass pass, bool engine> class BandTile {
                                       sum[k + j][2 * r + 1] * factor[r]);
                     zero = multiply_pair<T>(word[j], 0, zero);
                 }
-                pair_exchange(word);
-                if (exists_) {
-                    store_words(row + 16 * k, word[0], word[1]);
-                    store_words(row + 16 * k + 32, word[2], word[3]);
-                }
+                quad_exchange(word);
+                if (exists_)
+                    store_four_words(row + 16 * k,
+                                     {word[0], word[1], word[2], word[3]});
             }
             bad = bad || (exists_ && (zero & 0x7fff7fff) != 0);
             row += 2 * job.band.step[n][0];

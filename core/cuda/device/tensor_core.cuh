@@ -619,6 +619,19 @@ __device__ inline void pair_exchange(uint32_t (&w)[4])
     }
 }
 
+/* Words of the lanes of a quad exchanged: its n-th lane gets all their n-th words. */
+__device__ inline void quad_exchange(uint32_t (&w)[4])
+{
+    pair_exchange(w);
+    bool second = threadIdx.x & 2;
+#pragma unroll
+    for (int i = 0; i < 2; i++) {
+        uint32_t other = __shfl_xor_sync(0xffffffffu, second ? w[i] : w[i + 2], 2);
+        w[i] = second ? other : w[i];
+        w[i + 2] = second ? w[i + 2] : other;
+    }
+}
+
 } // namespace natten
 
 #endif
