@@ -39,8 +39,14 @@ static const cost cost_of[NATTEN_CUDA_BAND_PASSES] = {
     [NATTEN_CUDA_BAND_GRAD_QUERY] = {1900, 1010, 596, 4025},
     [NATTEN_CUDA_BAND_GRAD_TOKENS] = {1000, 650, 894, 4750},
 };
-/* Steps that an item's first groups take, where bands are cut. */
-static const double item_steps = 2;
+/* Steps that an item's first groups take, where bands are cut; steps that a block is
+ * worth, and whole items, with which it does not matter how the rest is shared out. */
+static const double item_steps[NATTEN_CUDA_BAND_PASSES] = {
+    [NATTEN_CUDA_BAND_FORWARD] = 2,
+    [NATTEN_CUDA_BAND_GRAD_QUERY] = 1,
+    [NATTEN_CUDA_BAND_GRAD_TOKENS] = 1,
+};
+enum { LEAST_STEPS = 4, MOST_ROUNDS = 16 };
 
 static int32_t divide_up(int32_t a, int32_t b)
 {
@@ -109,6 +115,27 @@ static bool count_bands(const natten_axis *axis, bool of_keys, bands *all)
             return false;
     }
     return all->bands > 0;
+}
+
+/* What a step of a class's first band weighs, in units of the clocks of one that sees
+ * as little as can be. */
+static int32_t weigh_border(const natten_axis *axis, bool of_keys,
+                            natten_cuda_band_pass pass)
+{
+    enum { GROUPS = 4, LEAST = 2 }; /* as in windows of 13, and strips of a subtile */
+    const natten_class c = natten_axis_class(axis, 0);
+    const natten_span rows = rows_of(&c, of_keys);
+    const cost *own = &cost_of[pass];
+    double all = own->step * NATTEN_CUDA_BAND_WARPS, least = all;
+    for (int32_t i = 0; i < NATTEN_CUDA_BAND_WARPS; i++) {
+        const int32_t first = natten_min(rows.begin + i * SIDE, rows.end - 1);
+        const natten_span s =
+            seen_by(&c, of_keys, first, natten_min(first + SIDE, rows.end));
+        all += own->strip * GROUPS *
+               (of_keys ? natten_max(LEAST, divide_up(s.end - s.begin, STRIP)) : LEAST);
+        least += own->strip * GROUPS * LEAST;
+    }
+    return (int32_t)(NATTEN_CUDA_BAND_WEIGHT * all / least + 0.5);
 }
 
 /* ---- down ---- */
@@ -227,6 +254,7 @@ bool natten_cuda_band_plan(const natten_task *task, const natten_gpu *gpu,
         return false;
     fit->band.bands = wide.longest;
     fit->band.steps = high.longest;
+    fit->band.border = weigh_border(across, of_keys, pass);
     fit->band.scale = (float)task->scale;
     fit->band.scale_2 = fit->band.scale * 1.4426950408889634f;
     fit->band.group = (int32_t)(task->heads / task->heads_kv);
@@ -245,21 +273,43 @@ bool natten_cuda_band_plan(const natten_task *task, const natten_gpu *gpu,
     return true;
 }
 
-/* Steps of an item: as many as take least, if all blocks take as many items. */
-static void share_out(natten_cuda_band *b, int64_t all, int32_t processors)
+/* What the block takes that has most, where items are not cut. */
+static int64_t most_uncut(const natten_cuda_band *b, int32_t blocks)
 {
-    double least = 0;
-    for (int32_t segments = 1; segments <= natten_max(1, b->steps / 4); segments++) {
-        int32_t each = divide_up(b->steps, segments);
-        int64_t items = divide_up(b->steps, each) * all;
-        double steps = (double)((items - 1) / processors + 1) *
-                       (each + (segments > 1 ? item_steps : 0));
-        if (items > MOST_ITEMS || (segments > 1 && steps >= least))
-            continue;
-        least = steps;
-        b->each = each, b->segments = divide_up(b->steps, each);
-        b->items = (int32_t)items;
+    int64_t most = 0;
+    for (int32_t block = 0; block < blocks; block++) {
+        int64_t own = 0;
+        for (int32_t item = block; item < b->items; item += blocks)
+            own +=
+                natten_cuda_band_weight(b, item + 1) - natten_cuda_band_weight(b, item);
+        most = natten_max(most, own * b->steps);
     }
+    return most;
+}
+
+/* No block has more whole items than it takes in all. */
+static bool is_fair(const natten_cuda_band *b, int32_t blocks)
+{
+    for (int32_t block = 0; block < blocks; block++)
+        if (natten_cuda_band_share(b, blocks, block + 1) <
+            natten_cuda_band_share(b, blocks, block))
+            return false;
+    return true;
+}
+
+/* Items that are not cut: all, if that is as fast or there are many; else as many for
+ * each block, as many as may be. */
+static void share_out(natten_cuda_band *b, natten_cuda_band_pass pass, int32_t blocks)
+{
+    const int32_t rounds = b->items / blocks;
+    const double least =
+        (double)natten_cuda_band_weight(b, b->items) * b->steps / blocks +
+        item_steps[pass] * NATTEN_CUDA_BAND_WEIGHT;
+    b->whole = b->items;
+    if (rounds > MOST_ROUNDS || (double)most_uncut(b, blocks) <= least)
+        return;
+    for (b->whole = rounds * blocks; b->whole > 0 && !is_fair(b, blocks);)
+        b->whole -= blocks;
 }
 
 bool natten_cuda_band_spread(const natten_task *task, const natten_gpu *gpu,
@@ -272,8 +322,9 @@ bool natten_cuda_band_spread(const natten_task *task, const natten_gpu *gpu,
                                &all) ||
         __builtin_mul_overflow(all, task->batch, &all) || all > MOST_ITEMS)
         return false;
-    b->items = 0;
-    share_out(b, all, gpu->processors);
-    fit->blocks = natten_min(b->items, gpu->processors);
+    b->items = (int32_t)all;
+    fit->blocks = natten_min(natten_max(all, all * b->steps / LEAST_STEPS),
+                             (int64_t)gpu->processors);
+    share_out(b, pass, (int32_t)fit->blocks);
     return b->items > 0;
 }

@@ -73,6 +73,11 @@ typedef struct natten_cuda_band_step {
     uint32_t columns_seen[NATTEN_CUDA_BAND_COLUMNS];
 } natten_cuda_band_step;
 
+/* A step of an item. */
+typedef struct natten_cuda_band_place {
+    int32_t item, step;
+} natten_cuda_band_place;
+
 /* What is known of a block. */
 typedef struct natten_cuda_band_block {
     /* Barriers: a group has arrived; a crew's rows have, and are not needed any more; a
@@ -83,6 +88,8 @@ typedef struct natten_cuda_band_block {
     /* Of each warp of crews: not 0: some result is not finite. */
     uint32_t trouble[NATTEN_CUDA_BAND_CREWS * NATTEN_CUDA_BAND_WARPS];
     natten_cuda_band_step step[NATTEN_CUDA_BAND_STEPS];
+    /* What it has of items that are cut: the first step, and where they end. */
+    natten_cuda_band_place cut[2];
     /* Gradients go on: lse to base 2 and minus delta, of queries each crew's rows, of
      * tokens the partners of the groups that are kept. */
     union {
@@ -115,6 +122,50 @@ NATTEN_INLINE natten_span natten_cuda_band_columns(int32_t tokens, int32_t band)
     else if (bands > 1)
         columns.end = natten_min(columns.begin + full, tokens - full);
     return columns;
+}
+
+/* What a step weighs that is not of a class's first or last band. */
+enum { NATTEN_CUDA_BAND_WEIGHT = 8 };
+
+/* What a step of each of the first items weighs, all together. */
+NATTEN_INLINE int64_t natten_cuda_band_weight(const natten_cuda_band *b, int32_t items)
+{
+    const int64_t inner = NATTEN_CUDA_BAND_WEIGHT, last = b->bands - 1,
+                  all = b->border + (last > 0 ? b->border + (last - 1) * inner : 0);
+    const int32_t own = items % b->bands;
+    return items / b->bands * all + (own > 0 ? b->border + (own - 1) * inner : 0);
+}
+/* Of the steps that are cut, those of a block begin after so much: all blocks get as
+ * much, their whole items counted in. */
+NATTEN_INLINE int64_t natten_cuda_band_share(const natten_cuda_band *b, int32_t blocks,
+                                             int32_t block)
+{
+    int64_t weight = natten_cuda_band_weight(b, b->items) * b->steps * block / blocks;
+    for (int32_t first = 0; first < b->whole; first += blocks)
+        weight -= b->steps * (natten_cuda_band_weight(b, first + block) -
+                              natten_cuda_band_weight(b, first));
+    return weight;
+}
+/* The first of them; of the block after the last, where the last one's end. */
+NATTEN_INLINE natten_cuda_band_place natten_cuda_band_cut(const natten_cuda_band *b,
+                                                          int32_t blocks, int32_t block)
+{
+    const int64_t inner = (int64_t)NATTEN_CUDA_BAND_WEIGHT * b->steps,
+                  border = (int64_t)b->border * b->steps,
+                  all = natten_cuda_band_weight(b, b->bands) * b->steps,
+                  weight = natten_cuda_band_weight(b, b->whole) * b->steps +
+                           natten_cuda_band_share(b, blocks, block);
+    int32_t own = 0, last = b->bands - 1, step = b->border;
+    int64_t rest = weight % all;
+    if (rest >= border && last > 0) {
+        rest -= border;
+        own = (int32_t)natten_min(rest / inner + 1, (int64_t)last);
+        rest -= (own - 1) * inner;
+        step = own == last ? b->border : NATTEN_CUDA_BAND_WEIGHT;
+    }
+    natten_cuda_band_place place = {(int32_t)(weight / all) * b->bands + own,
+                                    (int32_t)((rest + step - 1) / step)};
+    return place;
 }
 
 /* Bytes of a tensor of a group, of a tensor of a crew's rows. */

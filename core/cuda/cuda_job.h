@@ -424,10 +424,13 @@ typedef struct natten_cuda_wgmma {
 } natten_cuda_wgmma;
 
 /* How the kernels that go down bands of a grid cut a task (device/band_tile.cuh has the
- * words).  A block takes items blockIdx, blockIdx + gridDim, ... */
+ * words).  A block takes items blockIdx, blockIdx + gridDim, ... of those that are
+ * whole, and of the steps of all others its share (natten_cuda_band_cut()). */
 typedef struct natten_cuda_band {
-    int32_t bands, steps;   /* of the longest class */
-    int32_t each, segments; /* steps of an item, and items down a band */
+    int32_t bands, steps; /* of the longest class */
+    int32_t whole;        /* items that are not cut */
+    int32_t border;       /* what a step of a class's first and last band weighs, where
+                             others weigh NATTEN_CUDA_BAND_WEIGHT */
     /* A group's first row, counted from the first partner of its class in the part,
      * plus this is a multiple of 4. */
     int32_t lead;

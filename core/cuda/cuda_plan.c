@@ -390,7 +390,7 @@ static void tell(natten_choice *choice, const natten_cuda_fit *fit, double pairs
         choice->items = b->items;
         slots = fit->band.slots;
         choice->tile[0] = 1;
-        choice->tile[1] = NATTEN_CUDA_BAND_SIDE * b->each;
+        choice->tile[1] = NATTEN_CUDA_BAND_SIDE * b->steps;
         choice->tile[2] = NATTEN_CUDA_BAND_COLUMNS;
         break;
     default:

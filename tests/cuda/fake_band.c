@@ -24,6 +24,7 @@ enum {
 };
 static const natten_gpu hopper = {.devices = 1, .arch = 90, .processors = 132};
 static const char large[] = "fwd bf16 b4 h8 d64 128x128 w13x13";
+static const char large_backward[] = "bwd bf16 b4 h8 d64 128x128 w13x13";
 
 static bool is_of_keys(natten_cuda_band_pass pass)
 {
@@ -151,6 +152,25 @@ static bool counts_are_exact(const char *text)
 
 /* ---- how work is shared out ---- */
 
+/* Blocks have whole items in turn, and of all other steps each its own, one after the
+ * other. */
+static bool blocks_share_steps(const natten_cuda_band *b, int32_t blocks)
+{
+    EXPECT(b->whole == b->items || (b->whole < b->items && b->whole % blocks == 0));
+    if (b->whole == b->items)
+        return true;
+    natten_cuda_band_place at = natten_cuda_band_cut(b, blocks, 0);
+    EXPECT(at.item == b->whole && at.step == 0);
+    for (int32_t block = 1; block <= blocks; block++) {
+        natten_cuda_band_place end = natten_cuda_band_cut(b, blocks, block);
+        EXPECT(end.step >= 0 && end.step <= b->steps);
+        EXPECT(end.item > at.item || (end.item == at.item && end.step >= at.step));
+        at = end;
+    }
+    EXPECT(at.item == b->items && at.step == 0);
+    return true;
+}
+
 /* For any batch and any number of processors: items cover all steps, and nothing
  * changes that decides about bits. */
 static bool is_shared_out(const char *text)
@@ -167,11 +187,10 @@ static bool is_shared_out(const char *text)
         task.batch = batches[i % 5], gpu.processors = processors[i / 5];
         EXPECT(natten_cuda_band_spread(&task, &gpu, NATTEN_CUDA_BAND_FORWARD, &fit));
         const natten_cuda_band *b = &fit.band;
-        EXPECT(b->each * b->segments >= b->steps && b->each >= 1);
-        EXPECT(b->each * (b->segments - 1) < b->steps);
-        EXPECT(b->items == (int64_t)b->bands * b->segments * task.batch * task.heads *
+        EXPECT(b->items == (int64_t)b->bands * task.batch * task.heads *
                                task.axis[1].dilation * task.axis[2].dilation);
-        EXPECT(fit.blocks == natten_min(b->items, gpu.processors));
+        EXPECT(fit.blocks >= 1 && fit.blocks <= gpu.processors);
+        EXPECT(blocks_share_steps(b, (int32_t)fit.blocks));
         EXPECT(b->lead == first.band.lead && b->bands == first.band.bands &&
                b->steps == first.band.steps);
     }
@@ -185,9 +204,12 @@ static bool bands_are_cut(void)
     natten_cuda_band_fit fit;
     EXPECT(fit_of("fwd bf16 b1 h1 d64 512x128 w13x13", NATTEN_CUDA_BAND_FORWARD, &plan,
                   &fit));
-    EXPECT(fit.band.segments > 8 && fit.band.items > 100);
+    EXPECT(fit.band.whole == 0 && fit.band.items == 8 && fit.blocks > 100);
     EXPECT(fit_of(large, NATTEN_CUDA_BAND_FORWARD, &plan, &fit));
-    EXPECT(fit.band.segments == 1 && fit.band.items == 256 && fit.blocks == 132);
+    EXPECT(fit.band.items == 256 && fit.band.whole == 256 && fit.blocks == 132);
+    EXPECT(fit_of(large_backward, NATTEN_CUDA_BAND_GRAD_TOKENS, &plan, &fit));
+    EXPECT(fit.band.items == 256 && fit.band.whole == 132 && fit.blocks == 132);
+    EXPECT(fit.band.border == 10);
     return true;
 }
 
@@ -317,7 +339,8 @@ static bool are_launched(trial *t, const char *const names[], int count, int map
             continue;
         const natten_cuda_band *b = &l->job.band;
         bool of_keys = strstr(names[i], "tokens") != NULL;
-        EXPECT(l->block == (of_keys ? 384 : 512) && l->grid <= (unsigned)b->items);
+        EXPECT(l->block == (of_keys ? 384 : 512));
+        EXPECT(l->grid >= 1 && (int64_t)l->grid <= (int64_t)b->items * b->steps);
         bool by_engine = strstr(names[i], "engine") != NULL,
              of_forward = strstr(names[i], "forward") != NULL;
         natten_cuda_band_pass pass = of_keys      ? NATTEN_CUDA_BAND_GRAD_TOKENS

@@ -72,8 +72,8 @@ static bool is_same(const natten_cuda_pass *a, const natten_cuda_pass *b)
     EXPECT(memcmp(&a->job.mma, &b->job.mma, sizeof a->job.mma) == 0);
     if (natten_cuda_kernel_set(a->kernel) == NATTEN_CUDA_SET_BAND) {
         natten_cuda_band own = a->job.band, other = b->job.band;
-        own.each = own.segments = own.items = 0;
-        other.each = other.segments = other.items = 0;
+        own.whole = own.items = 0;
+        other.whole = other.items = 0;
         EXPECT(memcmp(&own, &other, sizeof own) == 0);
     } else {
         natten_cuda_wgmma own = a->job.wgmma, other = b->job.wgmma;

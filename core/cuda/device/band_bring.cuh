@@ -41,13 +41,13 @@ __device__ inline typename BAND_TILE_OF::Aim BAND_TILE_OF::aim(const Item &item,
     return to;
 }
 
-/* False if the class has no such item. */
-BAND_TILE bool BAND_TILE_OF::find_item(int32_t number, Item &item) const
+/* Steps first .. end - 1 of an item; false if the class has none of them. */
+BAND_TILE bool BAND_TILE_OF::find_item(int32_t number, int32_t first, int32_t end,
+                                       Item &item) const
 {
     const natten_cuda_band &b = job.band;
-    int32_t own, segment, x, y;
+    int32_t own, x, y;
     number = divide(number, b.bands, own);
-    number = divide(number, b.segments, segment);
     number = divide(number, job.task.axis[2].dilation, x);
     number = divide(number, job.task.axis[1].dilation, y);
     item.batch = divide(
@@ -61,8 +61,8 @@ BAND_TILE bool BAND_TILE_OF::find_item(int32_t number, Item &item) const
     const natten_span columns = natten_cuda_band_columns(count, own);
     item.first = across_.begin + columns.begin;
     item.columns = columns.end - columns.begin;
-    item.from = down.begin + segment * b.each * side;
-    item.to = natten_min(item.from + b.each * side, down.end);
+    item.from = down.begin + first * side;
+    item.to = natten_min(down.begin + end * side, down.end);
     if (own >= natten_cuda_band_count(count) || item.from >= item.to)
         return false;
     item.origin = partners_of(item.down, item.from).begin;
@@ -385,17 +385,27 @@ __device__ inline float2 BAND_TILE_OF::work_delta_out(int64_t base, int64_t furt
     return {lse, -delta};
 }
 
-/* The block's items one after the other: work(item).  Steps are those of all its items,
- * and who counts them does so in this order. */
+/* The block's items one after the other, or what it has of them: work(item).  Steps are
+ * those of all its items, and who counts them does so in this order. */
 template <class T, natten_cuda_band_pass pass, bool engine>
 template <class Work>
 __device__ __forceinline__ void BAND_TILE_OF::each_item(const Work &work) const
 {
-    for (int32_t number = (int32_t)blockIdx.x; number < job.band.items;
-         number += (int32_t)gridDim.x) {
+    const natten_cuda_band &b = job.band;
+    natten_cuda_band_place at = {(int32_t)blockIdx.x, 0};
+    bool is_whole = true;
+    while (true) {
+        const natten_cuda_band_place *cut = block()->cut;
+        if (is_whole && at.item >= b.whole)
+            is_whole = false, at = cut[0];
+        const bool is_last = !is_whole && at.item >= cut[1].item;
+        if (is_last && (at.item > cut[1].item || at.step >= cut[1].step))
+            return;
         Item item;
-        if (find_item(number, item))
+        if (find_item(at.item, at.step, is_last ? cut[1].step : b.steps, item))
             work(item);
+        at.item += is_whole ? (int32_t)gridDim.x : 1;
+        at.step = 0;
     }
 }
 

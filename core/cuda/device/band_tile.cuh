@@ -7,7 +7,7 @@
  *                    queries that see it
  *     subtile        4 x 4 tokens of a head: a warp's rows of products
  *     band           16 columns of tokens; an item is a band of a class of one head and
- *                    batch item, or some rows of it
+ *                    batch item
  *     step           4 rows of a band: four subtiles, a crew's; crews take turns
  *     group          4 rows of partners, 28 columns wide, which hold all that a step's
  *                    subtiles see of them; a block keeps some, as it goes down the
@@ -470,7 +470,19 @@ template <class T, natten_cuda_band_pass pass, bool engine> class BandTile {
         }
         if (threadIdx.x < crews * warps)
             block()->trouble[threadIdx.x] = 0;
+        if (threadIdx.x / NATTEN_CUDA_WARP == 1 && threadIdx.x % NATTEN_CUDA_WARP < 2)
+            find_cut((int32_t)threadIdx.x % NATTEN_CUDA_WARP);
         __syncthreads();
+    }
+
+    /* Nothing is cut if all items are whole. */
+    __device__ void find_cut(int32_t end) const
+    {
+        natten_cuda_band_place place = {job.band.items, 0};
+        if (job.band.whole < job.band.items)
+            place = natten_cuda_band_cut(&job.band, (int32_t)gridDim.x,
+                                         (int32_t)blockIdx.x + end);
+        block()->cut[end] = place;
     }
 
     /* ---- the bringer's ---- */
@@ -528,7 +540,8 @@ template <class T, natten_cuda_band_pass pass, bool engine> class BandTile {
     __device__ Aim aim(const Item &item, bool of_rows) const;
     __device__ void tell_step(Step &to, const Item &item, const Counts &n,
                               int32_t count, int32_t begin, int32_t end) const;
-    __device__ bool find_item(int32_t number, Item &item) const;
+    __device__ bool find_item(int32_t number, int32_t first, int32_t end,
+                              Item &item) const;
     template <class Work> __device__ void each_item(const Work &work) const;
     __device__ int64_t first_row(const Item &item, int32_t row, natten_role role) const;
     __device__ Step &tell(Counts &n) const;
