@@ -312,6 +312,22 @@ static void share_out(natten_cuda_band *b, natten_cuda_band_pass pass, int32_t b
         b->whole -= blocks;
 }
 
+/* All processors, or, where that is as fast, as many for each item: then none has parts
+ * of two. */
+static int64_t choose_blocks(const natten_cuda_band *b, natten_cuda_band_pass pass,
+                             int32_t processors)
+{
+    const int64_t all = (int64_t)b->items * b->steps,
+                  most =
+                      natten_min(natten_max(b->items, all / LEAST_STEPS), processors),
+                  each = most / b->items;
+    bool is_even = each > 0 && b->border == NATTEN_CUDA_BAND_WEIGHT;
+    if (is_even && divide_up(b->steps, (int32_t)each) <=
+                       (double)all / (double)most + item_steps[pass])
+        return each * b->items;
+    return most;
+}
+
 bool natten_cuda_band_spread(const natten_task *task, const natten_gpu *gpu,
                              natten_cuda_band_pass pass, natten_cuda_band_fit *fit)
 {
@@ -323,8 +339,7 @@ bool natten_cuda_band_spread(const natten_task *task, const natten_gpu *gpu,
         __builtin_mul_overflow(all, task->batch, &all) || all > MOST_ITEMS)
         return false;
     b->items = (int32_t)all;
-    fit->blocks = natten_min(natten_max(all, all * b->steps / LEAST_STEPS),
-                             (int64_t)gpu->processors);
+    fit->blocks = choose_blocks(b, pass, gpu->processors);
     share_out(b, pass, (int32_t)fit->blocks);
     return b->items > 0;
 }
