@@ -41,11 +41,10 @@ static const cost cost_of[NATTEN_CUDA_BAND_PASSES] = {
 };
 /* Steps that an item's first groups take, where bands are cut; steps that a block is
  * worth, and whole items, with which it does not matter how the rest is shared out. */
-static const double item_steps[NATTEN_CUDA_BAND_PASSES] = {
-    [NATTEN_CUDA_BAND_FORWARD] = 2,
-    [NATTEN_CUDA_BAND_GRAD_QUERY] = 1,
-    [NATTEN_CUDA_BAND_GRAD_TOKENS] = 1,
-};
+static const double item_steps = 1;
+/* Of the time of the block that takes longest: less is not worth it, for neighbouring
+ * bands, which share partners in the cache, then go less together. */
+static const double worth_cutting = 0.97;
 enum { LEAST_STEPS = 4, MOST_ROUNDS = 16 };
 
 static int32_t divide_up(int32_t a, int32_t b)
@@ -299,14 +298,14 @@ static bool is_fair(const natten_cuda_band *b, int32_t blocks)
 
 /* Items that are not cut: all, if that is as fast or there are many; else as many for
  * each block, as many as may be. */
-static void share_out(natten_cuda_band *b, natten_cuda_band_pass pass, int32_t blocks)
+static void share_out(natten_cuda_band *b, int32_t blocks)
 {
     const int32_t rounds = b->items / blocks;
     const double least =
         (double)natten_cuda_band_weight(b, b->items) * b->steps / blocks +
-        item_steps[pass] * NATTEN_CUDA_BAND_WEIGHT;
+        item_steps * NATTEN_CUDA_BAND_WEIGHT;
     b->whole = b->items;
-    if (rounds > MOST_ROUNDS || (double)most_uncut(b, blocks) <= least)
+    if (rounds > MOST_ROUNDS || (double)most_uncut(b, blocks) * worth_cutting <= least)
         return;
     for (b->whole = rounds * blocks; b->whole > 0 && !is_fair(b, blocks);)
         b->whole -= blocks;
@@ -314,16 +313,15 @@ static void share_out(natten_cuda_band *b, natten_cuda_band_pass pass, int32_t b
 
 /* All processors, or, where that is as fast, as many for each item: then none has parts
  * of two. */
-static int64_t choose_blocks(const natten_cuda_band *b, natten_cuda_band_pass pass,
-                             int32_t processors)
+static int64_t choose_blocks(const natten_cuda_band *b, int32_t processors)
 {
     const int64_t all = (int64_t)b->items * b->steps,
                   most =
                       natten_min(natten_max(b->items, all / LEAST_STEPS), processors),
                   each = most / b->items;
     bool is_even = each > 0 && b->border == NATTEN_CUDA_BAND_WEIGHT;
-    if (is_even && divide_up(b->steps, (int32_t)each) <=
-                       (double)all / (double)most + item_steps[pass])
+    if (is_even &&
+        divide_up(b->steps, (int32_t)each) <= (double)all / (double)most + item_steps)
         return each * b->items;
     return most;
 }
@@ -339,7 +337,7 @@ bool natten_cuda_band_spread(const natten_task *task, const natten_gpu *gpu,
         __builtin_mul_overflow(all, task->batch, &all) || all > MOST_ITEMS)
         return false;
     b->items = (int32_t)all;
-    fit->blocks = choose_blocks(b, pass, gpu->processors);
-    share_out(b, pass, (int32_t)fit->blocks);
+    fit->blocks = choose_blocks(b, gpu->processors);
+    share_out(b, (int32_t)fit->blocks);
     return b->items > 0;
 }
