@@ -102,15 +102,13 @@ template <class T, bool engine> class WgmmaForward {
 
     template <int hots> __device__ void score(float (&s)[columns / 8][4]) const
     {
+        const uint64_t b = matrix_of_wide_rows(tile.partners(0, keys.stage()));
         tile.template mask<hots>(s, keys.stage());
         begin_products();
 #pragma unroll
         for (int k = 0; k < dims / 16; k++)
             WarpgroupProduct<T, columns>::template multiply<false>(
-                s, q[k],
-                matrix_of_wide_rows(tile.partners(0, keys.stage()) +
-                                    (uint32_t)(32 * k)),
-                hots > 0 || k > 0);
+                s, q[k], matrix_further(b, (uint32_t)(32 * k)), hots > 0 || k > 0);
         end_group_of_products();
         wait_for_products<0>();
         have_sums(s);

@@ -35,6 +35,12 @@ __device__ inline uint64_t matrix_of_narrow_rows(uint32_t address)
     return (uint64_t)(address >> 4 | 1u << 16) |
            (uint64_t)(eight_rows >> 4 | permuted_32 << 30) << 32;
 }
+/* The same matrix from so many bytes further on: an addition, where an address anew
+ * would be shifted and masked for each product, in the way of the next one. */
+__device__ inline uint64_t matrix_further(uint64_t matrix, uint32_t bytes)
+{
+    return matrix >> 32 << 32 | (uint32_t)((uint32_t)matrix + (bytes >> 4));
+}
 
 /* Registers may have been written since: no product begins before. */
 __device__ inline void begin_products()

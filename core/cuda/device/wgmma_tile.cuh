@@ -273,13 +273,14 @@ template <class T, natten_cuda_wgmma_pass pass, bool engine> class WgmmaTile {
      * they are added where they begin with masks. */
     __device__ void score(float (&s)[columns / 8][4], int n, int stage, bool adds) const
     {
+        const uint64_t a = matrix_of_wide_rows(rows(n)),
+                       b = matrix_of_wide_rows(partners(n, stage));
         begin_products();
 #pragma unroll
         for (int k = 0; k < Lay::steps; k++)
             WarpgroupProduct<T, columns>::multiply(
-                s, matrix_of_wide_rows(rows(n) + (uint32_t)(32 * k)),
-                matrix_of_wide_rows(partners(n, stage) + (uint32_t)(32 * k)),
-                adds || k > 0);
+                s, matrix_further(a, (uint32_t)(32 * k)),
+                matrix_further(b, (uint32_t)(32 * k)), adds || k > 0);
         end_group_of_products();
     }
     /* sum += weights, of all partners, times tensor n of partners; not waited for. */
@@ -287,13 +288,12 @@ template <class T, natten_cuda_wgmma_pass pass, bool engine> class WgmmaTile {
                            const uint32_t (&weights)[columns / 16][4], int n,
                            int stage) const
     {
+        const uint64_t b = matrix_of_wide_rows(partners(n, stage));
         begin_products();
 #pragma unroll
         for (int k = 0; k < columns / 16; k++)
             WarpgroupProduct<T, NATTEN_CUDA_WGMMA_DIMS>::template multiply<true>(
-                sum, weights[k],
-                matrix_of_wide_rows(partners(n, stage) +
-                                    (uint32_t)(16 * k * row_bytes)),
+                sum, weights[k], matrix_further(b, (uint32_t)(16 * k * row_bytes)),
                 true);
         end_group_of_products();
     }
