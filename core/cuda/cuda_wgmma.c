@@ -46,7 +46,7 @@ typedef struct cost {
 enum { FEW_HOT_STEPS = 2 };
 
 static const cost cost_of[NATTEN_CUDA_WGMMA_PASSES] = {
-    [NATTEN_CUDA_WGMMA_FORWARD] = {2340, 900, 190, 520},
+    [NATTEN_CUDA_WGMMA_FORWARD] = {2340, 980, 190, 520},
     [NATTEN_CUDA_WGMMA_GRAD_QUERY] = {3600, 985, 110, 520},
     [NATTEN_CUDA_WGMMA_GRAD_TOKENS] = {3800, 1225, 100, 400},
 };

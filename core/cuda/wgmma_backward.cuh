@@ -72,7 +72,7 @@ template <class T, bool engine> class WgmmaGradQuery {
     template <int hots> __device__ void take()
     {
         float s[columns / 8][4], dp[columns / 8][4];
-        uint32_t ds[columns / 16][4];
+        uint32_t ds[Tile::gathers][4];
         tile.template mask<hots>(s, turn.stage());
         tile.score(s, 0, turn.stage(), hots > 0);
         barrier_wait(tile.full(1, turn.stage()), turn.parity());
@@ -163,7 +163,7 @@ template <class T, bool engine> class WgmmaGradTokens {
     template <int hots> __device__ void take()
     {
         float s[columns / 8][4], dp[columns / 8][4];
-        uint32_t p[columns / 16][4], ds[columns / 16][4];
+        uint32_t p[Tile::gathers][4], ds[Tile::gathers][4];
         tile.template mask<hots>(s, turn.stage());
         tile.score(s, 0, turn.stage(), hots > 0);
         barrier_wait(tile.full(1, turn.stage()), turn.parity());

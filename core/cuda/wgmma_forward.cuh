@@ -85,7 +85,7 @@ template <class T, bool engine> class WgmmaForward {
     template <int hots> __device__ void take()
     {
         float s[columns / 8][4];
-        uint32_t p[columns / 16][4];
+        uint32_t p[Tile::gathers][4];
         score<hots>(s);
         tile.leave(tile.left(0, keys.stage()));
         keys.next();

@@ -21,12 +21,13 @@ namespace natten {
 
 /* Where a matrix in shared memory is, for a product: rows of 128 bytes, whether they
  * are A's rows or B's columns (16 numbers a step, 32 bytes further each) or B's rows
- * (16 a step).  Rows of up to 64 numbers, so there is one run of chunks. */
-__device__ inline uint64_t matrix_of_wide_rows(uint32_t address)
+ * (16 a step).  Rows of up to 64 numbers, so there is one run of chunks.  Eight rows
+ * begin `apart` bytes after the eight before. */
+__device__ inline uint64_t matrix_of_wide_rows(uint32_t address, uint32_t apart = 1024)
 {
-    constexpr uint32_t eight_rows = 1024, permuted_128 = 1;
+    constexpr uint32_t permuted_128 = 1;
     return (uint64_t)(address >> 4 | 1u << 16) |
-           (uint64_t)(eight_rows >> 4 | permuted_128 << 30) << 32;
+           (uint64_t)(apart >> 4 | permuted_128 << 30) << 32;
 }
 /* The same of rows of 32 bytes. */
 __device__ inline uint64_t matrix_of_narrow_rows(uint32_t address)
@@ -90,10 +91,12 @@ template <class T, int columns> struct WarpgroupProduct;
     SUMS_OF_4(d, 0), SUMS_OF_4(d, 1), SUMS_OF_4(d, 2), SUMS_OF_4(d, 3), \
         SUMS_OF_4(d, 4), SUMS_OF_4(d, 5), SUMS_OF_4(d, 6), SUMS_OF_4(d, 7)
 #define SUMS_OF_80(d) SUMS_OF_64(d), SUMS_OF_4(d, 8), SUMS_OF_4(d, 9)
+#define SUMS_OF_88(d) SUMS_OF_80(d), SUMS_OF_4(d, 10)
 #define NUMBERS_OF_64                                                         \
     "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, " \
     "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
 #define NUMBERS_OF_80 NUMBERS_OF_64 ", %32, %33, %34, %35, %36, %37, %38, %39"
+#define NUMBERS_OF_88 NUMBERS_OF_80 ", %40, %41, %42, %43"
 
 /* Operand numbers after those of the sums: n, n + 1, ... */
 #define WARPGROUP_PRODUCT(T, type, columns, n, n1, n2, n3, n4, n5, n6)                 \
@@ -130,10 +133,14 @@ WARPGROUP_PRODUCT(__nv_bfloat16, "bf16", 64, 32, 33, 34, 35, 36, 37, 38);
 WARPGROUP_PRODUCT(__half, "f16", 64, 32, 33, 34, 35, 36, 37, 38);
 WARPGROUP_PRODUCT(__nv_bfloat16, "bf16", 80, 40, 41, 42, 43, 44, 45, 46);
 WARPGROUP_PRODUCT(__half, "f16", 80, 40, 41, 42, 43, 44, 45, 46);
+WARPGROUP_PRODUCT(__nv_bfloat16, "bf16", 88, 44, 45, 46, 47, 48, 49, 50);
+WARPGROUP_PRODUCT(__half, "f16", 88, 44, 45, 46, 47, 48, 49, 50);
 
 #undef WARPGROUP_PRODUCT
+#undef NUMBERS_OF_88
 #undef NUMBERS_OF_80
 #undef NUMBERS_OF_64
+#undef SUMS_OF_88
 #undef SUMS_OF_80
 #undef SUMS_OF_64
 #undef SUMS_OF_4

@@ -88,7 +88,7 @@ template <class T, natten_cuda_wgmma_pass pass, bool engine> class WgmmaTile {
     using Shape = WgmmaShape<pass>;
     using Lay = MmaRows<T, NATTEN_CUDA_WGMMA_DIMS>;
     static constexpr int columns = Shape::columns, row_bytes = Lay::bytes;
-    static_assert(row_bytes == NATTEN_CUDA_WGMMA_ROW_BYTES);
+    static_assert(row_bytes == NATTEN_CUDA_WGMMA_ROW_BYTES && columns % 8 == 0);
     static_assert(columns <= NATTEN_CUDA_WGMMA_COLUMNS &&
                   columns <= 16 * NATTEN_CUDA_WGMMA_HOT_STEPS &&
                   Shape::first <= NATTEN_CUDA_WGMMA_STAGES &&
@@ -98,6 +98,9 @@ template <class T, natten_cuda_wgmma_pass pass, bool engine> class WgmmaTile {
     static constexpr bool of_queries =
         pass != NATTEN_CUDA_WGMMA_GRAD_TOKENS;      /* the rows */
     static constexpr int warp_rows = 16, warps = 4; /* with rows */
+    /* Products that sum over the partners of a step, 16 at a time; of the last 16 there
+     * may be eight. */
+    static constexpr int gathers = (columns + 15) / 16;
 
     const natten_cuda_job &job;
     int32_t lane, warp; /* the crew's */
@@ -283,30 +286,42 @@ template <class T, natten_cuda_wgmma_pass pass, bool engine> class WgmmaTile {
                 matrix_further(b, (uint32_t)(32 * k)), adds || k > 0);
         end_group_of_products();
     }
-    /* sum += weights, of all partners, times tensor n of partners; not waited for. */
+    /* sum += weights, of all partners, times tensor n of partners; not waited for.
+     * Where the last 16 partners are but eight, hot columns stand for the others, for
+     * they are finite and there are enough of them; their weights are 0. */
     __device__ void gather(float (&sum)[NATTEN_CUDA_WGMMA_DIMS / 8][4],
-                           const uint32_t (&weights)[columns / 16][4], int n,
+                           const uint32_t (&weights)[gathers][4], int n,
                            int stage) const
     {
-        const uint64_t b = matrix_of_wide_rows(partners(n, stage));
+        constexpr uint32_t sixteen = 16 * row_bytes;
+        const uint32_t from = partners(n, stage);
+        const uint64_t b = matrix_of_wide_rows(from);
         begin_products();
 #pragma unroll
         for (int k = 0; k < columns / 16; k++)
             WarpgroupProduct<T, NATTEN_CUDA_WGMMA_DIMS>::template multiply<true>(
-                sum, weights[k], matrix_further(b, (uint32_t)(16 * k * row_bytes)),
+                sum, weights[k], matrix_further(b, (uint32_t)k * sixteen), true);
+        if constexpr (columns % 16 != 0) {
+            const uint32_t last = from + (uint32_t)(columns / 16) * sixteen;
+            WarpgroupProduct<T, NATTEN_CUDA_WGMMA_DIMS>::template multiply<true>(
+                sum, weights[gathers - 1], matrix_of_wide_rows(last, hot(0) - last),
                 true);
+        }
         end_group_of_products();
     }
     /* Numbers of the layout of sums as left sides of products. */
-    __device__ static void pack_left(uint32_t (&a)[columns / 16][4],
+    __device__ static void pack_left(uint32_t (&a)[gathers][4],
                                      const float (&s)[columns / 8][4])
     {
 #pragma unroll
-        for (int k = 0; k < columns / 16; k++)
+        for (int k = 0; k < gathers; k++)
 #pragma unroll
             for (int i = 0; i < 4; i++)
-                a[k][i] = pack<T>(s[2 * k + i / 2][i % 2 * 2],
-                                  s[2 * k + i / 2][i % 2 * 2 + 1]);
+                if (2 * k + i / 2 < columns / 8)
+                    a[k][i] = pack<T>(s[2 * k + i / 2][i % 2 * 2],
+                                      s[2 * k + i / 2][i % 2 * 2 + 1]);
+                else
+                    a[k][i] = 0;
     }
     /* The item that the warps have come to, with the thread's rows. */
     __device__ const natten_cuda_wgmma_item &item() const
