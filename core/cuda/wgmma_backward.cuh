@@ -9,6 +9,12 @@
  *     grad_tokens   rows are keys: S = K Q^T, dP = V dO^T; dV += P dO, dK += dS Q
  *
  * P and dS stay in registers: what comes out of a product is the left side of the next.
+ * Sums of a step are waited for only when the next step's scores have begun, so that
+ * the tensor cores have both while the crew works masks out:
+ *
+ *     crew            masks n | wait, leave n - 1 | P n | dS n | masks n + 1 | ...
+ *     tensor cores    sums n - 1 | S n | dP n     | dV n    | dK n | S n + 1 | ...
+ *
  * lse, to base 2, and minus delta come from job.stats. */
 #ifndef NATTEN_CUDA_WGMMA_BACKWARD_CUH
 #define NATTEN_CUDA_WGMMA_BACKWARD_CUH
@@ -52,29 +58,32 @@ template <class T, bool engine> class WgmmaGradQuery {
                 lse[r] = own.x, minus_delta[r] = own.y;
             }
             clear_sums(sum);
-            int32_t steps = tile.item().steps;
+            int32_t steps = of_warp(tile.item().steps);
 #pragma unroll 1
             for (int32_t n = 0; n < steps; n++) {
-                if (!tile.begin_step(turn.stage(), turn.parity()))
-                    take<0>();
-                else if (tile.has_few_hot())
-                    take<2>();
-                else
-                    take<NATTEN_CUDA_WGMMA_HOT_STEPS>();
+                float s[columns / 8][4];
+                const bool masked = tile.begin_masks(s, turn.stage(), turn.parity());
+                tile.score(s, 0, turn.stage(), masked);
+                wait_for_products<1>();
+                if (n > 0)
+                    tile.leave(tile.left(0, turn.before()));
+                weigh(s);
                 turn.next();
             }
+            wait_for_products<0>();
+            have_sums(sum);
+            if (steps > 0)
+                tile.leave(tile.left(0, turn.before()));
             tile.leave(tile.rows_left());
             end();
             tile.end_item();
         }
     }
 
-    template <int hots> __device__ void take()
+    __device__ void weigh(float (&s)[columns / 8][4])
     {
-        float s[columns / 8][4], dp[columns / 8][4];
+        float dp[columns / 8][4];
         uint32_t ds[Tile::gathers][4];
-        tile.template mask<hots>(s, turn.stage());
-        tile.score(s, 0, turn.stage(), hots > 0);
         barrier_wait(tile.full(1, turn.stage()), turn.parity());
         tile.score(dp, 1, turn.stage(), false);
         wait_for_products<1>();
@@ -95,9 +104,6 @@ template <class T, bool engine> class WgmmaGradQuery {
         Tile::pack_left(ds, s);
         tile.gather(sum, ds, 0, turn.stage());
         tile.recall_places();
-        wait_for_products<0>();
-        have_sums(sum);
-        tile.leave(tile.left(0, turn.stage()));
     }
 
     __device__ void end()
@@ -143,29 +149,39 @@ template <class T, bool engine> class WgmmaGradTokens {
             tile.begin_item();
             clear_sums(key_sum);
             clear_sums(value_sum);
-            int32_t steps = tile.item().steps;
+            int32_t steps = of_warp(tile.item().steps);
 #pragma unroll 1
             for (int32_t n = 0; n < steps; n++) {
-                if (!tile.begin_step(turn.stage(), turn.parity()))
-                    take<0>();
-                else if (tile.has_few_hot())
-                    take<2>();
-                else
-                    take<NATTEN_CUDA_WGMMA_HOT_STEPS>();
+                float s[columns / 8][4];
+                const bool masked = tile.begin_masks(s, turn.stage(), turn.parity());
+                tile.score(s, 0, turn.stage(), masked);
+                wait_for_products<1>();
+                if (n > 0)
+                    leave(turn.before());
+                weigh(s);
                 turn.next();
             }
+            wait_for_products<0>();
+            have_sums(value_sum);
+            have_sums(key_sum);
+            if (steps > 0)
+                leave(turn.before());
             tile.leave(tile.rows_left());
             end();
             tile.end_item();
         }
     }
 
-    template <int hots> __device__ void take()
+    __device__ void leave(int32_t stage)
     {
-        float s[columns / 8][4], dp[columns / 8][4];
+        tile.leave(tile.left(0, stage));
+        tile.leave(tile.left(1, stage));
+    }
+
+    __device__ void weigh(float (&s)[columns / 8][4])
+    {
+        float dp[columns / 8][4];
         uint32_t p[Tile::gathers][4], ds[Tile::gathers][4];
-        tile.template mask<hots>(s, turn.stage());
-        tile.score(s, 0, turn.stage(), hots > 0);
         barrier_wait(tile.full(1, turn.stage()), turn.parity());
         tile.score(dp, 1, turn.stage(), false);
         wait_for_products<1>();
@@ -195,11 +211,6 @@ template <class T, bool engine> class WgmmaGradTokens {
         Tile::pack_left(ds, s);
         tile.gather(key_sum, ds, 0, turn.stage());
         tile.recall_places();
-        wait_for_products<0>();
-        have_sums(value_sum);
-        have_sums(key_sum);
-        tile.leave(tile.left(0, turn.stage()));
-        tile.leave(tile.left(1, turn.stage()));
     }
 
     __device__ void end()

@@ -55,6 +55,11 @@ template <int stages> class WgmmaTurn {
     {
         return now;
     }
+    /* The stage that came before. */
+    __device__ int32_t before() const
+    {
+        return now == 0 ? stages - 1 : now - 1;
+    }
     __device__ uint32_t parity() const
     {
         return odd;
@@ -213,13 +218,19 @@ template <class T, natten_cuda_wgmma_pass pass, bool engine> class WgmmaTile {
         recall_places();
         barrier_wait(rows_full(), own.parity());
     }
-    /* Where the thread's rows are in a step's table: read again for each step, at a
-     * time when something else is waited for, by a number that is asked for anew, since
-     * what is kept through a step is in local memory. */
-    __device__ void recall_places()
+    /* The thread's number, asked for anew, since what is kept through a step is in
+     * local memory. */
+    __device__ static uint32_t fresh_thread()
     {
         uint32_t thread;
         asm volatile("mov.u32 %0, %%tid.x;" : "=r"(thread));
+        return thread;
+    }
+    /* Where the thread's rows are in a step's table: read again for each step, at a
+     * time when something else is waited for. */
+    __device__ void recall_places()
+    {
+        const uint32_t thread = fresh_thread();
         places = info()->places[(thread >> 5 & 3) * 8 + (thread >> 2 & 7)];
     }
     /* The stage's box has arrived: does the step begin with masks? */
@@ -227,6 +238,20 @@ template <class T, natten_cuda_wgmma_pass pass, bool engine> class WgmmaTile {
     {
         barrier_wait(full(0, stage), parity);
         return __any_sync(all_lanes, info()->step[stage].masked != 0);
+    }
+    /* Wait for a step's box, and begin the scores with masks, if it has any: then they
+     * are what others are added to. */
+    __device__ bool begin_masks(float (&s)[columns / 8][4], int stage,
+                                uint32_t parity) const
+    {
+        const bool masked = begin_step(stage, parity);
+        if (masked) {
+            if (has_few_hot())
+                mask<2>(s, stage);
+            else
+                mask<NATTEN_CUDA_WGMMA_HOT_STEPS>(s, stage);
+        }
+        return masked;
     }
     /* Do two products with masks take all columns? */
     __device__ bool has_few_hot() const
@@ -237,6 +262,7 @@ template <class T, natten_cuda_wgmma_pass pass, bool engine> class WgmmaTile {
     template <int hots>
     __device__ void mask(float (&s)[columns / 8][4], int stage) const
     {
+        const uint32_t own = fresh_thread() % 4 * 2;
         /* Bytes: what is hidden in even columns, of four a lane; in odd ones. */
         uint32_t even[2][(hots + 1) / 2 + 1], odd[2][(hots + 1) / 2 + 1];
 #pragma unroll
@@ -247,8 +273,7 @@ template <class T, natten_cuda_wgmma_pass pass, bool engine> class WgmmaTile {
 #pragma unroll
             for (int i = 0; i < 2; i++) {
                 uint32_t row =
-                    (both | hidden[i == 0 ? places >> 16 & 0xff : places >> 24]) >>
-                    lane % 4 * 2;
+                    (both | hidden[i == 0 ? places >> 16 & 0xff : places >> 24]) >> own;
                 even[i][k / 2] = (row & 0x01010101u) * least;
                 odd[i][k / 2] = (row >> 1 & 0x01010101u) * least;
             }
