@@ -39,7 +39,9 @@ const natten_cuda_wgmma_shape natten_cuda_wgmma_shapes[NATTEN_CUDA_WGMMA_PASSES]
  * (bench/results/2026-11-30-h200.md); of forward and grad_query 1.3 times as many, for
  * so much too many are what cuda_halo.c counts where windows are about as large as
  * these kernels begin to be faster.  Since then items cost less
- * (bench/results/2026-11-30-h200-bringers.md), which is not fitted yet. */
+ * (bench/results/2026-11-30-h200-bringers.md) and steps of 88 partners as much (tokens)
+ * or a twelfth more (forward, which counts) than those of 80
+ * (bench/results/2026-12-01-h200-three-axes.md); the rest is not fitted yet. */
 typedef struct cost {
     double open_clocks, step_clocks, masked_clocks, deep_clocks;
 } cost;
