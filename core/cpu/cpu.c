@@ -111,8 +111,10 @@ static void one_item_of_run(void *context, int64_t item, int thread)
 {
     const job *j = context;
     natten_cpu_item at = natten_cpu_share_item(j->now, &j->share, item), next;
-    if (j->now->wants_sums)
+    if (j->now->wants_sums) {
         at.sums = item_slice(j, natten_cpu_share_slice(j->now, &j->share, &at));
+        memset(at.sums, 0, (size_t)j->now->slice_elements * j->kernels->real_bytes);
+    }
     if (next_of(j, item) < natten_cpu_share_items(j->now, &j->share)) {
         next = natten_cpu_share_item(j->now, &j->share, next_of(j, item));
         at.next = &next;
@@ -152,23 +154,35 @@ static void *bias_at(const job *j, int64_t i, int64_t head)
                           (int64_t)j->kernels->real_bytes, 0, at, head);
 }
 
-/* What a head's items of a run have summed is added to its gradient; the first run has
- * its first batch item. */
-static void merge_items(void *context, int64_t head, int thread)
+enum { ENTRIES_IN_PIECE = 256 };
+
+static int64_t bias_pieces(const job *j)
+{
+    int64_t entries = natten_cpu_job_bias_entries(j->task);
+    return (entries + ENTRIES_IN_PIECE - 1) / ENTRIES_IN_PIECE;
+}
+
+/* What a head's items of a run have summed is added to its gradient, some entries of
+ * it; the first run has its first batch item. */
+static void merge_items(void *context, int64_t item, int thread)
 {
     (void)thread;
     const job *j = context;
     const natten_cpu_pass *p = j->now;
     natten_dtype type = j->task->accumulator;
     natten_cpu_heads h = natten_cpu_share_heads(p, &j->share);
+    int64_t head = item / bias_pieces(j);
+    int64_t begin = item % bias_pieces(j) * ENTRIES_IN_PIECE;
+    int64_t n = least(ENTRIES_IN_PIECE, natten_cpu_job_bias_entries(j->task) - begin);
     bool is_first = j->share.first * p->share < p->heads;
-    for (int64_t i = 0; i < natten_cpu_job_bias_entries(j->task); i++) {
-        void *to = bias_at(j, i, h.first + head);
-        double sum = is_first ? 0 : natten_dtype_load(type, to, 0);
-        for (int64_t s = 0; s < h.items; s++)
-            sum += natten_dtype_load(type, item_slice(j, head * h.items + s), i);
-        natten_dtype_store(type, to, 0, sum);
-    }
+    double sum[ENTRIES_IN_PIECE] = {0};
+    for (int64_t i = 0; i < n && !is_first; i++)
+        sum[i] = natten_dtype_load(type, bias_at(j, begin + i, h.first + head), 0);
+    for (int64_t s = head * h.items; s < (head + 1) * h.items; s++)
+        for (int64_t i = 0; i < n; i++)
+            sum[i] += natten_dtype_load(type, item_slice(j, s), begin + i);
+    for (int64_t i = 0; i < n; i++)
+        natten_dtype_store(type, bias_at(j, begin + i, h.first + head), 0, sum[i]);
 }
 
 /* A run of GRAD_ALL for so many units as there is room for. */
@@ -181,16 +195,16 @@ static natten_status run_all(job *j)
     for (int64_t first = 0; first < units; first += j->share.units) {
         natten_cpu_share_take(p, &j->share, first, j->units_at_a_time);
         int64_t pieces = natten_cpu_share_pieces(p, &j->share);
-        if (!p->stores)
+        /* Of tensors the first run clears all, of sums in the workspace each its own.
+         */
+        if (!p->stores && (first == 0 || p->unit_elements > 0))
             NATTEN_TRY(natten_parallel_run(j->threads, pieces, clear_piece, j));
         int64_t items = natten_cpu_share_items(p, &j->share);
-        if (p->wants_sums)
-            memset(p->sums.data, 0, (size_t)(item_slice(j, items) - item_slice(j, 0)));
         NATTEN_TRY(natten_parallel_run(j->threads, items, one_item_of_run, j));
         if (p->wants_sums)
-            NATTEN_TRY(natten_parallel_run(j->threads,
-                                           natten_cpu_share_heads(p, &j->share).count,
-                                           merge_items, j));
+            NATTEN_TRY(natten_parallel_run(
+                j->threads, natten_cpu_share_heads(p, &j->share).count * bias_pieces(j),
+                merge_items, j));
         if (p->unit_elements > 0 && !p->at_once)
             NATTEN_TRY(natten_parallel_run(j->threads, pieces, round_piece, j));
     }
@@ -327,7 +341,9 @@ static natten_status run_extras(job *j)
          j->first_extra += p->extra_tokens)
         for (j->first_sum = 0; j->first_sum < sums; j->first_sum += j->sums_at_a_time) {
             int64_t now = least(j->sums_at_a_time, sums - j->first_sum);
-            memset(j->sums, 0, j->sums_bytes);
+            memset(j->sums, 0,
+                   (size_t)(now * p->slices * p->slice_elements) *
+                       j->kernels->real_bytes);
             for (j->round = 0; j->round < j->rounds; j->round++)
                 NATTEN_TRY(natten_parallel_run(j->threads, now * p->slices,
                                                one_extra_slice, j));

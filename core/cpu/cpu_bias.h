@@ -25,7 +25,7 @@ static inline int bias_entry(const group *g, int a, int i, int j)
 static inline int bias_first(const group *g, const run *r, int lane)
 {
     int shift = g->pass->owner_is_key ? -r->shift[lane] : r->shift[lane];
-    return shift + g->pass->axis[2].window - 1;
+    return shift + (g->pass->axis[2].window - 1);
 }
 
 static inline int bias_step(const group *g)
@@ -158,7 +158,8 @@ static void add_to_bias(const group *g)
             add_segment(g, &g->list[k], q);
 }
 
-/* Runs whose lanes have the same entries are of one pattern. */
+/* Runs whose lanes have the same entries are of one pattern; who sees nothing needs
+ * none. */
 static void find_patterns(group *g)
 {
     const natten_cpu_pass *p = g->pass;
@@ -170,7 +171,8 @@ static void find_patterns(group *g)
                (g->patterns[pattern]->n != r->n ||
                 memcmp(g->patterns[pattern]->shift, r->shift, sizeof r->shift) != 0))
             pattern++;
-        if (pattern == g->pattern_count && p->wants_sums && pattern < p->patterns)
+        bool wanted = p->wants_sums && r->most > 0;
+        if (pattern == g->pattern_count && wanted && pattern < p->patterns)
             g->patterns[g->pattern_count++] = r;
         r->pattern = pattern < g->pattern_count ? pattern : -1;
     }
@@ -178,12 +180,15 @@ static void find_patterns(group *g)
         memset(lane_sums(g, pattern, 0), 0, p->layout.bias_bytes);
 }
 
-/* At the end of an item its lanes' sums go to their entries. Past the end of a lane's
- * window, where there may be no entry, they are 0. */
+/* At the end of an item its lanes' sums go to their entries. Of a lane that sees less
+ * than a whole window, as where it is cut or lies beside the part's keys, some slots
+ * have no entry: their sums are 0. */
 static void fold_bias(const group *g)
 {
     const natten_cpu_pass *p = g->pass;
-    int slots = p->axis[2].window, entries = 2 * slots - 1;
+    if (g->pattern_count == 0)
+        return;
+    int64_t slots = p->axis[2].window, entries = 2 * slots - 1;
     int64_t step = p->sums.axis[2];
     int64_t rows =
         (2 * (int64_t)p->axis[0].window - 1) * (2 * (int64_t)p->axis[1].window - 1);
@@ -193,10 +198,10 @@ static void fold_bias(const group *g)
             const real *from = lane_sums(g, pattern, row);
             real *to = slice_row(g, row);
             for (int i = 0; i < r->n; i++) {
-                int first = bias_first(g, r, i);
-                int n = natten_min(slots, entries - first);
-                for (int t = 0; t < n; t++)
-                    to[(first + t) * step] += from[(ptrdiff_t)t * LANES + i];
+                int64_t first = bias_first(g, r, i);
+                int64_t t = first < 0 ? -first : 0;
+                for (; t < slots && first + t < entries; t++)
+                    to[(first + t) * step] += from[t * LANES + i];
             }
         }
 }

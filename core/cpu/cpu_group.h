@@ -401,7 +401,8 @@ static void logits(group *g, int which, real *const *to, real masked)
             o.b += now;
             for (int q = 0; q < nq; q++) {
                 o.c[q] += (ptrdiff_t)now * LANES;
-                o.entry[q] += now * o.entry_step;
+                if (entries && c.n > 0)
+                    o.entry[q] += now * o.entry_step;
             }
         }
         if (r->ragged)

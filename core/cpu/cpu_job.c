@@ -7,6 +7,7 @@
 #include "base/parallel.h"
 #include "cpu/cpu_tile.h"
 
+#include <math.h>
 #include <stddef.h>
 #include <string.h>
 
@@ -80,17 +81,22 @@ static natten_cpu_pass *add_pass(job *j, natten_cpu_kind kind)
         return p;
     if (p->layout.bytes > j->scratch_bytes)
         j->scratch_bytes = up(p->layout.bytes);
+    /* Sums of grad_bias lie at the end. */
+    size_t others = p->layout.bias_sums > 0 ? p->layout.bias_sums : p->layout.bytes;
+    if (others > j->other_bytes)
+        j->other_bytes = up(others);
     j->most_items = most(j->most_items, p->heads * p->combos);
     return p;
 }
 
-/* What a thread's scratch leaves of the promise, in reals. */
+/* What a thread's scratch leaves of the promise, in reals; the same whether grad_bias
+ * is wanted or not, and so are the slices of the extra tokens. */
 static int64_t spare(const job *j)
 {
-    size_t promise = natten_cpu_tile_promise(j->task);
-    return promise < j->scratch_bytes
+    size_t promise = natten_cpu_tile_promise(j->task) - NATTEN_CPU_BIAS_BYTES;
+    return promise < j->other_bytes
                ? 0
-               : (int64_t)((promise - j->scratch_bytes) / j->kernels->real_bytes);
+               : (int64_t)((promise - j->other_bytes) / j->kernels->real_bytes);
 }
 
 static void need_sums(job *j, int64_t elements)
@@ -131,24 +137,31 @@ static void slice_bias(job *j, natten_cpu_pass *p)
     need_sums(j, t->heads * p->sums.head);
 }
 
-/* GRAD_ALL: a slice for each item of a run, lines of its own; for so many units at a
- * time as there is room for, false if there is none for one. */
-static bool slice_items(job *j, natten_cpu_pass *p)
+/* GRAD_ALL: reals of the slices that the items of a unit have, lines of their own each;
+ * too many for a number of 64 bits are more than there is room for, too. */
+static double unit_slices(const job *j, const natten_cpu_pass *p)
 {
     int64_t line = ALIGNMENT / (int64_t)j->kernels->real_bytes;
-    int64_t items = p->share * (p->combos / j->task->batch);
-    double entries = (double)natten_cpu_job_bias_entries(j->task);
-    if ((double)items * (entries + (double)line) >
-        ITEMS_BYTES / (double)j->kernels->real_bytes)
-        return false;
-    p->slice_elements = ((int64_t)entries + line - 1) / line * line;
-    items *= p->slice_elements; /* of a unit */
+    double items = (double)p->share * (double)(p->combos / j->task->batch);
+    double lines = ceil((double)natten_cpu_job_bias_entries(j->task) / (double)line);
+    return items * lines * (double)line;
+}
+
+static bool has_room_for_slices(const job *j, const natten_cpu_pass *p)
+{
+    return unit_slices(j, p) * (double)j->kernels->real_bytes <= ITEMS_BYTES;
+}
+
+/* For so many units at a time as there is room for. */
+static void slice_items(job *j, natten_cpu_pass *p)
+{
+    int64_t unit = (int64_t)unit_slices(j, p);
     int64_t room = ITEMS_BYTES / (int64_t)j->kernels->real_bytes;
-    j->units_at_a_time = least(j->units_at_a_time, most(1, room / items));
+    p->slice_elements = unit / (p->share * (p->combos / j->task->batch));
+    j->units_at_a_time = least(j->units_at_a_time, room / unit);
     p->sums = (natten_view){.data = NULL};
     shape_slice(p);
-    need_sums(j, j->units_at_a_time * items);
-    return true;
+    need_sums(j, j->units_at_a_time * unit);
 }
 
 int64_t natten_cpu_job_extra_elements(const job *j)
@@ -211,13 +224,17 @@ static void share_units(job *j, const natten_cpu_pass *p)
 static natten_cpu_pass *add_together(job *j, bool wanted)
 {
     const natten_task *t = j->task;
+    bool bias = has(t, NATTEN_GRAD_BIAS);
     natten_cpu_pass *p = add_if(j, wanted, NATTEN_CPU_GRAD_ALL);
+    if (p && bias && !has_room_for_slices(j, p)) {
+        j->passes--;
+        p = NULL;
+    }
     if (p || (t->sketch && j->pass[0].fits))
         share_units(j, &j->pass[0]);
-    if (!p || !has(t, NATTEN_GRAD_BIAS) || slice_items(j, p))
-        return p;
-    j->passes--;
-    return NULL;
+    if (p && bias)
+        slice_items(j, p);
+    return p;
 }
 
 /* What a call for the gradients of query and bias alone needs of a sketch that is all

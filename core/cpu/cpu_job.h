@@ -28,6 +28,7 @@ typedef struct natten_cpu_job {
     int64_t most_items; /* of any pass, wanted or not: the size of the workspace, and so
                            the threads that have scratch, must do for every choice */
     size_t delta_bytes, sums_bytes, shared_bytes, progress_bytes, scratch_bytes;
+    size_t other_bytes;      /* of the scratch, without sums of grad_bias by lanes */
     int64_t sums_at_a_time;  /* of the extra tokens: batch items times heads */
     int64_t units_at_a_time; /* of GRAD_ALL: cpu_share.h */
     char *sums, *scratch;

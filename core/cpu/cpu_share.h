@@ -31,7 +31,7 @@ int64_t natten_cpu_share_items(const natten_cpu_pass *pass,
 natten_cpu_item natten_cpu_share_item(const natten_cpu_pass *pass,
                                       const natten_cpu_share *share, int64_t index);
 
-/* The heads of a run, and how many of its items each has. */
+/* The heads of queries of a run, and how many of its items each of them has. */
 typedef struct natten_cpu_heads {
     int64_t first, count, items;
 } natten_cpu_heads;

@@ -12,7 +12,6 @@
 enum {
     FORWARD_BYTES = 1 << 20, /* of scratch, beside what grows with the window */
     BACKWARD_BYTES = 5 << 20,
-    BIAS_BYTES = 256 << 10, /* beside it, for the sums of lanes of grad_bias */
     SMALL_MACHINE = 4,      /* processors */
     MOST_ROWS = 64,         /* partner rows in a chunk */
     EXTRA_BYTES = 128 << 10 /* of strips of extra tokens */
@@ -137,7 +136,7 @@ static natten_cpu_strip make_strip(const natten_cpu_operand o[2], int64_t width,
 size_t natten_cpu_tile_promise(const natten_task *task)
 {
     bool backward = task->operation == NATTEN_BACKWARD;
-    size_t base = backward ? BACKWARD_BYTES + BIAS_BYTES : FORWARD_BYTES;
+    size_t base = backward ? BACKWARD_BYTES + NATTEN_CPU_BIAS_BYTES : FORWARD_BYTES;
     size_t cells = (size_t)(task->dim + task->dim_v + 2);
     for (int a = 0; a < 3; a++)
         cells *= (size_t)task->axis[a].window;
@@ -489,7 +488,9 @@ static void search(natten_cpu_pass *p, const natten_cpu_kernels *k, keep level,
 static void choose_tile(natten_cpu_pass *p, const natten_cpu_kernels *k)
 {
     size_t room = natten_cpu_tile_promise(p->task);
-    room -= p->kind == NATTEN_CPU_FORWARD ? 0 : NATTEN_CPU_SUMS_BYTES + BIAS_BYTES;
+    room -= p->kind == NATTEN_CPU_FORWARD
+                ? 0
+                : NATTEN_CPU_SUMS_BYTES + NATTEN_CPU_BIAS_BYTES;
     /* Not much above the least there is (one pack an owner, nothing from memory): other
      * ways to keep strips can't help much. */
     double good = 1.5 * (volume(p) + price_of_pack(p));
@@ -516,7 +517,8 @@ static void choose_tile(natten_cpu_pass *p, const natten_cpu_kernels *k)
  * fewer owners, where there is no room. */
 static void cut_rows(natten_cpu_pass *p, const natten_cpu_kernels *k)
 {
-    size_t room = natten_cpu_tile_promise(p->task) - NATTEN_CPU_SUMS_BYTES - BIAS_BYTES;
+    size_t room = natten_cpu_tile_promise(p->task) - NATTEN_CPU_SUMS_BYTES -
+                  NATTEN_CPU_BIAS_BYTES;
     int64_t piece = NATTEN_CPU_SLOTS;
     for (p->owners = k->owners;; p->owners -= piece == 64) {
         p->strips = (natten_cpu_strips){1, 1, 1, piece, make_strip(p->other, piece, k)};
@@ -553,7 +555,9 @@ static void place_bias_sums(natten_cpu_pass *p, const natten_cpu_kernels *k)
                      p->axis[2].window;
     double bytes = vectors * k->lanes * (double)k->real_bytes;
     p->patterns =
-        bytes > BIAS_BYTES ? 0 : (int32_t)fmin(NATTEN_CPU_PATTERNS, BIAS_BYTES / bytes);
+        bytes > NATTEN_CPU_BIAS_BYTES
+            ? 0
+            : (int32_t)fmin(NATTEN_CPU_PATTERNS, NATTEN_CPU_BIAS_BYTES / bytes);
     p->layout.bias_bytes = p->patterns > 0 ? (size_t)bytes : 0;
     p->layout.bias_sums =
         place(&p->layout.bytes, p->patterns * (int64_t)p->layout.bias_bytes);

@@ -11,6 +11,9 @@
 /* What a pass of backward leaves of the promise, for slices of sums: cpu_job.c. */
 enum { NATTEN_CPU_SUMS_BYTES = 256 << 10 };
 
+/* And of what is promised, for the sums of grad_bias by lanes: cpu_bias.h. */
+enum { NATTEN_CPU_BIAS_BYTES = 256 << 10 };
+
 /* Scratch per thread that is promised (docs/cpu-kernels.md), as long as one owner
  * vector with its strips fits. */
 size_t natten_cpu_tile_promise(const natten_task *task);

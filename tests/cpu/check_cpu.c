@@ -78,8 +78,16 @@ static const char *const corners[] = {
     "bwd fp32 b1 h2:1 d9:33 9x31x29 w2x3x2 e1x2x1 m3 bias",
     "bwd fp16 b1 h1 d8 70x45 w61x40 bias",
     "bwd fp32 b1 h1 d4 300x9 w5x9 e7x1 bias",
+    "bwd fp32 b10 h32 d2 1x1 w63x63 bias g63x63 q31x31 n63x63",
+    "bwd bf16 b1 h300 d1 1x1 w63x63 bias g63x63 q3x60 n63x63",
+    "bwd fp32 b1 h3 d1 1 w300000 bias g300000 n300000",
     "bwd fp32 b140000 h2 d1 2 w2 bias",
     "bwd fp32 b2 h270000:135000 d1 2 w2 bias",
+    /* Queries beside the part's keys. */
+    "bwd fp32 b1 h1 d3 8 w3 bias g64 q32 k0 n8",
+    "bwd fp64 b1 h2 d3 8 w3 bias g64 q0 k30 n9",
+    "bwd fp32 b1 h1 d3 8 w3 bias g100000000 q90000000 k0 n8",
+    "bwd fp32 b1 h1 d3 8x9 w3x3 bias g60x60 q20x20 k22x0 n30x30",
     /* Too large for caches: results go past them, and what comes next is asked for. */
     "fwd fp32 b1 h2 d16 213x200 w3x3",
     "bwd fp32 b1 h1 d16 160x160 w3x3",

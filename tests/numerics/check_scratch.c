@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT
  *
- * How much memory a call takes: per thread at most 1 MiB, 5 for backward, and
- * 6 (D + Dv + 2) accumulators per token of a window, and for backward one accumulator
- * per query and head, and four bytes per item; never anything that grows with tokens
- * times window.  Asked of natten_workspace_size() for shapes from one token to grids
- * far larger than memory; trial_run() elsewhere holds the library to it. */
+ * How much memory a call takes: per thread at most 1 MiB, 5.25 for backward, and
+ * 6 (D + Dv + 2) accumulators per token of a window; for backward as much as a thread
+ * takes, or 16 MiB, for slices of sums, one accumulator per query and head, and four
+ * bytes per item; never anything that grows with tokens times window.  Asked of
+ * natten_workspace_size() for shapes from one token to grids far larger than memory;
+ * trial_run() elsewhere holds the library to it. */
 #include "plan/plan.h"
 #include "problem/problem.h"
+#include "problem/problem_text.h"
 #include "support/performers.h"
 #include "support/tap.h"
 
@@ -62,8 +64,9 @@ static double limit_of(const natten_problem_spec *s, bool gradient)
         rows *= (double)s->queries[a];
     }
     double each = s->dtype == NATTEN_FP64 ? 8 : 4;
-    double base = (gradient ? 5 : 1) * 1048576.0;
+    double base = (gradient ? 5.25 : 1) * 1048576.0;
     double share = base + 6 * (double)(s->dim + s->dim_v + 2) * each * window;
+    double slices = fmax(share, 16 << 20);
     double sums = 0; /* of gradients of keys that are too narrow to add to */
     if (gradient && (s->dtype == NATTEN_BF16 || s->dtype == NATTEN_FP16)) {
         double unit = 4 * (double)(s->dim + s->dim_v + 30), most = 64 << 20;
@@ -74,7 +77,18 @@ static double limit_of(const natten_problem_spec *s, bool gradient)
     }
     /* An item has a query, or would have in a class that is longer by one token. */
     double progress = 4 * rows * (1 << s->rank);
-    return THREADS * share + ALIGNMENT + (gradient ? each * rows + progress + sums : 0);
+    return THREADS * share + ALIGNMENT +
+           (gradient ? slices + each * rows + progress + sums : 0);
+}
+
+static void shape_all(trial *t)
+{
+    t->params = natten_problem_spec_params(&t->spec, NATTEN_BACKEND_AUTO);
+    for (natten_role role = 0; role < NATTEN_ROLES; role++) {
+        t->given[role] = natten_problem_spec_has(&t->spec, role);
+        if (t->given[role])
+            shape_alone(&t->array[role], &t->spec, role);
+    }
 }
 
 /* Problem n of a test, every other one large. */
@@ -84,12 +98,7 @@ static void draw(trial *t, const trial_wish *wish, int n)
     randoms r = {(uint64_t)n};
     if (n % 2 == 1)
         enlarge(&t->spec, &r);
-    t->params = natten_problem_spec_params(&t->spec, NATTEN_BACKEND_AUTO);
-    for (natten_role role = 0; role < NATTEN_ROLES; role++) {
-        t->given[role] = natten_problem_spec_has(&t->spec, role);
-        if (t->given[role])
-            shape_alone(&t->array[role], &t->spec, role);
-    }
+    shape_all(t);
 }
 
 START_TEST(scratch_is_bounded)
@@ -118,6 +127,31 @@ END_TEST
 
 /* natten_workspace_size() is not told which gradients are wanted. What it says must do
  * for each choice of them, on one thread as on many. */
+static void check_wanted(trial *t, int threads)
+{
+    static natten_plan all, some;
+    natten_problem problem = {.operation = NATTEN_BACKWARD, .params = &t->params};
+    for (natten_role role = 0; role < NATTEN_OUT; role++)
+        problem.tensor[role] = trial_tensor(t, role);
+    natten_task task;
+    natten_machine machine = natten_machine_get();
+    machine.threads = threads;
+    ck_assert_int_eq(natten_problem_sketch(&problem, &task), NATTEN_OK);
+    ck_assert_int_eq(natten_plan_make(&task, &machine, &all), NATTEN_OK);
+    for (unsigned wanted = 0; wanted < 1u << GRADIENTS; wanted++) {
+        natten_task part = task;
+        part.sketch = false;
+        for (int g = 0; g < GRADIENTS; g++)
+            if ((wanted >> g & 1) == 0)
+                part.view[NATTEN_GRAD_QUERY + g].data = NULL;
+        ck_assert_int_eq(natten_plan_make(&part, &machine, &some), NATTEN_OK);
+        ck_assert_msg(some.choice.workspace_bytes <= all.choice.workspace_bytes,
+                      "%d threads: gradients 0x%x take %zu bytes, all of them %zu: %s",
+                      threads, wanted, some.choice.workspace_bytes,
+                      all.choice.workspace_bytes, trial_text(t));
+    }
+}
+
 START_TEST(whatever_is_wanted_the_size_asked_for_will_do)
 {
     static const int threads[] = {1, 2, 3, 17, 32, 64, 128};
@@ -125,30 +159,31 @@ START_TEST(whatever_is_wanted_the_size_asked_for_will_do)
     wish.operation = NATTEN_BACKWARD;
     for (int n = 0; n < test_effort(WANTED_PROBLEMS); n++) {
         static trial t;
-        static natten_plan all, some;
         draw(&t, &wish, n);
-        natten_problem problem = {.operation = NATTEN_BACKWARD, .params = &t.params};
-        for (natten_role role = 0; role < NATTEN_OUT; role++)
-            problem.tensor[role] = trial_tensor(&t, role);
-        natten_task task;
-        natten_machine machine = natten_machine_get();
-        machine.threads = threads[n / 2 % 7];
-        ck_assert_int_eq(natten_problem_sketch(&problem, &task), NATTEN_OK);
-        ck_assert_int_eq(natten_plan_make(&task, &machine, &all), NATTEN_OK);
-        for (unsigned wanted = 0; wanted < 1u << GRADIENTS; wanted++) {
-            natten_task part = task;
-            part.sketch = false;
-            for (int g = 0; g < GRADIENTS; g++)
-                if ((wanted >> g & 1) == 0)
-                    part.view[NATTEN_GRAD_QUERY + g].data = NULL;
-            ck_assert_int_eq(natten_plan_make(&part, &machine, &some), NATTEN_OK);
-            ck_assert_msg(some.choice.workspace_bytes <= all.choice.workspace_bytes,
-                          "%d threads: gradients 0x%x take %zu bytes, all of them %zu: "
-                          "%s",
-                          machine.threads, wanted, some.choice.workspace_bytes,
-                          all.choice.workspace_bytes, trial_text(&t));
-        }
+        check_wanted(&t, threads[n / 2 % 7]);
     }
+}
+END_TEST
+
+/* Slices of the extra tokens' gradients take what the scratch leaves of the promise. */
+START_TEST(extra_tokens_have_as_much_room_without_a_bias)
+{
+    static const char *const texts[] = {
+        "bwd fp16 b7 h12 d65:1 18x4x10 w4x3x10 s3x2x7 e2x1x1 causal011 m21 scale0",
+        "bwd fp32 b5 h24:8 d64 58x25x1 w6x20x1 s6x13x1 e2x1x1 m17",
+    };
+    performer list[MOST_PERFORMERS];
+    int count = performers_on_host(list);
+    static trial t;
+    for (int p = 0; p < 2 * count; p++) {
+        memset(&t, 0, sizeof t);
+        performer_enter(&list[p / 2]);
+        natten_status status = natten_problem_text_parse(texts[p % 2], &t.spec);
+        ck_assert_int_eq(status, NATTEN_OK);
+        shape_all(&t);
+        check_wanted(&t, 1);
+    }
+    performers_leave();
 }
 END_TEST
 
@@ -157,6 +192,7 @@ int main(void)
     TCase *memory = tcase_create("memory");
     tcase_add_test(memory, scratch_is_bounded);
     tcase_add_test(memory, whatever_is_wanted_the_size_asked_for_will_do);
+    tcase_add_test(memory, extra_tokens_have_as_much_room_without_a_bias);
     Suite *suite = suite_create("scratch");
     suite_add_tcase(suite, memory);
     return tap_run(suite);
