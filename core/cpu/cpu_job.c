@@ -237,17 +237,9 @@ static natten_cpu_pass *add_together(job *j, bool wanted)
     return p;
 }
 
-/* What a call for the gradients of query and bias alone needs of a sketch that is all
- * in one pass. */
-static void sketch_bias(job *j)
-{
-    natten_cpu_pass p;
-    natten_cpu_pass_make(&p, j->task, NATTEN_CPU_GRAD_QUERY, j->kernels, j->machine);
-    slice_bias(j, &p);
-}
-
 /* All in one pass, five products, or the gradients of queries and of keys by
- * themselves, seven. Delta is made by the first pass. */
+ * themselves, seven; the gradient of the bias by the same pass, and so with the same
+ * bits, whether those of keys are wanted or not. Delta is made by the first pass. */
 static void make_backward(job *j)
 {
     const natten_task *t = j->task;
@@ -257,7 +249,7 @@ static void make_backward(job *j)
     j->delta_bytes = up((size_t)(query_tokens(t) * t->heads) * j->kernels->real_bytes);
     bool bias = has(t, NATTEN_GRAD_BIAS);
     natten_cpu_pass *extra = NULL;
-    natten_cpu_pass *together = add_together(j, keys);
+    natten_cpu_pass *together = add_together(j, keys || bias);
     natten_cpu_pass *query = add_if(j, !together, NATTEN_CPU_GRAD_QUERY);
     if (query)
         query->only_delta = !query->wants[0] && !bias;
@@ -266,8 +258,6 @@ static void make_backward(job *j)
         extra = add_if(j, extras, NATTEN_CPU_GRAD_EXTRA);
     if (bias && query)
         slice_bias(j, query);
-    else if (bias && t->sketch)
-        sketch_bias(j);
     if (extra)
         slice_extras(j, extra);
 }
