@@ -39,12 +39,13 @@ static const cost cost_of[NATTEN_CUDA_BAND_PASSES] = {
     [NATTEN_CUDA_BAND_GRAD_QUERY] = {1900, 1010, 596, 4025},
     [NATTEN_CUDA_BAND_GRAD_TOKENS] = {1000, 650, 894, 4750},
 };
-/* Steps that an item's first groups take, where bands are cut; steps that a block is
- * worth, and whole items, with which it does not matter how the rest is shared out. */
+/* Steps that an item's first groups take, where bands are cut. */
 static const double item_steps = 1;
-/* Of the time of the block that takes longest: less is not worth it, for neighbouring
- * bands, which share partners in the cache, then go less together. */
+/* Of the time of the block that takes longest: where cutting spared less, single calls
+ * of 56x56 w7x7 took longer (bench/results/2026-12-01-h200-bands-backward.md). */
 static const double worth_cutting = 0.97;
+/* Steps that a block is worth; and whole items, with which it does not matter how the
+ * rest is shared out. */
 enum { LEAST_STEPS = 4, MOST_ROUNDS = 16 };
 
 static int32_t divide_up(int32_t a, int32_t b)
@@ -272,26 +273,40 @@ bool natten_cuda_band_plan(const natten_task *task, const natten_gpu *gpu,
     return true;
 }
 
+/* What a block's items before `end` weigh, if none of them is cut. By adding, for this
+ * is asked in each call. */
+static int64_t weight_of(const natten_cuda_band *b, int32_t blocks, int32_t block,
+                         int32_t end)
+{
+    const int32_t further = blocks % b->bands;
+    int32_t own = block % b->bands;
+    int64_t all = 0;
+    for (int64_t item = block; item < end; item += blocks) {
+        const bool is_border = own == 0 || own == b->bands - 1;
+        all += is_border ? b->border : NATTEN_CUDA_BAND_WEIGHT;
+        own += further;
+        own -= own < b->bands ? 0 : b->bands;
+    }
+    return all * b->steps;
+}
+
 /* What the block takes that has most, where items are not cut. */
 static int64_t most_uncut(const natten_cuda_band *b, int32_t blocks)
 {
     int64_t most = 0;
-    for (int32_t block = 0; block < blocks; block++) {
-        int64_t own = 0;
-        for (int32_t item = block; item < b->items; item += blocks)
-            own +=
-                natten_cuda_band_weight(b, item + 1) - natten_cuda_band_weight(b, item);
-        most = natten_max(most, own * b->steps);
-    }
+    for (int32_t block = 0; block < blocks; block++)
+        most = natten_max(most, weight_of(b, blocks, block, b->items));
     return most;
 }
 
-/* No block has more whole items than it takes in all. */
+/* No block has more whole items than it takes in all: natten_cuda_band_share() does not
+ * fall from one to the next. */
 static bool is_fair(const natten_cuda_band *b, int32_t blocks)
 {
+    const int64_t all = natten_cuda_band_weight(b, b->items) * b->steps;
     for (int32_t block = 0; block < blocks; block++)
-        if (natten_cuda_band_share(b, blocks, block + 1) <
-            natten_cuda_band_share(b, blocks, block))
+        if (all * (block + 1) / blocks - all * block / blocks <
+            weight_of(b, blocks, block, b->whole))
             return false;
     return true;
 }
@@ -305,7 +320,8 @@ static void share_out(natten_cuda_band *b, int32_t blocks)
         (double)natten_cuda_band_weight(b, b->items) * b->steps / blocks +
         item_steps * NATTEN_CUDA_BAND_WEIGHT;
     b->whole = b->items;
-    if (rounds > MOST_ROUNDS || (double)most_uncut(b, blocks) * worth_cutting <= least)
+    if (b->steps == 1 || rounds > MOST_ROUNDS ||
+        (double)most_uncut(b, blocks) * worth_cutting <= least)
         return;
     for (b->whole = rounds * blocks; b->whole > 0 && !is_fair(b, blocks);)
         b->whole -= blocks;

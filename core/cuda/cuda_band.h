@@ -33,7 +33,7 @@ bool natten_cuda_band_plan(const natten_task *task, const natten_gpu *gpu,
                            natten_cuda_band_pass pass, natten_cuda_band_fit *fit);
 
 /* Share such a task out, whose batch may be another; false if there are too many items.
- * How long they are and how many blocks there are follows from the batch and the GPU,
+ * Where they are cut and how many blocks there are follows from the batch and the GPU,
  * and no bit from it. */
 bool natten_cuda_band_spread(const natten_task *task, const natten_gpu *gpu,
                              natten_cuda_band_pass pass, natten_cuda_band_fit *fit);
