@@ -83,6 +83,9 @@ static const char *const corners[] = {
     "bwd fp32 b1 h3 d1 1 w300000 bias g300000 n300000",
     "bwd fp32 b140000 h2 d1 2 w2 bias",
     "bwd fp32 b2 h270000:135000 d1 2 w2 bias",
+    /* More slices of items than have room, so seven products: many slices, and one. */
+    "bwd fp32 b1 h2 d3 20500 w100 e20450 bias g2045000 q900000 k880000 n61500",
+    "bwd fp64 b1 h1 d2 1 w1100000 bias g1100000 n1100000",
     /* Queries beside the part's keys. */
     "bwd fp32 b1 h1 d3 8 w3 bias g64 q32 k0 n8",
     "bwd fp64 b1 h2 d3 8 w3 bias g64 q0 k30 n9",
