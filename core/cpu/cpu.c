@@ -162,27 +162,36 @@ static int64_t bias_pieces(const job *j)
     return (entries + ENTRIES_IN_PIECE - 1) / ENTRIES_IN_PIECE;
 }
 
-/* What a head's items of a run have summed is added to its gradient, some entries of
- * it; the first run has its first batch item. */
+/* Some entries of a head become the sums of its slices, which follow one another from
+ * `from` on, in their order, added to what is there or not. */
+static void merge_slices(const job *j, int64_t head, int64_t piece, const char *from,
+                         int64_t slices, bool add)
+{
+    natten_dtype type = j->task->accumulator;
+    int64_t bytes = j->now->slice_elements * (int64_t)j->kernels->real_bytes;
+    int64_t begin = piece * ENTRIES_IN_PIECE;
+    int64_t n = least(ENTRIES_IN_PIECE, natten_cpu_job_bias_entries(j->task) - begin);
+    double sum[ENTRIES_IN_PIECE] = {0};
+    for (int64_t i = 0; i < n && add; i++)
+        sum[i] = natten_dtype_load(type, bias_at(j, begin + i, head), 0);
+    for (int64_t s = 0; s < slices; s++, from += bytes)
+        for (int64_t i = 0; i < n; i++)
+            sum[i] += natten_dtype_load(type, from, begin + i);
+    for (int64_t i = 0; i < n; i++)
+        natten_dtype_store(type, bias_at(j, begin + i, head), 0, sum[i]);
+}
+
+/* What a head's items of a run have summed; the first run has its first batch item. */
 static void merge_items(void *context, int64_t item, int thread)
 {
     (void)thread;
     const job *j = context;
     const natten_cpu_pass *p = j->now;
-    natten_dtype type = j->task->accumulator;
     natten_cpu_heads h = natten_cpu_share_heads(p, &j->share);
     int64_t head = item / bias_pieces(j);
-    int64_t begin = item % bias_pieces(j) * ENTRIES_IN_PIECE;
-    int64_t n = least(ENTRIES_IN_PIECE, natten_cpu_job_bias_entries(j->task) - begin);
     bool is_first = j->share.first * p->share < p->heads;
-    double sum[ENTRIES_IN_PIECE] = {0};
-    for (int64_t i = 0; i < n && !is_first; i++)
-        sum[i] = natten_dtype_load(type, bias_at(j, begin + i, h.first + head), 0);
-    for (int64_t s = head * h.items; s < (head + 1) * h.items; s++)
-        for (int64_t i = 0; i < n; i++)
-            sum[i] += natten_dtype_load(type, item_slice(j, s), begin + i);
-    for (int64_t i = 0; i < n; i++)
-        natten_dtype_store(type, bias_at(j, begin + i, h.first + head), 0, sum[i]);
+    merge_slices(j, h.first + head, item % bias_pieces(j),
+                 item_slice(j, head * h.items), h.items, !is_first);
 }
 
 /* A run of GRAD_ALL for so many units as there is room for. */
@@ -195,8 +204,7 @@ static natten_status run_all(job *j)
     for (int64_t first = 0; first < units; first += j->share.units) {
         natten_cpu_share_take(p, &j->share, first, j->units_at_a_time);
         int64_t pieces = natten_cpu_share_pieces(p, &j->share);
-        /* Of tensors the first run clears all, of sums in the workspace each its own.
-         */
+        /* Sums in the workspace are a run's own, tensors all runs'. */
         if (!p->stores && (first == 0 || p->unit_elements > 0))
             NATTEN_TRY(natten_parallel_run(j->threads, pieces, clear_piece, j));
         int64_t items = natten_cpu_share_items(p, &j->share);
@@ -267,18 +275,13 @@ static void clear_bias(void *context, int64_t head, int thread)
         natten_dtype_store(j->task->accumulator, bias_at(j, i, head), 0, 0);
 }
 
-/* Slices are compact, in the order of the task's axes. */
-static void merge_bias(void *context, int64_t head, int thread)
+static void merge_bias(void *context, int64_t item, int thread)
 {
     (void)thread;
     const job *j = context;
-    natten_dtype type = j->task->accumulator;
-    for (int64_t i = 0; i < j->now->slice_elements; i++) {
-        double sum = 0;
-        for (int64_t s = 0; s < j->now->slices; s++)
-            sum += natten_dtype_load(type, bias_slice(j, s, head), i);
-        natten_dtype_store(type, bias_at(j, i, head), 0, sum);
-    }
+    int64_t head = item / bias_pieces(j);
+    merge_slices(j, head, item % bias_pieces(j), bias_slice(j, 0, head), j->now->slices,
+                 false);
 }
 
 static natten_status run_bias(job *j)
@@ -295,7 +298,8 @@ static natten_status run_bias(job *j)
         NATTEN_TRY(
             natten_parallel_run(j->threads, p->heads * p->slices, one_bias_slice, j));
     return direct ? NATTEN_OK
-                  : natten_parallel_run(j->threads, p->heads, merge_bias, j);
+                  : natten_parallel_run(j->threads, p->heads * bias_pieces(j),
+                                        merge_bias, j);
 }
 
 /* From the panels of cpu_extra.h to the tensors: extra token `m` of a sum. */

@@ -115,7 +115,6 @@ static void shape_slice(natten_cpu_pass *p)
         step[a] = step[a + 1] * (2 * (int64_t)t->axis[a + 1].window - 1);
     for (int a = 0; a < 3; a++)
         p->sums.axis[a] = step[p->order[a]];
-    p->wants_sums = true;
 }
 
 /* Slices of grad_bias: enough for many threads. Where there is no room for more than
@@ -159,6 +158,7 @@ static void slice_items(job *j, natten_cpu_pass *p)
     int64_t room = ITEMS_BYTES / (int64_t)j->kernels->real_bytes;
     p->slice_elements = unit / (p->share * (p->combos / j->task->batch));
     j->units_at_a_time = least(j->units_at_a_time, room / unit);
+    p->wants_sums = true;
     p->sums = (natten_view){.data = NULL};
     shape_slice(p);
     need_sums(j, j->units_at_a_time * unit);
