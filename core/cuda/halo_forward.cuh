@@ -8,9 +8,15 @@
  *     a round     some pairs of groups: S = Q K^T, masked; P = exp2(S c - reference) in
  *                 16 bits; sums += P V
  *
- * A row's reference is the largest logit of the first round in which it sees something.
- * It stays unless the weights of a later round show logits far above it: then it is
- * raised, and the round done again.  So most rounds look for no largest logit.
+ * Where a unit is one step, references are at first guessed to be 0: exponents are then
+ * logits, and nobody looks for a largest one.  If the sum of a row's weights turns out
+ * to be too small or too large for that, the unit is done again, and each round raises
+ * references to the largest logit so far.
+ *
+ * Elsewhere a row's reference is the largest logit of the first round in which it sees
+ * something.  It stays unless the weights of a later round show logits far above it:
+ * then it is raised, and the round done again.  So most rounds look for no largest
+ * logit.
  *
  * Products touch every key of the box with every row, so what is not finite leaks as
  * 0 * NaN to rows that do not see it, but never unnoticed: such a row's results are not
@@ -47,8 +53,8 @@ class HaloForward {
     static constexpr int row_tensors = 3, partner_tensors = 2;
     static constexpr bool copies_more = biased;
     static constexpr bool copies_late = false, fetches = false, prepares = false;
-    static constexpr bool looks_ahead = flat, recalls = flat && (biased || light);
-    static constexpr bool keeps_steps = flat && !biased; /* else registers are few */
+    static constexpr bool looks_ahead = flat, recalls = flat && light;
+    static constexpr bool keeps_steps = flat;
     static constexpr bool is_gradient = false;
     __device__ static natten_role row_role(int n)
     {
@@ -85,14 +91,15 @@ class HaloForward {
                          int32_t pairs, uint32_t also)
     {
         Bias bias(tile, number, step);
-        for (; pairs >= at_once; pairs -= at_once, first += at_once)
-            round<at_once>(stage, bias, first, also);
-        if (at_once > 3 && pairs == 3)
-            round<3>(stage, bias, first, also);
-        else if (at_once > 2 && pairs == 2)
-            round<2>(stage, bias, first, also);
-        else if (pairs == 1)
-            round<1>(stage, bias, first, also);
+        const bool guess = guesses && tile.is_one_step();
+        for (way = guess ? References::guessed : References::found;;
+             way = References::raised) {
+            if (guess)
+                reset();
+            take_pairs(stage, bias, first, pairs, also);
+            if (!guess || is_done())
+                break;
+        }
     }
 
     __device__ void take_flat(int stage, int number, const HaloStep &step)
@@ -101,19 +108,25 @@ class HaloForward {
         uint32_t from = tile.stage(stage);
         int32_t groups = of_warp(recalls ? tile.info()->first_pair[2] : pairs.groups);
         const FlatPair early[4] = {pairs[0], pairs[1], pairs[2], pairs[3]};
-        if (groups <= 7) {
-            round<true, 7>(from, bias, 0, 0, early);
-            return;
-        }
-        round<true, 8>(from, bias, 0, 0, early);
-        if constexpr (!light) {
-            const FlatPair late[3] = {pairs[4], pairs[5], pairs[6]};
-            if (groups == 9)
-                round<false, 1>(from, bias, 4, 0, late);
-            else if (groups > 13)
-                round<false, 6>(from, bias, 4, 0, late);
-            else if (groups > 8)
-                round<false, 5>(from, bias, 4, 0, late);
+#pragma unroll 1 /* what is done again is seldom wanted, and shares registers */
+        for (way = References::guessed;; way = References::raised) {
+            for (int i = 0; i < 2; i++)
+                reference[i] = way == References::guessed ? 0 : unseen;
+            if (groups <= 7)
+                round<true, 7>(from, bias, 0, 0, early);
+            else
+                round<true, 8>(from, bias, 0, 0, early);
+            if constexpr (!light) {
+                const FlatPair late[3] = {pairs[4], pairs[5], pairs[6]};
+                if (groups == 9)
+                    round<false, 1>(from, bias, 4, 0, late);
+                else if (groups > 13)
+                    round<false, 6>(from, bias, 4, 0, late);
+                else if (groups > 8)
+                    round<false, 5>(from, bias, 4, 0, late);
+            }
+            if (is_done())
+                break;
         }
     }
 
@@ -133,8 +146,9 @@ class HaloForward {
             recall_results();
         bool has_lse = fresh(tile.job).task.view[NATTEN_LSE].data != nullptr;
         float inverse[2];
+        if (!flat && way == References::found)
+            add_up_weights();
         for (int i = 0; i < 2; i++) {
-            weights[i] = quad_sum(weights[i]);
             /* A reference this large may be what is hidden; NaN is seen below. */
             bool good = weights[i] > least_weight && reference[i] < -unseen;
             inverse[i] = good ? inverse_of(weights[i]) : NAN;
@@ -179,9 +193,17 @@ class HaloForward {
      * fp32 would hold, 40 and more than a small window's bound of lse.  fp16 holds
      * 2^16. */
     static constexpr float most_weight = 0x1p10f, least_weight = 0x1p-16f;
+    /* Where references are 0 exponents are logits, as exact as these are, and sums may
+     * be as large as their type and sums of values bear.  But below 1 a weight might be
+     * lost that the bounds of OUT count on. */
+    static constexpr float most_guessed = is_bfloat16<T> ? 0x1p60f : 0x1p15f,
+                           least_guessed = 1;
+    static constexpr bool guesses = dims == 32; /* has units of one step */
+    enum class References { found, guessed, raised };
 
     float factor; /* that makes S logits, to base 2 or e */
     bool negative;
+    References way = References::found;
     bool begun, settled; /* some rows have a reference; all do */
     int64_t begins[2];
     Rows<dims> rows;
@@ -191,10 +213,45 @@ class HaloForward {
     {
         begun = settled = false;
         for (int i = 0; i < 2; i++)
-            reference[i] = unseen, weights[i] = 0;
+            reference[i] = way == References::guessed ? 0 : unseen, weights[i] = 0;
         for (int j = 0; j < dims / 8; j++)
             for (int i = 0; i < 4; i++)
                 sum[j][i] = 0;
+    }
+
+    __device__ void add_up_weights()
+    {
+        for (int i = 0; i < 2; i++)
+            weights[i] = quad_sum(weights[i]);
+    }
+
+    /* Add a unit's weights up; may references have been what they were?  NaN says no,
+     * to no avail.  Rows that do not exist are like the last that does, but for biases,
+     * and are looked at apart only if one of them may not fit. */
+    __device__ bool is_done()
+    {
+        add_up_weights();
+        const bool upper = weights[0] >= least_guessed && weights[0] <= most_guessed,
+                   lower = weights[1] >= least_guessed && weights[1] <= most_guessed;
+        if (__all_sync(all_lanes, upper & lower) || way == References::raised)
+            return true;
+        if constexpr (recalls)
+            tile.recall_rows();
+        return __all_sync(all_lanes,
+                          (upper || !tile.exists[0]) & (lower || !tile.exists[1]));
+    }
+
+    __device__ void take_pairs(int stage, Bias &bias, int32_t first, int32_t pairs,
+                               uint32_t also)
+    {
+        for (; pairs >= at_once; pairs -= at_once, first += at_once)
+            round<at_once>(stage, bias, first, also);
+        if (at_once > 3 && pairs == 3)
+            round<3>(stage, bias, first, also);
+        else if (at_once > 2 && pairs == 2)
+            round<2>(stage, bias, first, also);
+        else if (pairs == 1)
+            round<1>(stage, bias, first, also);
     }
 
     __device__ float exponent() const
@@ -220,7 +277,8 @@ class HaloForward {
     {
         static_assert(groups <= 2 * n, "");
         float s[groups][4], more[2];
-        bool raises = opens || !settled;
+        bool raises =
+            way == References::raised || (way == References::found && !settled);
         for (;;) {
 #pragma unroll
             for (int g = 0; g < groups; g++) {
@@ -230,11 +288,15 @@ class HaloForward {
             }
             if (raises)
                 raise_reference<opens>(s);
+            if (subtracts && raises)
+                subtract_reference(s);
 #pragma unroll
             for (int g = 0; g < groups; g++)
 #pragma unroll
                 for (int e = 0; e < 4; e++)
-                    s[g][e] = exp2_fast(fmaf(s[g][e], exponent(), -reference[e / 2]));
+                    s[g][e] = exp2_fast(
+                        subtracts ? s[g][e]
+                                  : fmaf(s[g][e], exponent(), -reference[e / 2]));
 #pragma unroll
             for (int r = 0; r < 2; r++) {
                 more[r] = s[0][2 * r] + s[0][2 * r + 1];
@@ -242,7 +304,7 @@ class HaloForward {
                 for (int g = 1; g < groups; g++)
                     more[r] = more[r] + s[g][2 * r] + s[g][2 * r + 1];
             }
-            if (raises || !any_exceeds(more))
+            if (flat || way != References::found || raises || !any_exceeds(more))
                 break;
             raises = true;
         }
@@ -281,6 +343,18 @@ class HaloForward {
             bias.add(s, factor, g);
     }
 
+    /* A reference of 0 need not be subtracted where logits are exponents. */
+    static constexpr bool subtracts = flat && biased;
+    template <int groups>
+    __device__ void subtract_reference(float (&s)[groups][4]) const
+    {
+#pragma unroll
+        for (int g = 0; g < groups; g++)
+#pragma unroll
+            for (int e = 0; e < 4; e++)
+                s[g][e] -= reference[e / 2];
+    }
+
     /* Raise each row's reference to its largest exponent so far. */
     template <bool opens, int groups>
     __device__ void raise_reference(const float (&s)[groups][4])
@@ -296,7 +370,7 @@ class HaloForward {
             top = quad_max(top);
             top = top > least ? top * exponent() : unseen;
             float higher = fmaxf(opens ? unseen : reference[r], top);
-            if (!opens && begun) {
+            if (!opens && (flat || begun)) {
                 float shrink = exp2_fast(reference[r] - higher);
                 weights[r] *= shrink;
 #pragma unroll
@@ -304,31 +378,18 @@ class HaloForward {
                     sum[j][2 * r] *= shrink, sum[j][2 * r + 1] *= shrink;
             }
             reference[r] = higher;
-            open = open || ((recalls || tile.exists[r]) && higher == unseen);
+            open = open || higher == unseen;
         }
-        begun = true;
-        settled = !__any_sync(all_lanes, open);
-        if (recalls && !settled) { /* rows that do not exist see nothing */
-            tile.recall_rows();
-            open = (tile.exists[0] && reference[0] == unseen) ||
-                   (tile.exists[1] && reference[1] == unseen);
+        if constexpr (!flat) {
+            begun = true;
             settled = !__any_sync(all_lanes, open);
         }
     }
 
-    /* Has a row too large a sum of weights?  Rows that do not exist may have any, where
-     * biases are other rows'.  NaN is not more, and shows later. */
-    __device__ bool any_exceeds(const float (&more)[2])
+    /* Has a row too large a sum of weights?  NaN is not more, and shows later. */
+    __device__ static bool any_exceeds(const float (&more)[2])
     {
-        bool exceeds = __any_sync(all_lanes, fmaxf(more[0], more[1]) > most_weight);
-        if (biased && exceeds) {
-            if constexpr (recalls)
-                tile.recall_rows();
-            bool upper = tile.exists[0] && more[0] > most_weight,
-                 lower = tile.exists[1] && more[1] > most_weight;
-            exceeds = __any_sync(all_lanes, upper || lower);
-        }
-        return exceeds;
+        return __any_sync(all_lanes, fmaxf(more[0], more[1]) > most_weight);
     }
 };
 

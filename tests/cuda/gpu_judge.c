@@ -419,12 +419,14 @@ static bool make_of_text(trial *t, const char *text, randoms *r)
 /* ---- climbing logits ---- */
 
 /* Logits that climb by `step` from one row of the grid to the next, and on from one
- * extra token to the next, to 0 in the last.  So the reference that a kernel has from
- * the first keys of a query may be far below the top, while lse, near 0, has to be
- * right within some 30 units in the last place of 1.  At the edge the lowest key is
+ * extra token to the next, to 0 in the last, or from 0 in the first.  So the reference
+ * that a kernel has from the first keys of a query may be far below the top, while lse,
+ * near 0, has to be right within some 30 units in the last place of 1; and one that is
+ * guessed may be far above or below all.  At the edge the lowest key is
  * just below 2^112, where tf32 may round beyond fp32 (device/mma_parts.cuh), and
  * queries are as small as keys are large. */
-static bool is_right_climbing(const char *text, double step, bool at_edge, int *on_mma)
+static bool is_right_climbing(const char *text, double step, bool from_zero,
+                              bool at_edge, int *on_mma)
 {
     static trial t;
     judgement j;
@@ -432,16 +434,17 @@ static bool is_right_climbing(const char *text, double step, bool at_edge, int *
     if (!make_of_text(&t, text, &r))
         return false;
     int64_t dim = t.spec.dim, row = t.spec.keys[1] * dim, extras = t.spec.extras;
-    int64_t top = t.spec.keys[0] - 1 + extras;
+    int64_t top = t.spec.keys[0] - 1 + extras, zero = from_zero ? 0 : top;
     double unit = at_edge ? 0x1p112 * (1 - 0x1p-13) / (step * (double)top) : 1;
     for (int64_t i = 0; i < array_count(&t.array[NATTEN_QUERY]); i++)
         array_set(&t.array[NATTEN_QUERY], i, i % dim == 0 ? 1 / unit : 0);
     for (int64_t i = 0; i < array_count(&t.array[NATTEN_KEY]); i++)
         array_set(&t.array[NATTEN_KEY], i,
-                  i % dim == 0 ? -step * unit * (double)(top - i / row) : 0);
+                  i % dim == 0 ? step * unit * (double)(i / row - zero) : 0);
     for (int64_t i = 0; i < extras * dim; i++)
         array_set(&t.array[NATTEN_ADDITIONAL_KEYS], i,
-                  i % dim == 0 ? -step * unit * (double)(extras - 1 - i / dim) : 0);
+                  i % dim == 0 ? step * unit * (double)(t.spec.keys[0] + i / dim - zero)
+                               : 0);
     judge_for(&t, NATTEN_BACKEND_CUDA, &j);
     *on_mma += is_of_mma(&t) || is_of_wgmma(&t) || is_of_band(&t);
     bool right = trial_run(&t, NATTEN_BACKEND_CUDA) == NATTEN_OK && is_right(&t, &j);
@@ -467,9 +470,11 @@ static void climb(int dtype)
                  natten_dtype_name((natten_dtype)dtype), sizes[n],
                  in_tf32 ? " tf32" : "");
         for (double step = 1; step < 100; step += step < 20 ? 1 : 20, count++)
-            wrong += !is_right_climbing(text, step, false, &on_mma);
+            wrong += !is_right_climbing(text, step, false, false, &on_mma);
+        for (double step = 1; step < 100; step *= 2, count++)
+            wrong += !is_right_climbing(text, step, true, false, &on_mma);
         if (dtype == NATTEN_FP32) {
-            wrong += !is_right_climbing(text, 0x1p-7, true, &on_mma);
+            wrong += !is_right_climbing(text, 0x1p-7, false, true, &on_mma);
             count++;
         }
     }

@@ -192,8 +192,9 @@ HaloTile<T, dims, side, engine>::open_warp(const HaloAxis<side> &axis,
         entries *= 2 * along[i].window - 1;
     }
     /* Who sees no plane sees nothing, also where the halo has one plane, of which it is
-     * not asked who sees it. */
-    if (!exists || seen[0].end <= seen[0].begin)
+     * not asked who sees it.  Forward's rows that do not exist see what the last one
+     * sees that does, and are like it. */
+    if ((Pass::is_gradient && !exists) || seen[0].end <= seen[0].begin)
         for (int i = 0; i < 3; i++)
             seen[i] = {0, 0};
     for (int i = 0; i < 3; i++)
@@ -229,8 +230,9 @@ HaloTile<T, dims, side, engine>::open_warp(const HaloAxis<side> &axis,
     if constexpr (flat) {
         /* Here, too: there is one plane. */
         bool somebody = lanes.of(sees.begin, 0) < lanes.of(sees.end, 0);
-        make_flat_table<Pass>(
-            begin, box, exists_here && somebody ? sees : natten_span{0, 0}, lanes);
+        bool here = !Pass::is_gradient || exists_here;
+        make_flat_table<Pass>(begin, box, here && somebody ? sees : natten_span{0, 0},
+                              lanes);
     } else
         make_table<Pass>(begin, box, seen[1], seen[2]);
     clear_pads<Pass>();

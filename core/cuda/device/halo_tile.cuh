@@ -688,6 +688,12 @@ template <class T, int dims, Side side, bool engine> class HaloTile {
     {
         return flat || (s.slice == 0 && s.plane == 0 && s.head == 0);
     }
+    /* Is each unit one step? */
+    __device__ bool is_one_step() const
+    {
+        return flat || (halo()->place.slices <= 1 && halo()->place.count[0] <= 1 &&
+                        group() == 1);
+    }
     __device__ bool is_first(const HaloStep &s) const
     {
         return s.first_unit == halo()->begin;
