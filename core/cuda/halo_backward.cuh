@@ -99,7 +99,7 @@ template <class Tile> struct StepPlaces {
     {
         return (slice + (odd == 0 ? pair.left : pair.right)) ^ across;
     }
-    __device__ uint32_t both(const FlatPair &pair, uint32_t slice) const
+    __device__ uint32_t both(const FlatPair<false> &pair, uint32_t slice) const
     {
         return pair.both(slice);
     }
@@ -352,10 +352,11 @@ class HaloGradQuery {
         const float minus_delta[4] = {-delta[0], -delta[0], -delta[1], -delta[1]};
         float ds[2][4];
         bias.open(number);
+        const uint32_t hides = pair.hides(also);
 #pragma unroll
         for (int g = 0; g < 2; g++) {
             float s[4];
-            hide(s, pair, also, g, tile.unit_matrix);
+            hide(s, pair, hides, g, tile.unit_matrix);
             dot<T, dims>(s, query, pair.row(at.left, g), s);
             dot<T, dims>(ds[g], grad, pair.row(at.right, g), minus_delta);
 #pragma unroll
@@ -587,7 +588,7 @@ class HaloGradTokens {
         return {left.x, left.y, right.x, right.y};
     }
     __device__ float4 stats_of(const Places &, int32_t number, int g,
-                               const FlatPair &) const
+                               const FlatPair<false> &) const
     {
         return load_four_floats(stats_at() + (uint32_t)(number * 128 + g * 64) +
                                 (uint32_t)(tile.lane % 4 * 16));
@@ -603,13 +604,14 @@ class HaloGradTokens {
     {
         uint32_t p[4], ds[4];
         bias.open(number);
+        const uint32_t hides = pair.hides(also);
 #pragma unroll
         for (int g = 0; g < 2; g++) {
             float4 stats = stats_of(at, number, g, pair);
             const float lse[2] = {stats.x, stats.z};
             const float minus_delta[4] = {stats.y, stats.w, stats.y, stats.w};
             float s[4], dp[4];
-            hide(s, pair, also, g, tile.unit_matrix);
+            hide(s, pair, hides, g, tile.unit_matrix);
             dot<T, dims>(s, key, pair.row(at.left, g), s);
             if (of_keys)
                 dot<T, dims>(dp, value, pair.row(at.right, g), minus_delta);

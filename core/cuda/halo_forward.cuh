@@ -40,7 +40,7 @@ class HaloForward {
     FlatPairs<!flat   ? 0
               : light ? NATTEN_CUDA_FLAT_LIGHT
                       : NATTEN_CUDA_FLAT_QUERIES,
-              2>
+              2, true>
         pairs;
 
     __device__ explicit HaloForward(const natten_cuda_job &job)
@@ -107,7 +107,7 @@ class HaloForward {
         Bias bias(tile, number, step);
         uint32_t from = tile.stage(stage);
         int32_t groups = of_warp(recalls ? tile.info()->first_pair[2] : pairs.groups);
-        const FlatPair early[4] = {pairs[0], pairs[1], pairs[2], pairs[3]};
+        const FlatPair<true> early[4] = {pairs[0], pairs[1], pairs[2], pairs[3]};
 #pragma unroll 1 /* what is done again is seldom wanted, and shares registers */
         for (way = References::guessed;; way = References::raised) {
             for (int i = 0; i < 2; i++)
@@ -117,7 +117,7 @@ class HaloForward {
             else
                 round<true, 8>(from, bias, 0, 0, early);
             if constexpr (!light) {
-                const FlatPair late[3] = {pairs[4], pairs[5], pairs[6]};
+                const FlatPair<true> late[3] = {pairs[4], pairs[5], pairs[6]};
                 if (groups == 9)
                     round<false, 1>(from, bias, 4, 0, late);
                 else if (groups > 13)
@@ -277,14 +277,17 @@ class HaloForward {
     {
         static_assert(groups <= 2 * n, "");
         float s[groups][4], more[2];
+        uint32_t hides = 0;
         bool raises =
             way == References::raised || (way == References::found && !settled);
         for (;;) {
 #pragma unroll
             for (int g = 0; g < groups; g++) {
-                if (g % 2 == 0)
+                if (g % 2 == 0) {
                     bias.open(first + g / 2);
-                score(s[g], pair[g / 2], g % 2, keys, bias, also);
+                    hides = pair[g / 2].hides(also);
+                }
+                score(s[g], pair[g / 2], g % 2, keys, bias, hides);
             }
             if (raises)
                 raise_reference<opens>(s);
@@ -332,12 +335,12 @@ class HaloForward {
     /* Of group g of the pair. */
     template <class Pair>
     __device__ void score(float (&s)[4], const Pair &pair, int g, uint32_t keys,
-                          const Bias &bias, uint32_t also)
+                          const Bias &bias, uint32_t hides)
     {
 #pragma unroll
         for (int e = 0; e < 4; e++)
             s[e] = 0;
-        hide_in(s, pair, also, g, tile.unit_matrix);
+        hide_in(s, pair, hides, g, tile.unit_matrix);
         dot<T, dims>(s, rows, pair.row(keys, g), s);
         if constexpr (biased)
             bias.add(s, factor, g);
@@ -359,7 +362,7 @@ class HaloForward {
     template <bool opens, int groups>
     __device__ void raise_reference(const float (&s)[groups][4])
     {
-        const float least = 0.5f * hidden * (biased ? factor : 1);
+        const float least = 0.25f * hidden * (biased ? factor : 1);
         bool open = false;
 #pragma unroll
         for (int r = 0; r < 2; r++) {

@@ -67,6 +67,14 @@ __device__ inline uint32_t masked(uint32_t x, uint32_t mask)
     return x;
 }
 
+/* x << by, worked out where it says so. */
+__device__ inline uint32_t shifted_up(uint32_t x, uint32_t by)
+{
+    uint32_t y;
+    asm volatile("shl.b32 %0, %1, %2;" : "=r"(y) : "r"(x), "r"(by));
+    return y;
+}
+
 /* x + the lower or the upper half of a word: an instruction for either. */
 __device__ inline uint32_t plus_half(uint32_t x, uint32_t word, int half)
 {
@@ -270,6 +278,11 @@ struct HaloPair {
     {
     }
     HaloPair() = default;
+    /* Its bits, and those that `also` hide. */
+    __device__ uint32_t hides(uint32_t also) const
+    {
+        return word | also;
+    }
     __device__ uint32_t row(uint32_t slice, int group) const
     {
         return slice + (group == 0 ? left : right);
@@ -292,13 +305,12 @@ constexpr float hidden = -0x1p126f;
 /* Bits of HaloPair::word that hide everything from row r, or from row r + 8. */
 constexpr uint32_t hides_upper = 0x00050005, hides_lower = 0x000a000a;
 
-/* c += `hidden` where group g's partners are hidden from the lane's rows, by the pair
- * or by the bits `also`.  `unit[0]` is minus the unit matrix. */
-__device__ inline void hide_in(float (&c)[4], const HaloPair &pair, uint32_t also,
-                               int g, const uint32_t (&unit)[2])
+/* c += `hidden` where group g's partners are hidden from the lane's rows, by the bits
+ * that the pair `hides`.  `unit[0]` is minus the unit matrix. */
+__device__ inline void hide_in(float (&c)[4], const HaloPair &, uint32_t bits, int g,
+                               const uint32_t (&unit)[2])
 {
     constexpr uint32_t large = 0x7e80; /* 2^126 */
-    uint32_t bits = pair.word | also;
     uint32_t upper = (bits & 0x00010001u << (2 * g)) * (large >> (2 * g));
     uint32_t lower = (bits & 0x00020002u << (2 * g)) * (large >> (2 * g + 1));
     multiply_half(c, upper, lower, unit[0], c);
@@ -306,12 +318,12 @@ __device__ inline void hide_in(float (&c)[4], const HaloPair &pair, uint32_t als
 
 /* c = that. */
 template <class Pair>
-__device__ inline void hide(float (&c)[4], const Pair &pair, uint32_t also, int g,
+__device__ inline void hide(float (&c)[4], const Pair &pair, uint32_t hides, int g,
                             const uint32_t (&who)[2])
 {
     for (int e = 0; e < 4; e++)
         c[e] = 0;
-    hide_in(c, pair, also, g, who);
+    hide_in(c, pair, hides, g, who);
 }
 
 /* A block's tile, and which of those that share out its units it is. */
@@ -349,7 +361,7 @@ template <class T, int dims, Side side, bool engine> class HaloTile {
     int turn = 0;       /* of the unit that is worked on: 0, 1, 0, ... */
     int32_t stride = 0; /* of a pass that keeps steps: units from one to the next */
     /* Minus the unit matrix, as B of 8 columns in bfloat16; in a flat halo which y and
-     * x rows have, as A of 8 columns. */
+     * x rows have, 1/4 for each, as A of 8 columns. */
     uint32_t unit_matrix[2];
     uint32_t row_matrix; /* address of the lane's row of ldmatrix, in the warp's rows */
     uint32_t row_info;   /* address of where row lane / 4 begins in a unit */
@@ -366,7 +378,7 @@ template <class T, int dims, Side side, bool engine> class HaloTile {
         for (int i = 0; i < 2 && flat; i++) {
             int r = lane / 4 + 8 * i, k = lane % 4 * 2;
             int has = k < 4 ? r / 4 - k : r % 4 - (k - 4);
-            unit_matrix[i] = kept(has == 0 ? 0x3f80u : has == 1 ? 0x3f800000u : 0);
+            unit_matrix[i] = kept(has == 0 ? 0x3e80u : has == 1 ? 0x3e800000u : 0);
         }
     }
 
