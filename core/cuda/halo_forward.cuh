@@ -50,6 +50,19 @@ class HaloForward {
         reset();
     }
 
+    /* What it keeps of the warp from the beginning, in a flat halo. */
+    __device__ void keep_places()
+    {
+        pairs.template load<true>(tile.table(), tile.info()->first_pair[2],
+                                  tile.own_half(),
+                                  tile.own_half() ^ tile.turns_second());
+        first_slice = kept(tile.stage(0));
+        if constexpr (biased) {
+            bias_row = kept(Bias::row_of(tile));
+            bias_columns = kept(shared_address(tile.forward_columns()));
+        }
+    }
+
     static constexpr int row_tensors = 3, partner_tensors = 2;
     static constexpr bool copies_more = biased;
     static constexpr bool copies_late = false, fetches = false, prepares = false;
@@ -104,8 +117,9 @@ class HaloForward {
 
     __device__ void take_flat(int stage, int number, const HaloStep &step)
     {
-        Bias bias(tile, number, step);
-        uint32_t from = tile.stage(stage);
+        Bias bias(tile, number, bias_row, bias_columns);
+        const natten_cuda_halo &h = tile.job.halo;
+        uint32_t from = first_slice + (uint32_t)(stage * h.units * h.unit_bytes);
         int32_t groups = of_warp(recalls ? tile.info()->first_pair[2] : pairs.groups);
         const FlatPair<true> early[4] = {pairs[0], pairs[1], pairs[2], pairs[3]};
 #pragma unroll 1 /* what is done again is seldom wanted, and shares registers */
@@ -206,6 +220,9 @@ class HaloForward {
     References way = References::found;
     bool begun, settled; /* some rows have a reference; all do */
     int64_t begins[2];
+    /* Where the warp's slices begin in stage 0, its biases in the first place that has
+     * some, and what says how far from there its columns' are. */
+    uint32_t first_slice, bias_row, bias_columns;
     Rows<dims> rows;
     float reference[2], weights[2], sum[dims / 8][4];
 

@@ -83,6 +83,7 @@ __device__ inline bool HaloTile<T, dims, side, engine>::open(const Pass &pass)
     if (exists)
         open_warp<Pass>(axis, lanes);
     row_matrix = own_rows(0) + permute(lane % 16, lane / 16);
+    row_copy = own_rows(0) + permute(lane / chunks, lane % chunks);
     if constexpr (Pass::is_gradient) {
         row_matrix = kept(own_rows(0) + permute(lane % 16, lane / 16));
         row_info = kept(shared_address(&info()->offset[0][lane / 4]));
@@ -92,7 +93,8 @@ __device__ inline bool HaloTile<T, dims, side, engine>::open(const Pass &pass)
         row_bases = shared_address(Pass::looks_ahead ? &halo()->ahead[unit()].base[0]
                                                      : &halo()->row_base[0][warp][0]);
         if constexpr (!Pass::recalls)
-            row_matrix = kept(row_matrix), row_bases = kept(row_bases);
+            row_matrix = kept(row_matrix), row_bases = kept(row_bases),
+            row_copy = kept(row_copy);
     }
     return exists;
 }

@@ -130,6 +130,9 @@ __device__ inline bool store_rows(const Tile &tile, natten_role role,
                                   const float (&factor)[2], int n, int64_t base)
 {
     bool finite = true;
+    const int own = 8 * (tile.lane % 2) + tile.lane % 4 / 2 * 4; /* first column */
+    if (Tile::by_engine)
+        base += own * (int)sizeof(T);
 #pragma unroll
     for (int i = 0; i < 2; i++) {
         uint32_t zero = 0; /* what is not finite, times 0, is NaN */
@@ -149,12 +152,11 @@ __device__ inline bool store_rows(const Tile &tile, natten_role role,
                 continue;
 #pragma unroll
             for (int j = 0; j < 4; j += 2) {
-                int t = tile.lane % 4, from = 32 * k + 8 * (j + t % 2) + t / 2 * 4;
                 if constexpr (Tile::by_engine) /* then rows are whole */
-                    store_words(row + from, word[j], word[j + 1]);
+                    store_words(row + 32 * k + 8 * j, word[j], word[j + 1]);
                 else
-                    store_four(Source<T>(fresh(tile.job), role), row, from, word[j],
-                               word[j + 1]);
+                    store_four(Source<T>(fresh(tile.job), role), row,
+                               32 * k + 8 * j + own, word[j], word[j + 1]);
             }
         }
         finite = finite && (!exists || (zero & 0x7fff7fffu) == 0);
@@ -279,30 +281,36 @@ template <bool biased> struct ForwardBiases<biased, false, true> : Biases<biased
  * r + 8, for one load of both. */
 template <bool biased, bool to_base_2> struct ForwardBiases<biased, true, to_base_2> {
     uint32_t row; /* of rows r and r + 8: the box's first partner */
-    const uint2 *columns;
-    uint32_t column[4];
+    uint32_t columns, column[4];
 
+    /* `first_row` is row_of(). */
     template <class Tile>
-    __device__ ForwardBiases(const Tile &tile, int n, const HaloStep &)
+    __device__ ForwardBiases(const Tile &tile, int n, uint32_t first_row,
+                             uint32_t columns_)
     {
         if (!biased)
             return;
         const natten_cuda_halo &h = tile.job.halo;
-        uint32_t first = tile.more(n);
+        int32_t place = n * h.units + tile.unit(), each = h.more_bytes;
         if (h.keeps_bias) {
-            int32_t head = tile.halo()->ahead[tile.turn + tile.unit()].head;
-            first = shared_address(halo_shared) +
-                    (uint32_t)(h.more_at + head * Tile::kept_bytes(tile.job));
+            place = tile.head_ahead(tile.turn);
+            each = Tile::kept_bytes(tile.job);
         }
+        row = first_row + (uint32_t)(place * each);
+        columns = columns_;
+    }
+    /* Where a row's are in the first place. */
+    template <class Tile> __device__ static uint32_t row_of(const Tile &tile)
+    {
+        const natten_cuda_halo &h = tile.job.halo;
         int32_t of_row = tile.info()->row[tile.lane / 4].bias + h.bias_pad;
-        row = first + (uint32_t)(8 * of_row);
-        columns = tile.forward_columns();
+        return shared_address(halo_shared) + (uint32_t)(h.more_at + 8 * of_row);
     }
     __device__ void open(int32_t pair)
     {
         if (!biased)
             return;
-        uint2 c = columns[pair * 4];
+        uint2 c = load_uints(columns + (uint32_t)(pair * 4 * (int)sizeof c));
         for (int i = 0; i < 4; i++)
             column[i] = plus_half(row, i < 2 ? c.x : c.y, i % 2);
     }

@@ -364,6 +364,7 @@ template <class T, int dims, Side side, bool engine> class HaloTile {
      * x rows have, 1/4 for each, as A of 8 columns. */
     uint32_t unit_matrix[2];
     uint32_t row_matrix; /* address of the lane's row of ldmatrix, in the warp's rows */
+    uint32_t row_copy;   /* where its part of a row's copy goes */
     uint32_t row_info;   /* address of where row lane / 4 begins in a unit */
     uint32_t row_bases;  /* address of where the warp's rows begin */
     bool exists[2];      /* rows lane / 4 and lane / 4 + 8 */
@@ -710,12 +711,11 @@ template <class T, int dims, Side side, bool engine> class HaloTile {
     {
         return s.first_unit == halo()->begin;
     }
-    /* Is it the warp's turn to look ahead, if one does in that turn? */
+    /* Is it the warp's turn to look ahead, in a turn in which one does? */
     __device__ bool is_on_duty(int turn_) const
     {
-        return turn_ % NATTEN_CUDA_FOUND == 0 &&
-               halo()->rank[warp] ==
-                   natten_min(turn_ / NATTEN_CUDA_FOUND, (int32_t)halo()->busy - 1);
+        return halo()->rank[warp] ==
+               natten_min(turn_ / NATTEN_CUDA_FOUND, (int32_t)halo()->busy - 1);
     }
     template <bool keeps_steps = false>
     __device__ int32_t next_units(const HaloStep &s) const
@@ -767,6 +767,13 @@ template <class T, int dims, Side side, bool engine> class HaloTile {
         return load_word(
             row_bases + (uint32_t)(turn_ * (int)sizeof(natten_cuda_halo_unit)), n * 8);
     }
+    /* The head of rows of that unit. */
+    __device__ int32_t head_ahead(int turn_) const
+    {
+        return (int32_t)load_uint(
+            row_bases + (uint32_t)(turn_ * (int)sizeof(natten_cuda_halo_unit)) +
+            (uint32_t)offsetof(natten_cuda_halo_unit, head));
+    }
     /* Where row lane / 4 + `further` does. */
     __device__ char *row_at(int n, int64_t base, int further) const
     {
@@ -776,17 +783,20 @@ template <class T, int dims, Side side, bool engine> class HaloTile {
     }
 
     /* Begin to copy the next unit's rows of the n-th tensor of rows to place `n`. */
-    template <bool looks_ahead = false>
+    template <bool ahead = false>
     __device__ void copy_rows(int n, natten_role role, int turn_) const
     {
         constexpr int at_once = NATTEN_CUDA_WARP / chunks;
         int first = lane / chunks, chunk = lane % chunks;
-        uint32_t to = own_rows(n), begin = to + permute(first, chunk);
-        int64_t base = looks_ahead ? base_ahead(n, turn_) : base_of(n, turn_);
+        static_assert(!ahead || chunks == 4, "first is lane / 4");
+        uint32_t to = own_rows(n),
+                 begin = ahead ? row_copy : to + permute(first, chunk);
+        int64_t base = ahead ? base_ahead(n, turn_) : base_of(n, turn_);
         const char *rows[subtile / at_once]; /* all are read before a copy begins */
 #pragma unroll
         for (int i = 0; i < subtile / at_once; i++)
-            rows[i] = row_at(n, base, first - lane / 4 + i * at_once) + chunk * 16;
+            rows[i] = row_at(n, base, (ahead ? 0 : first - lane / 4) + i * at_once) +
+                      chunk * 16;
 #pragma unroll
         for (int i = 0; i < subtile / at_once; i++) {
             uint32_t place = at_once % 8 == 0 /* the swizzle repeats */

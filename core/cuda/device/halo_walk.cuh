@@ -19,17 +19,13 @@ namespace natten {
  *
  * Where all threads copy, they meet at a barrier in each step. */
 
-/* A step's products of the warp. */
+/* The warp's pairs of a slice, if there are any. */
 template <class Pass>
-__device__ inline void take_step(Pass &pass, int stage, int number,
-                                 const HaloStep &step)
+__device__ inline void take_slice(Pass &pass, int stage, int number,
+                                  const HaloStep &step)
 {
     auto &tile = pass.tile;
     const natten_cuda_halo_warp *w = tile.info();
-    if constexpr (Pass::flat) {
-        pass.take_flat(stage, number, step);
-        return;
-    }
     if (step.plane < w->plane_begin || step.plane >= w->plane_end)
         return;
     uint32_t also = 0;
@@ -42,6 +38,17 @@ __device__ inline void take_step(Pass &pass, int stage, int number,
     }
     int32_t first = w->first_pair[step.slice];
     pass.take(stage, number, step, first, w->first_pair[step.slice + 1] - first, also);
+}
+
+/* A step's products of the warp. */
+template <class Pass>
+__device__ inline void take_step(Pass &pass, int stage, int number,
+                                 const HaloStep &step)
+{
+    if constexpr (Pass::flat)
+        pass.take_flat(stage, number, step);
+    else
+        take_slice(pass, stage, number, step);
 }
 
 template <class Pass>
@@ -127,6 +134,8 @@ __device__ inline void look_ahead(const Pass &pass, int stage, uint32_t parity,
 {
     const auto &tile = pass.tile;
     int turn = tile.turn_after(tile.turn, 3);
+    if (turn % NATTEN_CUDA_FOUND != 0) /* in one question with the next it takes more */
+        return;
     if (!tile.is_on_duty(turn))
         return;
     int32_t later = step.first_unit +
@@ -277,11 +286,12 @@ template <class Pass> __device__ inline void walk_halo(Pass &pass)
             if (threadIdx.x == 0)
                 tile.template make_barriers<Pass>();
         }
-        if constexpr (Pass::flat) { /* after that rows take the tables' place */
-            pass.pairs.template load<!Pass::is_gradient>(
-                tile.table(), tile.info()->first_pair[2], tile.own_half(),
-                tile.own_half() ^ tile.turns_second());
-        }
+        if constexpr (Pass::looks_ahead)
+            pass.keep_places();
+        else if constexpr (Pass::flat) /* after that rows take the tables' place */
+            pass.pairs.template load<false>(tile.table(), tile.info()->first_pair[2],
+                                            tile.own_half(),
+                                            tile.own_half() ^ tile.turns_second());
         if constexpr (Pass::looks_ahead) {
             if (Pass::copies_more && tile.job.halo.keeps_bias)
                 tile.keep_bias();
