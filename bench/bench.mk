@@ -79,6 +79,7 @@ EXTRA_DIST += %D%/cpu_peers.py %D%/cpu_table.py %D%/gpu_peers.py %D%/plot_cpu.py
 	%D%/results/2026-12-01-h200-bands.md \
 	%D%/results/2026-12-01-h200-delta.md \
 	%D%/results/2026-12-01-h200-bands-backward.md \
+	%D%/results/2026-12-01-h200-pairs.md \
 	%D%/results/2026-12-01-h200-check.md \
 	%D%/results/2026-12-01-h200-guess.md \
 	%D%/results/2026-12-01-h200-local.md \
