@@ -75,7 +75,7 @@ template <class T, bool engine> class WgmmaForward {
                 else if (tile.has_few_hot())
                     take<2>();
                 else
-                    take<NATTEN_CUDA_WGMMA_HOT_STEPS>();
+                    take<Tile::gathers>();
             }
             end();
             tile.end_item();

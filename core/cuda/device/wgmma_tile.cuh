@@ -249,7 +249,7 @@ template <class T, natten_cuda_wgmma_pass pass, bool engine> class WgmmaTile {
             if (has_few_hot())
                 mask<2>(s, stage);
             else
-                mask<NATTEN_CUDA_WGMMA_HOT_STEPS>(s, stage);
+                mask<gathers>(s, stage);
         }
         return masked;
     }
