@@ -68,7 +68,9 @@ cuda_kernels = \
 	%D%/device/warpgroup.cuh \
 	%D%/device/wgmma_bring.cuh \
 	%D%/device/wgmma_open.cuh \
+	%D%/device/wgmma_results.cuh \
 	%D%/device/wgmma_tile.cuh \
+	%D%/device/wgmma_turn.cuh \
 	%D%/halo.cu \
 	%D%/halo_backward.cuh \
 	%D%/halo_forward.cuh \

@@ -14,6 +14,7 @@
 #define NATTEN_CUDA_WGMMA_FORWARD_CUH
 
 #include "cuda/device/wgmma_bring.cuh"
+#include "cuda/device/wgmma_results.cuh"
 #include "cuda/simt_again.cuh"
 
 namespace natten {

@@ -9,7 +9,8 @@
  * core/cuda/sweep_backward.cuh with core/cuda/device/sweep_tile.cuh and
  * core/cuda/device/sweep_bias.cuh, core/cuda/wgmma.cu: core/cuda/wgmma_forward.cuh and
  * core/cuda/wgmma_backward.cuh with core/cuda/device/wgmma_tile.cuh,
- * core/cuda/device/wgmma_open.cuh, core/cuda/device/wgmma_bring.cuh and
+ * core/cuda/device/wgmma_open.cuh, core/cuda/device/wgmma_bring.cuh,
+ * core/cuda/device/wgmma_results.cuh, core/cuda/device/wgmma_turn.cuh and
  * core/cuda/device/warpgroup.cuh, core/cuda/band.cu: core/cuda/band_forward.cuh with
  * core/cuda/band_backward.cuh, core/cuda/device/band_tile.cuh and
  * core/cuda/device/band_bring.cuh, made of core/cuda/device/mma_tile.cuh,

@@ -26,68 +26,11 @@
 #include "cuda/cuda_wgmma_crew.h"
 #include "cuda/device/mma_rows.cuh"
 #include "cuda/device/warpgroup.cuh"
+#include "cuda/device/wgmma_turn.cuh"
 
 namespace natten {
 
 extern __shared__ __align__(1024) char wgmma_shared[];
-
-/* What a pass's kernel is like (wgmma_shapes.def). */
-template <natten_cuda_wgmma_pass pass> struct WgmmaShape;
-#define WGMMA(pass, tensors_, columns_, crews_, first_, second_, many_, few_)         \
-    template <> struct WgmmaShape<NATTEN_CUDA_WGMMA_##pass> {                         \
-        static constexpr int tensors = tensors_, columns = columns_, crews = crews_,  \
-                             first = first_, second = second_, /* stages */           \
-            many = many_, few = few_;                          /* registers */        \
-        static constexpr int threads = (crews + 1) * 4 * NATTEN_CUDA_WARP;            \
-        static constexpr int bringers = 4 / crews; /* of a crew: four warps' worth */ \
-    };
-#include "cuda/wgmma_shapes.def"
-#undef WGMMA
-
-/* Stages by turns, as who fills them and who empties them count them: in the warp's
- * registers, where those are enough, ... */
-template <int stages> class WgmmaTurn {
-    int32_t now = 0;
-    uint32_t odd = 0;
-
-  public:
-    __device__ int32_t stage() const
-    {
-        return now;
-    }
-    /* The stage that came before. */
-    __device__ int32_t before() const
-    {
-        return now == 0 ? stages - 1 : now - 1;
-    }
-    __device__ uint32_t parity() const
-    {
-        return odd;
-    }
-    __device__ void next()
-    {
-        if (++now == stages)
-            now = 0, odd ^= 1;
-    }
-};
-/* ... or in one of each thread's. */
-template <int stages> class WgmmaFillTurn {
-    int32_t count = 0; /* of two rounds */
-
-  public:
-    __device__ int32_t stage() const
-    {
-        return count < stages ? count : count - stages;
-    }
-    __device__ uint32_t parity() const
-    {
-        return count >= stages;
-    }
-    __device__ void next()
-    {
-        count = count + 1 == 2 * stages ? 0 : count + 1;
-    }
-};
 
 template <class T, natten_cuda_wgmma_pass pass, bool engine> class WgmmaTile {
     using Shape = WgmmaShape<pass>;
@@ -638,58 +581,6 @@ template <class T, natten_cuda_wgmma_pass pass, bool engine> class WgmmaTile {
 #define WGMMA_TILE \
     template <class T, natten_cuda_wgmma_pass pass, bool engine> __device__ inline
 #define WGMMA_TILE_OF WgmmaTile<T, pass, engine>
-
-/* Write result number n of the warp's rows, each row times a factor; what comes back is
- * store_block()'s. */
-WGMMA_TILE uint32_t
-WGMMA_TILE_OF::store_rows(int n, const float (&sum)[NATTEN_CUDA_WGMMA_DIMS / 8][4],
-                          const float (&factor)[2]) const
-{
-    constexpr int dims = NATTEN_CUDA_WGMMA_DIMS;
-    const natten_role role = result_role(n);
-    if ((job.vector >> role & 1) == 0)
-        return store_block<T, dims>(*this, role, 0, sum, factor);
-    bool lost[2];
-#pragma unroll
-    for (int i = 0; i < 2; i++) {
-        float zero[2] = {}; /* as in store_block() */
-        int r = 8 * i + lane / 4;
-        bool there = exists(r);
-        uint4 *to = reinterpret_cast<uint4 *>(result_at(n, r)) + lane % 4;
-        __builtin_assume(__isGlobal(to));
-#pragma unroll
-        for (int k = 0; k < dims / 32; k++) {
-            uint32_t word[4];
-            words_of<T, dims>(word, sum, k, i, factor[i], zero[k]);
-            if (there)
-                to[4 * k] = {word[0], word[1], word[2], word[3]};
-        }
-        lost[i] = there && !(zero[0] + zero[1] == 0);
-    }
-    if (!__any_sync(all_lanes, lost[0] || lost[1]))
-        return 0;
-    return quads_of(__ballot_sync(all_lanes, lost[0])) |
-           quads_of(__ballot_sync(all_lanes, lost[1])) << 8;
-}
-
-template <class T, natten_cuda_wgmma_pass pass, bool engine>
-template <class Again>
-__device__ inline void WGMMA_TILE_OF::redo(uint32_t wanted, const Again &again) const
-{
-    Lane group(job.lanes);
-    int32_t each = of_queries ? job.wgmma.group : 1;
-#pragma unroll 1
-    for (int r = group.group; r < warp_rows; r += group.groups) {
-        int32_t at[3];
-        bool is_wanted = (wanted >> r & 1) != 0;
-        /* Who is not wanted may not exist: then one that does. */
-        place_of(is_wanted ? slot_of(job.wgmma.tile, warp * warp_rows + r) : 0, at);
-        Place place = {
-            item().batch, item().head, item().head / each, {at[0], at[1], at[2]}};
-        if (__any_sync(all_lanes, is_wanted))
-            again(job, group, place, is_wanted);
-    }
-}
 
 } // namespace natten
 
