@@ -11,14 +11,15 @@
 #include <stddef.h>
 
 /* Rows of a tile, and of its sides together, at most (64, 1 and 1); numbers of a row
- * and its bytes; partners of a step, stages of them and products with masks, at most;
- * words of masks that these take, 32 columns each. */
+ * and its bytes; partners of a step, whole sixteens of them, stages and products with
+ * masks, at most; words of masks that these take, 32 columns each. */
 enum {
     NATTEN_CUDA_WGMMA_ROWS = 64,
     NATTEN_CUDA_WGMMA_PLACES = 66,
     NATTEN_CUDA_WGMMA_DIMS = 64,
     NATTEN_CUDA_WGMMA_ROW_BYTES = 128,
     NATTEN_CUDA_WGMMA_COLUMNS = 88,
+    NATTEN_CUDA_WGMMA_STATS = 96,
     NATTEN_CUDA_WGMMA_STAGES = 3,
     NATTEN_CUDA_WGMMA_HOT_STEPS = 6,
     NATTEN_CUDA_WGMMA_HOT_WORDS = 3
@@ -72,10 +73,12 @@ typedef struct natten_cuda_wgmma_info {
     int64_t query_offset[NATTEN_CUDA_WGMMA_COLUMNS];
     uint32_t query_place[NATTEN_CUDA_WGMMA_COLUMNS];
     /* The pass of queries has this much.  As `row`, in the second tensor; as `found`,
-     * of who moves; lse to base 2 and minus delta of partners, by stage. */
+     * of who moves; lse to base 2 and minus delta of partners, by stage, in the order
+     * of WgmmaTile's stats_place(). */
     int64_t second_row[NATTEN_CUDA_WGMMA_ROWS];
     natten_cuda_wgmma_found mover_found;
-    float stats[NATTEN_CUDA_WGMMA_STAGES][2 * NATTEN_CUDA_WGMMA_COLUMNS];
+    float stats[NATTEN_CUDA_WGMMA_STAGES][2][NATTEN_CUDA_WGMMA_STATS]
+        __attribute__((aligned(16)));
 } natten_cuda_wgmma_info;
 
 /* Where in a crew's shared memory what is known of it is: after `tensors` of rows and

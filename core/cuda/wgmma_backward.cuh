@@ -9,11 +9,13 @@
  *     grad_tokens   rows are keys: S = K Q^T, dP = V dO^T; dV += P dO, dK += dS Q
  *
  * P and dS stay in registers: what comes out of a product is the left side of the next.
- * Sums of a step are waited for only when the next step's scores have begun, so that
- * the tensor cores have both while the crew works masks out:
+ * Sums of a step are waited for only when the next step's scores have begun, and a step
+ * is weighed by halves, so that the tensor cores have scores and sums while the crew
+ * works masks out, and the first half's sums while it weighs the second:
  *
- *     crew            masks n | wait, leave n - 1 | P n | dS n | masks n + 1 | ...
- *     tensor cores    sums n - 1 | S n | dP n     | dV n    | dK n | S n + 1 | ...
+ *     crew            masks n | wait, leave n - 1 | P, dS 1 | P, dS 2 | masks n + 1 |
+ * ... tensor cores    sums n - 1 | S n | dP n     |         | sums 1  | sums 2 | S n +
+ * 1
  *
  * lse, to base 2, and minus delta come from job.stats. */
 #ifndef NATTEN_CUDA_WGMMA_BACKWARD_CUH
@@ -28,7 +30,8 @@ namespace natten {
 template <class T, bool engine> class WgmmaGradQuery {
     using Shape = WgmmaShape<NATTEN_CUDA_WGMMA_GRAD_QUERY>;
     using Tile = WgmmaTile<T, NATTEN_CUDA_WGMMA_GRAD_QUERY, engine>;
-    static constexpr int columns = Shape::columns, dims = NATTEN_CUDA_WGMMA_DIMS;
+    static constexpr int columns = Shape::columns, dims = NATTEN_CUDA_WGMMA_DIMS,
+                         half = (Tile::gathers + 1) / 2;
 
     Tile tile;
     float factor; /* that makes S exponents */
@@ -89,22 +92,39 @@ template <class T, bool engine> class WgmmaGradQuery {
         tile.score(dp, 1, turn.stage(), false);
         wait_for_products<1>();
         have_sums(s);
-#pragma unroll
-        for (int j = 0; j < columns / 8; j++)
-#pragma unroll
-            for (int e = 0; e < 4; e++)
-                s[j][e] = exp2_fast(fmaf(s[j][e], factor, -lse[e / 2]));
+        exponentials<0, half>(s);
         wait_for_products<0>();
         have_sums(dp);
         tile.leave(tile.left(1, turn.stage()));
+        gather_part<0, half>(s, dp, ds);
+        exponentials<half, Tile::gathers>(s);
+        gather_part<half, Tile::gathers>(s, dp, ds);
+        end_group_of_products();
+        tile.recall_places();
+    }
+
+    /* Of 16 partners each. */
+    template <int first, int end>
+    __device__ void exponentials(float (&s)[columns / 8][4]) const
+    {
 #pragma unroll
-        for (int j = 0; j < columns / 8; j++)
+        for (int j = 2 * first; j < natten_min(2 * end, columns / 8); j++)
+#pragma unroll
+            for (int e = 0; e < 4; e++)
+                s[j][e] = exp2_fast(fmaf(s[j][e], factor, -lse[e / 2]));
+    }
+    template <int first, int end>
+    __device__ void gather_part(float (&s)[columns / 8][4],
+                                const float (&dp)[columns / 8][4],
+                                uint32_t (&ds)[Tile::gathers][4])
+    {
+#pragma unroll
+        for (int j = 2 * first; j < natten_min(2 * end, columns / 8); j++)
 #pragma unroll
             for (int e = 0; e < 4; e++)
                 s[j][e] *= dp[j][e] + minus_delta[e / 2];
-        Tile::pack_left(ds, s);
-        tile.gather(sum, ds, 0, turn.stage());
-        tile.recall_places();
+        Tile::template pack_left_part<first, end>(ds, s);
+        tile.template gather_part<first, end>(sum, ds, 0, turn.stage());
     }
 
     __device__ void end()
@@ -123,7 +143,8 @@ template <class T, bool engine> class WgmmaGradQuery {
 template <class T, bool engine> class WgmmaGradTokens {
     using Shape = WgmmaShape<NATTEN_CUDA_WGMMA_GRAD_TOKENS>;
     using Tile = WgmmaTile<T, NATTEN_CUDA_WGMMA_GRAD_TOKENS, engine>;
-    static constexpr int columns = Shape::columns, dims = NATTEN_CUDA_WGMMA_DIMS;
+    static constexpr int columns = Shape::columns, dims = NATTEN_CUDA_WGMMA_DIMS,
+                         half = (Tile::gathers + 1) / 2;
 
     Tile tile;
     float factor; /* that makes S exponents */
@@ -173,6 +194,27 @@ template <class T, bool engine> class WgmmaGradTokens {
         }
     }
 
+    /* lse and minus delta of the lane's two columns of each eight, of some sixteens. */
+    struct Stats {
+        float lse[2 * half][2], minus_delta[2 * half][2];
+    };
+    template <int first, int end> __device__ void load_stats(Stats &of) const
+    {
+#pragma unroll
+        for (int n = 0; n < 2; n++) {
+            const uint32_t from =
+                tile.stats(turn.stage(), n) + (uint32_t)(tile.lane % 4 * 16);
+            float(&to)[2 * half][2] = n == 0 ? of.lse : of.minus_delta;
+#pragma unroll
+            for (int k = first; k < end; k++) {
+                float4 four = load_four_floats(from + (uint32_t)(64 * k));
+                const int j = 2 * (k - first);
+                to[j][0] = four.x, to[j][1] = four.y;
+                to[j + 1][0] = four.z, to[j + 1][1] = four.w;
+            }
+        }
+    }
+
     __device__ void leave(int32_t stage)
     {
         tile.leave(tile.left(0, stage));
@@ -185,33 +227,47 @@ template <class T, bool engine> class WgmmaGradTokens {
         uint32_t p[Tile::gathers][4], ds[Tile::gathers][4];
         barrier_wait(tile.full(1, turn.stage()), turn.parity());
         tile.score(dp, 1, turn.stage(), false);
+        Stats first, second;
+        load_stats<0, half>(first);
         wait_for_products<1>();
         have_sums(s);
-        const uint32_t stats =
-            tile.stats(turn.stage()) + (uint32_t)(tile.lane % 4 * 16);
+        gather_values<0, half>(s, first, p);
+        end_group_of_products();
+        wait_for_products<1>();
+        have_sums(dp);
+        load_stats<half, Tile::gathers>(second);
+        gather_keys<0, half>(s, dp, first, ds);
+        gather_values<half, Tile::gathers>(s, second, p);
+        gather_keys<half, Tile::gathers>(s, dp, second, ds);
+        end_group_of_products();
+        tile.recall_places();
+    }
+
+    template <int first, int end>
+    __device__ void gather_values(float (&s)[columns / 8][4], const Stats &of,
+                                  uint32_t (&p)[Tile::gathers][4])
+    {
 #pragma unroll
-        for (int j = 0; j < columns / 8; j++) {
-            /* Of the lane's two columns. */
-            float4 both = load_four_floats(stats + (uint32_t)(64 * j));
+        for (int j = 2 * first; j < natten_min(2 * end, columns / 8); j++)
 #pragma unroll
             for (int e = 0; e < 4; e++)
                 s[j][e] =
-                    exp2_fast(fmaf(s[j][e], factor, e % 2 == 0 ? -both.x : -both.z));
-        }
-        Tile::pack_left(p, s);
-        tile.gather(value_sum, p, 1, turn.stage());
-        wait_for_products<1>();
-        have_sums(dp);
+                    exp2_fast(fmaf(s[j][e], factor, -of.lse[j - 2 * first][e % 2]));
+        Tile::template pack_left_part<first, end>(p, s);
+        tile.template gather_part<first, end>(value_sum, p, 1, turn.stage());
+    }
+    template <int first, int end>
+    __device__ void gather_keys(float (&s)[columns / 8][4],
+                                const float (&dp)[columns / 8][4], const Stats &of,
+                                uint32_t (&ds)[Tile::gathers][4])
+    {
 #pragma unroll
-        for (int j = 0; j < columns / 8; j++) {
-            float4 both = load_four_floats(stats + (uint32_t)(64 * j));
+        for (int j = 2 * first; j < natten_min(2 * end, columns / 8); j++)
 #pragma unroll
             for (int e = 0; e < 4; e++)
-                s[j][e] *= dp[j][e] + (e % 2 == 0 ? both.y : both.w);
-        }
-        Tile::pack_left(ds, s);
-        tile.gather(key_sum, ds, 0, turn.stage());
-        tile.recall_places();
+                s[j][e] *= dp[j][e] + of.minus_delta[j - 2 * first][e % 2];
+        Tile::template pack_left_part<first, end>(ds, s);
+        tile.template gather_part<first, end>(key_sum, ds, 0, turn.stage());
     }
 
     __device__ void end()

@@ -60,6 +60,13 @@ __device__ inline void copy4(uint32_t to, const void *from)
                  : "memory");
 }
 
+__device__ inline void copy4(uint32_t to, const void *from, bool there)
+{
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(to), "l"(from),
+                 "r"(there ? 4 : 0)
+                 : "memory");
+}
+
 template <class S> __device__ inline void copy_number(uint32_t to, const void *from)
 {
     if constexpr (sizeof(S) == 8)

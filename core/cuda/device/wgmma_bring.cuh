@@ -235,8 +235,14 @@ WGMMA_TILE void WGMMA_TILE_OF::bring_stats(uint32_t to, const int32_t (&first)[3
         if (n >= volume(box))
             break;
         bool exists = ((limit - info()->query_place[n]) & 0x808080u) == 0x808080u;
-        copy8(to + (uint32_t)(8 * n), exists ? from + info()->query_offset[n] : from,
-              exists);
+        const char *own = exists ? from + info()->query_offset[n] : from;
+        if constexpr (of_queries) {
+            copy8(to + (uint32_t)(8 * n), own, exists);
+        } else {
+            const uint32_t place = to + (uint32_t)(4 * (i + stats_place(lane)));
+            copy4(place, own, exists);
+            copy4(place + 4 * NATTEN_CUDA_WGMMA_STATS, own + 4, exists);
+        }
     }
 }
 

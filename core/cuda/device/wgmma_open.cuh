@@ -23,7 +23,7 @@ WGMMA_TILE void WGMMA_TILE_OF::open() const
             make_hot();
         publish_shared();
         /* Nobody brings lse and delta of places that a box has not. */
-        float *stats = info()->stats[0];
+        float *stats = info()->stats[0][0];
         for (int i = warp * NATTEN_CUDA_WARP + lane;
              !of_queries && i < (int)(sizeof info()->stats / sizeof *stats);
              i += warps * NATTEN_CUDA_WARP)

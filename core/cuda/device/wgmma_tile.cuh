@@ -117,9 +117,14 @@ template <class T, natten_cuda_wgmma_pass pass, bool engine> class WgmmaTile {
         return shared_address(
             &info()->row_stats[own.stage()][2 * (warp * warp_rows + r)]);
     }
-    __device__ uint32_t stats(int stage) const
+    __device__ uint32_t stats(int stage, int n = 0) const
     {
-        return shared_address(info()->stats[stage]);
+        return shared_address(info()->stats[stage][n]);
+    }
+    /* Where a partner's are: those that a lane reads of 16 are next to each other. */
+    __device__ static int32_t stats_place(int32_t n)
+    {
+        return (n & ~15) + (n >> 1 & 3) * 4 + (n >> 3 & 1) * 2 + (n & 1);
     }
     __device__ uint32_t rows_full() const
     {
@@ -261,28 +266,42 @@ template <class T, natten_cuda_wgmma_pass pass, bool engine> class WgmmaTile {
                            const uint32_t (&weights)[gathers][4], int n,
                            int stage) const
     {
+        gather_part<0, gathers>(sum, weights, n, stage);
+        end_group_of_products();
+    }
+    /* The products first .. end - 1 of these, which belong to the next group. */
+    template <int first, int end>
+    __device__ void gather_part(float (&sum)[NATTEN_CUDA_WGMMA_DIMS / 8][4],
+                                const uint32_t (&weights)[gathers][4], int n,
+                                int stage) const
+    {
         constexpr uint32_t sixteen = 16 * row_bytes;
         const uint32_t from = partners(n, stage);
         const uint64_t b = matrix_of_wide_rows(from);
         begin_products();
 #pragma unroll
-        for (int k = 0; k < columns / 16; k++)
+        for (int k = first; k < natten_min(end, columns / 16); k++)
             WarpgroupProduct<T, NATTEN_CUDA_WGMMA_DIMS>::template multiply<true>(
                 sum, weights[k], matrix_further(b, (uint32_t)k * sixteen), true);
-        if constexpr (columns % 16 != 0) {
+        if constexpr (end > columns / 16) {
             const uint32_t last = from + (uint32_t)(columns / 16) * sixteen;
             WarpgroupProduct<T, NATTEN_CUDA_WGMMA_DIMS>::template multiply<true>(
                 sum, weights[gathers - 1], matrix_of_wide_rows(last, hot(0) - last),
                 true);
         }
-        end_group_of_products();
     }
     /* Numbers of the layout of sums as left sides of products. */
     __device__ static void pack_left(uint32_t (&a)[gathers][4],
                                      const float (&s)[columns / 8][4])
     {
+        pack_left_part<0, gathers>(a, s);
+    }
+    template <int first, int end>
+    __device__ static void pack_left_part(uint32_t (&a)[gathers][4],
+                                          const float (&s)[columns / 8][4])
+    {
 #pragma unroll
-        for (int k = 0; k < gathers; k++)
+        for (int k = first; k < end; k++)
 #pragma unroll
             for (int i = 0; i < 4; i++)
                 if (2 * k + i / 2 < columns / 8)
