@@ -69,6 +69,7 @@ cuda_kernels = \
 	%D%/device/wgmma_bring.cuh \
 	%D%/device/wgmma_open.cuh \
 	%D%/device/wgmma_results.cuh \
+	%D%/device/wgmma_stats.cuh \
 	%D%/device/wgmma_tile.cuh \
 	%D%/device/wgmma_turn.cuh \
 	%D%/halo.cu \

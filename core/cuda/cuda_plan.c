@@ -718,14 +718,15 @@ static void add_delta(list *l)
 }
 
 /* Where the copy engine fetches slices, the pass of queries of 32 works delta out
- * itself, and so does that down bands, if delta's own pass, the one before, is that for
- * compact tensors.  With rows of 64 or with sums of bias the halo kernels take longer
- * for it than the pass does. */
+ * itself, and so do those down bands and of warpgroups, if delta's own pass, the one
+ * before, is that for compact tensors.  With rows of 64 or with sums of bias the halo
+ * kernels take longer for it than the pass does. */
 static void spare_delta(natten_cuda_pass *delta, natten_cuda_pass *next)
 {
     bool works_it_out = next->kernel == NATTEN_CUDA_KERNEL_HALO_GRAD_QUERY ||
                         next->kernel == NATTEN_CUDA_KERNEL_HALO_GRAD_QUERY + 3 ||
-                        next->kernel == NATTEN_CUDA_KERNEL_BAND_GRAD_QUERY;
+                        next->kernel == NATTEN_CUDA_KERNEL_BAND_GRAD_QUERY ||
+                        next->kernel == NATTEN_CUDA_KERNEL_WGMMA_GRAD_QUERY;
     if (delta->kernel != NATTEN_CUDA_KERNEL_HALO_DELTA || !next->job.halo.by_maps ||
         !works_it_out)
         return;

@@ -17,7 +17,8 @@
  * ... tensor cores    sums n - 1 | S n | dP n     |         | sums 1  | sums 2 | S n +
  * 1
  *
- * lse, to base 2, and minus delta come from job.stats. */
+ * lse, to base 2, and minus delta come from job.stats; the pass of queries mostly puts
+ * them there (device/wgmma_stats.cuh). */
 #ifndef NATTEN_CUDA_WGMMA_BACKWARD_CUH
 #define NATTEN_CUDA_WGMMA_BACKWARD_CUH
 
@@ -36,6 +37,7 @@ template <class T, bool engine> class WgmmaGradQuery {
     Tile tile;
     float factor; /* that makes S exponents */
     float lse[2], minus_delta[2], sum[dims / 8][4];
+    uint32_t query[dims / 16][4], grad[dims / 16][4];
     WgmmaTurn<Shape::first> turn; /* both tensors' */
     static_assert(Shape::first == Shape::second);
 
@@ -56,6 +58,9 @@ template <class T, bool engine> class WgmmaGradQuery {
         for (int32_t number = tile.first_item(); number < tile.job.wgmma.items;
              number += tile.item_step()) {
             tile.begin_item();
+            tile.load_rows(query, 0);
+            tile.load_rows(grad, 1);
+            tile.leave(tile.rows_left());
 #pragma unroll
             for (int r = 0; r < 2; r++) {
                 float2 own = load_floats(tile.row_stats(tile.lane / 4 + 8 * r));
@@ -67,7 +72,7 @@ template <class T, bool engine> class WgmmaGradQuery {
             for (int32_t n = 0; n < steps; n++) {
                 float s[columns / 8][4];
                 const bool masked = tile.begin_masks(s, turn.stage(), turn.parity());
-                tile.score(s, 0, turn.stage(), masked);
+                tile.score(s, query, 0, turn.stage(), masked);
                 wait_for_products<1>();
                 if (n > 0)
                     tile.leave(tile.left(0, turn.before()));
@@ -78,7 +83,6 @@ template <class T, bool engine> class WgmmaGradQuery {
             have_sums(sum);
             if (steps > 0)
                 tile.leave(tile.left(0, turn.before()));
-            tile.leave(tile.rows_left());
             end();
             tile.end_item();
         }
@@ -89,7 +93,7 @@ template <class T, bool engine> class WgmmaGradQuery {
         float dp[columns / 8][4];
         uint32_t ds[Tile::gathers][4];
         barrier_wait(tile.full(1, turn.stage()), turn.parity());
-        tile.score(dp, 1, turn.stage(), false);
+        tile.score(dp, grad, 1, turn.stage(), false);
         wait_for_products<1>();
         have_sums(s);
         exponentials<0, half>(s);

@@ -297,10 +297,13 @@ static bool are_launched(trial *t, const char *const names[], int count, int map
         const natten_cuda_wgmma *w = &l->job.wgmma;
         bool of_keys = strstr(names[i], "tokens") != NULL,
              of_forward = strstr(names[i], "forward") != NULL;
-        EXPECT(l->block == (of_keys ? 384 : 512) && l->grid <= (unsigned)w->items);
+        EXPECT(l->block == (of_forward ? 512 : 384) && l->grid <= (unsigned)w->items);
         EXPECT(w->items == w->positions * t->spec.batch *
                                (of_keys ? t->spec.heads_kv : t->spec.heads));
         EXPECT((l->job.halo.by_maps != 0) == (maps > 0));
+        /* The engine's pass of queries works delta out, if it comes first. */
+        EXPECT((l->job.halo.writes_delta != 0) ==
+               (i == 0 && strstr(names[i], "engine_grad_query") != NULL));
         EXPECT(of_forward || (char *)l->job.stats - (char *)l->job.delta >=
                                  4 * t->spec.batch * t->spec.heads * tokens_of(t));
         EXPECT(l->job.task.view[NATTEN_KEY].data == t->array[NATTEN_KEY].tensor.data);
@@ -308,14 +311,17 @@ static bool are_launched(trial *t, const char *const names[], int count, int map
     return true;
 }
 
-/* Statistics come with delta, or after it where tensors are not compact. */
+/* Statistics come with the gradients of queries; with delta where lanes copy, and after
+ * it where tensors are not compact. */
 bool fake_wgmma_launches(void)
 {
     static const char *const forward[] = {"natten_wgmma_engine_forward_64"},
                              *const by_lanes[] = {"natten_wgmma_forward_64"};
-    static const char *const backward[] = {"natten_halo_delta",
-                                           "natten_wgmma_engine_grad_query_64",
+    static const char *const backward[] = {"natten_wgmma_engine_grad_query_64",
                                            "natten_wgmma_engine_grad_tokens_64"};
+    static const char *const backward_by_lanes[] = {"natten_halo_delta",
+                                                    "natten_wgmma_grad_query_64",
+                                                    "natten_wgmma_grad_tokens_64"};
     static const char *const apart[] = {"natten_simt_delta", "natten_halo_stats",
                                         "natten_wgmma_engine_grad_query_64",
                                         "natten_wgmma_engine_grad_tokens_64"};
@@ -333,10 +339,18 @@ bool fake_wgmma_launches(void)
     t.array[NATTEN_KEY].tensor.data = fake_memory_of(2 * 50 * 40 * 180 * 2);
     EXPECT(are_launched(&t, by_lanes, 1, 0));
     make(&t, "bwd fp16 b2 h4:2 d64 50x40 w31x20 e1x2 dlse", NATTEN_CUDA);
-    EXPECT(are_launched(&t, backward, 3, 8));
+    EXPECT(are_launched(&t, backward, 2, 8));
     EXPECT(device_rounded(&t) ==
            (UINT32_C(1) << NATTEN_GRAD_QUERY | UINT32_C(1) << NATTEN_GRAD_KEY |
             UINT32_C(1) << NATTEN_GRAD_VALUE));
+    make(&t, "bwd fp16 b2 h4:2 d64 50x40 w31x20 e1x2 dlse", NATTEN_CUDA);
+    int64_t odd_strides[] = {50 * 40 * 320, 40 * 320, 320, 68, 1};
+    for (natten_role role = NATTEN_QUERY; role <= NATTEN_KEY; role++) {
+        t.array[role].tensor.strides = odd_strides;
+        t.array[role].tensor.data = fake_memory_of(2 * 50 * 40 * 320 * 2);
+    }
+    EXPECT(are_launched(&t, backward_by_lanes, 3, 0));
+    make(&t, "bwd fp16 b2 h4:2 d64 50x40 w31x20 e1x2 dlse", NATTEN_CUDA);
     int64_t out_strides[] = {50 * 40 * 320, 40 * 320, 320, 80, 1};
     t.array[NATTEN_OUT].tensor.strides = out_strides;
     t.array[NATTEN_OUT].tensor.data = fake_memory_of(2 * 50 * 40 * 320 * 2);

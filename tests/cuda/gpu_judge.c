@@ -10,19 +10,20 @@
  * core/cuda/device/sweep_bias.cuh, core/cuda/wgmma.cu: core/cuda/wgmma_forward.cuh and
  * core/cuda/wgmma_backward.cuh with core/cuda/device/wgmma_tile.cuh,
  * core/cuda/device/wgmma_open.cuh, core/cuda/device/wgmma_bring.cuh,
- * core/cuda/device/wgmma_results.cuh, core/cuda/device/wgmma_turn.cuh and
- * core/cuda/device/warpgroup.cuh, core/cuda/band.cu: core/cuda/band_forward.cuh with
- * core/cuda/band_backward.cuh, core/cuda/device/band_tile.cuh and
- * core/cuda/device/band_bring.cuh, made of core/cuda/device/mma_tile.cuh,
- * core/cuda/device/mma_copies.cuh, core/cuda/device/mma_added.cuh,
- * core/cuda/device/mma_kept.cuh, core/cuda/device/mma_parts.cuh,
- * core/cuda/device/mma_rows.cuh, core/cuda/device/mma_runs.cuh,
- * core/cuda/device/mma_walk.cuh, core/cuda/device/halo_tile.cuh,
- * core/cuda/device/halo_open.cuh, core/cuda/device/halo_flat.cuh,
- * core/cuda/device/halo_copies.cuh, core/cuda/device/halo_rows.cuh,
- * core/cuda/device/halo_walk.cuh, core/cuda/device/tensor_core.cuh,
- * core/cuda/device/element.cuh, core/cuda/device/lane.cuh, core/cuda/device/walk.cuh,
- * core/cuda/device/overlap.cuh and core/cuda/device/keys.cuh.
+ * core/cuda/device/wgmma_stats.cuh, core/cuda/device/wgmma_results.cuh,
+ * core/cuda/device/wgmma_turn.cuh and core/cuda/device/warpgroup.cuh,
+ * core/cuda/band.cu: core/cuda/band_forward.cuh with core/cuda/band_backward.cuh,
+ * core/cuda/device/band_tile.cuh and core/cuda/device/band_bring.cuh, made of
+ * core/cuda/device/mma_tile.cuh, core/cuda/device/mma_copies.cuh,
+ * core/cuda/device/mma_added.cuh, core/cuda/device/mma_kept.cuh,
+ * core/cuda/device/mma_parts.cuh, core/cuda/device/mma_rows.cuh,
+ * core/cuda/device/mma_runs.cuh, core/cuda/device/mma_walk.cuh,
+ * core/cuda/device/halo_tile.cuh, core/cuda/device/halo_open.cuh,
+ * core/cuda/device/halo_flat.cuh, core/cuda/device/halo_copies.cuh,
+ * core/cuda/device/halo_rows.cuh, core/cuda/device/halo_walk.cuh,
+ * core/cuda/device/tensor_core.cuh, core/cuda/device/element.cuh,
+ * core/cuda/device/lane.cuh, core/cuda/device/walk.cuh, core/cuda/device/overlap.cuh
+ * and core/cuda/device/keys.cuh.
  *
  *     gpu_judge judge TYPE FIRST COUNT   random problems within their bounds, twice
  *                                        with the same bits

@@ -3,13 +3,14 @@
  * What a crew's bringer does (device/wgmma_tile.cuh has the words): it finds items, has
  * the copy engine bring rows and boxes, or brings them itself where tensors lie so that
  * it can't, and tells the others what they have to know, some steps ahead of them.  It
- * is one warp, which waits for every instruction of its own, so for the gradients of
- * tokens, whose steps want lse and delta too, there are two: one moves, one tells. What
- * has to come from far is asked for first, as soon as there is a place for it. */
+ * is one warp, which waits for every instruction of its own, so for gradients there are
+ * two: of tokens, whose steps want lse and delta too, one moves and one tells; of
+ * queries the second has the rows' lse and delta (device/wgmma_stats.cuh).  What has to
+ * come from far is asked for first, as soon as there is a place for it. */
 #ifndef NATTEN_CUDA_DEVICE_WGMMA_BRING_CUH
 #define NATTEN_CUDA_DEVICE_WGMMA_BRING_CUH
 
-#include "cuda/device/wgmma_open.cuh"
+#include "cuda/device/wgmma_stats.cuh"
 
 namespace natten {
 
@@ -39,11 +40,7 @@ WGMMA_TILE_OF::find_item(int32_t number) const
     see_rows<tells>(f, digits, digit);
     for (int n = 0; n < 2; n++)
         f.aim[n] = aim(partner_role(n), false);
-    if (tells && pass == NATTEN_CUDA_WGMMA_GRAD_QUERY) {
-        bring_stats(shared_address(info()->row_stats[own.stage()]), f.row, f, f.head);
-        barrier_follow_copies(rows_full());
-    }
-    if (tells && Shape::bringers > 1)
+    if (tells && tells_apart)
         barrier_arrive(rows_full());
     return f;
 }
@@ -143,7 +140,7 @@ WGMMA_TILE void WGMMA_TILE_OF::bring_rows(const Found &f) const
                                        f.batch};
                 copy_box(rows(n), &job.map[2 + n][to[n].kind], rows_full(), at);
             }
-        } else if (Shape::bringers == 1) { /* what each lane has told is there, too */
+        } else if (!tells_apart) { /* what each lane has told is there, too */
             barrier_arrive(rows_full());
         }
     } else {
@@ -212,12 +209,11 @@ WGMMA_TILE void WGMMA_TILE_OF::bring_rows_by_lanes(natten_role role, uint32_t to
     }
 }
 
-/* Begin to copy lse and delta of queries, the first of which is there in the class;
- * zeros where there is none. */
+/* Begin to copy lse and delta of a box of queries, the first of which is there in the
+ * class; zeros where there is none. */
 WGMMA_TILE void WGMMA_TILE_OF::bring_stats(uint32_t to, const int32_t (&first)[3],
                                            const Found &f, int32_t head) const
 {
-    const int32_t(&box)[3] = of_queries ? job.wgmma.tile : job.wgmma.box;
     int32_t at[3];
     uint32_t limit = 0; /* as of an item */
 #pragma unroll
@@ -229,20 +225,15 @@ WGMMA_TILE void WGMMA_TILE_OF::bring_stats(uint32_t to, const int32_t (&first)[3
     }
     const char *from = begin_of(job, stats_role) + stats_offset(job, f.batch, head, at);
 #pragma unroll
-    for (int i = 0; i < (of_queries ? NATTEN_CUDA_WGMMA_ROWS : columns);
-         i += NATTEN_CUDA_WARP) {
+    for (int i = 0; i < columns; i += NATTEN_CUDA_WARP) {
         int32_t n = i + lane;
-        if (n >= volume(box))
+        if (n >= volume(job.wgmma.box))
             break;
         bool exists = ((limit - info()->query_place[n]) & 0x808080u) == 0x808080u;
-        const char *own = exists ? from + info()->query_offset[n] : from;
-        if constexpr (of_queries) {
-            copy8(to + (uint32_t)(8 * n), own, exists);
-        } else {
-            const uint32_t place = to + (uint32_t)(4 * (i + stats_place(lane)));
-            copy4(place, own, exists);
-            copy4(place + 4 * NATTEN_CUDA_WGMMA_STATS, own + 4, exists);
-        }
+        const char *own_ = exists ? from + info()->query_offset[n] : from;
+        const uint32_t place = to + (uint32_t)(4 * (i + stats_place(lane)));
+        copy4(place, own_, exists);
+        copy4(place + 4 * NATTEN_CUDA_WGMMA_STATS, own_ + 4, exists);
     }
 }
 

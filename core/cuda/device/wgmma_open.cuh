@@ -60,7 +60,7 @@ WGMMA_TILE void WGMMA_TILE_OF::open() const
         /* Each lane of who tells arrives for what it has told; so does each of who
          * moves where lanes do that, else one. */
         constexpr uint32_t lanes = NATTEN_CUDA_WARP, moves = engine ? 1 : lanes,
-                           both = Shape::bringers == 1 ? lanes : lanes + moves;
+                           both = tells_apart ? lanes + moves : lanes;
         for (int n = 0; n < 2; n++)
             for (int i = 0; i < (n == 0 ? Shape::first : Shape::second); i++) {
                 barrier_make(full(n, i), n == 1       ? moves

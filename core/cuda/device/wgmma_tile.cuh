@@ -54,8 +54,8 @@ template <class T, natten_cuda_wgmma_pass pass, bool engine> class WgmmaTile {
     int32_t lane, warp; /* the crew's */
     int32_t crew;
     bool brings;     /* the warp is a bringer of the crew's ... */
-    int32_t bringer; /* ... the first, which moves, or the second, which tells; where
-                        there is one, it does both */
+    int32_t bringer; /* ... the first, which moves, or the second, which tells where
+                        `tells_apart`; else the first does both */
     uint32_t upper,
         lower; /* the thread's rows: their places in a tile, 8 bits an axis */
 
@@ -80,8 +80,10 @@ template <class T, natten_cuda_wgmma_pass pass, bool engine> class WgmmaTile {
                              Shape::tensors, columns, Shape::first + Shape::second);
     static_assert(natten_cuda_wgmma_block_bytes(Shape::crews, crew_bytes, columns) <=
                   NATTEN_CUDA_SHARED_ENGINE);
-    /* Only they have a place for what the second finds. */
-    static_assert(Shape::bringers == 1 || !of_queries);
+    /* Does a bringer of its own tell?  Where rows are keys; that beside the one of
+     * queries finds their lse and delta. */
+    static constexpr bool tells_apart = pass == NATTEN_CUDA_WGMMA_GRAD_TOKENS;
+    static_assert(Shape::bringers >= (pass == NATTEN_CUDA_WGMMA_FORWARD ? 1 : 2));
 
     __device__ uint32_t rows(int n) const
     {
@@ -245,6 +247,28 @@ template <class T, natten_cuda_wgmma_pass pass, bool engine> class WgmmaTile {
             }
         }
     }
+    /* The warp's rows as left sides of products. */
+    __device__ void load_rows(uint32_t (&a)[Lay::steps][4], int n) const
+    {
+        const uint32_t from =
+            Lay::left(rows(n) + (uint32_t)(warp * warp_rows * row_bytes), lane);
+#pragma unroll
+        for (int k = 0; k < Lay::steps; k++)
+            load_matrices(a[k], Lay::step(from, k));
+    }
+    /* The same of rows in registers: half of what products read of shared memory. */
+    __device__ void score(float (&s)[columns / 8][4],
+                          const uint32_t (&a)[Lay::steps][4], int n, int stage,
+                          bool adds) const
+    {
+        const uint64_t b = matrix_of_wide_rows(partners(n, stage));
+        begin_products();
+#pragma unroll
+        for (int k = 0; k < Lay::steps; k++)
+            WarpgroupProduct<T, columns>::template multiply<false>(
+                s, a[k], matrix_further(b, (uint32_t)(32 * k)), adds || k > 0);
+        end_group_of_products();
+    }
     /* Scores of tensor n of rows and of partners, which are begun and not waited for;
      * they are added where they begin with masks. */
     __device__ void score(float (&s)[columns / 8][4], int n, int stage, bool adds) const
@@ -368,13 +392,13 @@ template <class T, natten_cuda_wgmma_pass pass, bool engine> class WgmmaTile {
         open();
         if (brings) {
             set_registers<Shape::few, false>();
-            if constexpr (Shape::bringers == 1) {
-                if (bringer == 0)
-                    bring<true, true>();
-            } else if (bringer == 0) {
-                bring<false, true>();
+            if (bringer == 0) {
+                bring<!tells_apart, true>();
             } else if (bringer == 1) {
-                bring<true, false>();
+                if constexpr (tells_apart)
+                    bring<true, false>();
+                else if constexpr (pass == NATTEN_CUDA_WGMMA_GRAD_QUERY)
+                    bring_stats_of_rows();
             }
         } else {
             set_registers<Shape::many, true>();
@@ -410,8 +434,7 @@ template <class T, natten_cuda_wgmma_pass pass, bool engine> class WgmmaTile {
     /* What this bringer has found out about its item; the class along an axis. */
     __device__ natten_cuda_wgmma_found &found() const
     {
-        return Shape::bringers == 1 || bringer == 1 ? info()->found
-                                                    : info()->mover_found;
+        return !tells_apart || bringer == 1 ? info()->found : info()->mover_found;
     }
     __device__ natten_class &axis(int a) const
     {
@@ -505,6 +528,16 @@ template <class T, natten_cuda_wgmma_pass pass, bool engine> class WgmmaTile {
             return digit;
         }
     };
+    /* Queries of a class along an axis: the first one's index in the tensor. */
+    struct Queries {
+        int32_t index, count;
+    };
+    /* Where lse and delta of a tile's first row are, in bytes; a bit for each row that
+     * there is. */
+    struct Spot {
+        int64_t stats;
+        uint32_t rows[2];
+    };
     /* A place of the tile along an axis: what of a box it may not see. */
     struct TilePlace {
         int32_t axis; /* or -1: there is no such place */
@@ -587,6 +620,12 @@ template <class T, natten_cuda_wgmma_pass pass, bool engine> class WgmmaTile {
     {
         return job.wgmma.tile[0] + job.wgmma.tile[1] + job.wgmma.tile[2];
     }
+    __device__ Queries find_queries(int32_t residue) const;
+    __device__ Spot find_spot(int32_t number, Queries &own) const;
+    __device__ void ask_for_rows(const Spot &spot) const;
+    __device__ void copy_stats(const Spot &spot, int first) const;
+    __device__ void work_delta_out(const Spot &spot, int first) const;
+    __device__ void bring_stats_of_rows();
     __device__ bool is_seen(const Found &f, const Held &held,
                             const int32_t (&at)[3]) const;
     __device__ TilePlace place_number(int32_t i) const;
