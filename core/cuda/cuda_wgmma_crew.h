@@ -64,6 +64,9 @@ typedef struct natten_cuda_wgmma_info {
     /* Where rows are in a step's table, two of them, 8 apart, in a word
      * (WgmmaTile::open()). */
     uint32_t places[NATTEN_CUDA_WGMMA_ROWS / 2];
+    /* Of each warp, how many items it is done with; of each row, its place in the tile,
+     * 8 bits an axis. */
+    uint32_t items_done[4], row_place[NATTEN_CUDA_WGMMA_ROWS];
     /* Of each row, bytes from the tile's first in the first tensor of results. */
     int64_t row[NATTEN_CUDA_WGMMA_ROWS];
     /* Forward ends here.  lse to base 2 and minus delta of rows. */

@@ -55,9 +55,7 @@ template <class T, bool engine> class WgmmaGradQuery {
   private:
     __device__ void work()
     {
-        for (int32_t number = tile.first_item(); number < tile.job.wgmma.items;
-             number += tile.item_step()) {
-            tile.begin_item();
+        while (tile.begin_item()) {
             tile.load_rows(query, 0);
             tile.load_rows(grad, 1);
             tile.leave(tile.rows_left());
@@ -133,6 +131,7 @@ template <class T, bool engine> class WgmmaGradQuery {
 
     __device__ void end()
     {
+        tile.recall();
         const float own = (float)tile.job.task.scale, factors[2] = {own, own};
         uint32_t trouble = tile.store_rows(0, sum, factors);
         __syncwarp();
@@ -170,9 +169,7 @@ template <class T, bool engine> class WgmmaGradTokens {
   private:
     __device__ void work()
     {
-        for (int32_t number = tile.first_item(); number < tile.job.wgmma.items;
-             number += tile.item_step()) {
-            tile.begin_item();
+        while (tile.begin_item()) {
             clear_sums(key_sum);
             clear_sums(value_sum);
             int32_t steps = of_warp(tile.item().steps);
@@ -276,6 +273,7 @@ template <class T, bool engine> class WgmmaGradTokens {
 
     __device__ void end()
     {
+        tile.recall();
         const natten_view *view = tile.job.task.view;
         const float own = (float)tile.job.task.scale;
         const float of_key[2] = {own, own}, of_value[2] = {1, 1};

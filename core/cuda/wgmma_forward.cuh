@@ -60,7 +60,7 @@ template <class T, bool engine> class WgmmaForward {
              number += tile.item_step()) {
             uint32_t rows = Lay::left(
                 tile.rows(0) + (uint32_t)(tile.warp * 16 * Lay::bytes), tile.lane);
-            tile.begin_item();
+            tile.await_item();
 #pragma unroll
             for (int k = 0; k < dims / 16; k++)
                 load_matrices(q[k], Lay::step(rows, k));

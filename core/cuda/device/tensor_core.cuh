@@ -271,6 +271,14 @@ __device__ inline uint32_t load_uint(uint32_t from)
     return x;
 }
 
+/* The same of what the thread may have written. */
+__device__ inline uint32_t load_uint_now(uint32_t from)
+{
+    uint32_t x;
+    asm volatile("ld.shared.b32 %0, [%1];" : "=r"(x) : "r"(from) : "memory");
+    return x;
+}
+
 __device__ inline uint2 load_uints(uint32_t from)
 {
     uint2 x;

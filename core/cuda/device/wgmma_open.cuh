@@ -35,8 +35,12 @@ WGMMA_TILE void WGMMA_TILE_OF::open() const
          * there is taken for one that is. */
         const int32_t(&tile)[3] = job.wgmma.tile;
         const uint32_t number = (uint32_t)(tile[0] << 8 | (tile[0] + tile[1]) << 16),
-                       first = upper == nowhere ? 0 : upper,
-                       second = lower == nowhere ? first : lower;
+                       own =
+                           recalls ? slot_of(tile, warp * warp_rows + lane / 4) : upper,
+                       other = recalls ? slot_of(tile, warp * warp_rows + lane / 4 + 8)
+                                       : lower,
+                       first = own == nowhere ? 0 : own,
+                       second = other == nowhere ? first : other;
         const uint32_t of_first = first + number, of_second = second + number;
         int axis = ((first ^ second) & 0xff) != 0     ? 0
                    : ((first ^ second) & 0xff00) != 0 ? 1
@@ -47,9 +51,14 @@ WGMMA_TILE void WGMMA_TILE_OF::open() const
                                               along(of_first, axis) << 16 |
                                               along(of_second, axis) << 24;
     }
+    if (recalls && !brings && lane == 0)
+        info()->items_done[warp] = 0;
     if (!brings && lane % 4 == 0)
         for (int r = lane / 4; r < warp_rows; r += 8) {
             info()->row[warp * warp_rows + r] = offset_of_row(result_role(0), r);
+            if (recalls)
+                info()->row_place[warp * warp_rows + r] =
+                    slot_of(job.wgmma.tile, warp * warp_rows + r);
             if (!of_queries)
                 info()->second_row[warp * warp_rows + r] =
                     offset_of_row(result_role(1), r);

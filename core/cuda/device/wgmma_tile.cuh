@@ -56,8 +56,8 @@ template <class T, natten_cuda_wgmma_pass pass, bool engine> class WgmmaTile {
     bool brings;     /* the warp is a bringer of the crew's ... */
     int32_t bringer; /* ... the first, which moves, or the second, which tells where
                         `tells_apart`; else the first does both */
-    uint32_t upper,
-        lower; /* the thread's rows: their places in a tile, 8 bits an axis */
+    uint32_t upper, lower; /* forward, the thread's rows: their places in a tile, 8 bits
+                              an axis */
 
     __device__ explicit WgmmaTile(const natten_cuda_job &job_)
         : job(job_), lane(threadIdx.x % NATTEN_CUDA_WARP)
@@ -67,8 +67,10 @@ template <class T, natten_cuda_wgmma_pass pass, bool engine> class WgmmaTile {
         crew = brings ? (number - Shape::crews * warps) % Shape::crews : number / warps;
         bringer = (number - Shape::crews * warps) / Shape::crews;
         warp = number % warps;
-        upper = slot_of(job.wgmma.tile, warp * warp_rows + lane / 4);
-        lower = slot_of(job.wgmma.tile, warp * warp_rows + lane / 4 + 8);
+        if constexpr (!recalls) {
+            upper = slot_of(job.wgmma.tile, warp * warp_rows + lane / 4);
+            lower = slot_of(job.wgmma.tile, warp * warp_rows + lane / 4 + 8);
+        }
     }
 
     /* ---- shared memory ---- */
@@ -80,6 +82,7 @@ template <class T, natten_cuda_wgmma_pass pass, bool engine> class WgmmaTile {
                              Shape::tensors, columns, Shape::first + Shape::second);
     static_assert(natten_cuda_wgmma_block_bytes(Shape::crews, crew_bytes, columns) <=
                   NATTEN_CUDA_SHARED_ENGINE);
+    static constexpr bool recalls = pass != NATTEN_CUDA_WGMMA_FORWARD;
     /* Does a bringer of its own tell?  Where rows are keys; that beside the one of
      * queries finds their lse and delta. */
     static constexpr bool tells_apart = pass == NATTEN_CUDA_WGMMA_GRAD_TOKENS;
@@ -163,10 +166,32 @@ template <class T, natten_cuda_wgmma_pass pass, bool engine> class WgmmaTile {
         barrier_arrive(barrier);
     }
     /* The next item's rows have arrived. */
-    __device__ void begin_item()
+    __device__ void await_item()
     {
         recall_places();
         barrier_wait(rows_full(), own.parity());
+    }
+    /* Gradients: work out anew who the thread is, and how many items come before its
+     * own.  What is kept through the steps of an item is in local memory, which takes
+     * longer; forward less is, and this does. */
+    __device__ uint32_t recall()
+    {
+        static_assert(recalls);
+        const uint32_t thread = fresh_thread();
+        lane = (int32_t)(thread % NATTEN_CUDA_WARP);
+        warp = (int32_t)(thread / NATTEN_CUDA_WARP % warps);
+        const uint32_t count = load_uint_now(shared_address(&info()->items_done[warp]));
+        own = WgmmaTurn<2>(count);
+        return count;
+    }
+    /* Is there an item more?  If so, its rows have arrived. */
+    __device__ bool begin_item()
+    {
+        const int32_t before = of_warp((int32_t)recall());
+        if (first_item() + before * item_step() >= job.wgmma.items)
+            return false;
+        await_item();
+        return true;
     }
     /* The thread's number, asked for anew, since what is kept through a step is in
      * local memory. */
@@ -343,18 +368,32 @@ template <class T, natten_cuda_wgmma_pass pass, bool engine> class WgmmaTile {
     __device__ void end_item()
     {
         barrier_arrive(item_left());
-        own.next();
+        if constexpr (recalls) {
+            const uint32_t done = shared_address(&info()->items_done[warp]),
+                           count = load_uint_now(done) + 1;
+            __syncwarp(); /* all lanes have read it */
+            store_shared(done, count);
+            __syncwarp();
+        } else {
+            own.next();
+        }
+    }
+    __device__ uint32_t row_place(int r) const
+    {
+        return recalls ? info()->row_place[warp * warp_rows + r]
+               : r < 8 ? upper
+                       : lower;
     }
     /* Rows are counted in the warp, and asked for by who has them. */
     __device__ bool exists(int r) const
     {
-        return ((item().limit - (r < 8 ? upper : lower)) & 0x808080u) == 0x808080u;
+        return ((item().limit - row_place(r)) & 0x808080u) == 0x808080u;
     }
     __device__ char *row_at(natten_role role, int r) const
     {
         const natten_cuda_job &now = fresh(job);
         int32_t at[3];
-        place_of((r < 8 ? upper : lower), at);
+        place_of(row_place(r), at);
         return begin_of(now, role) +
                offset_of<sizeof(T)>(now, role, item().batch, item().head, at);
     }
@@ -367,7 +406,9 @@ template <class T, natten_cuda_wgmma_pass pass, bool engine> class WgmmaTile {
     /* Bytes from the item's first row to this one. */
     __device__ int64_t offset_of_row(natten_role role, int r) const
     {
-        uint32_t place = r < 8 ? upper : lower;
+        uint32_t place = recalls ? slot_of(job.wgmma.tile, warp * warp_rows + r)
+                         : r < 8 ? upper
+                                 : lower;
         int32_t at[3];
         for (int a = 0; a < 3; a++)
             at[a] = place == nowhere

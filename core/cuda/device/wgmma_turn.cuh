@@ -29,6 +29,12 @@ template <int stages> class WgmmaTurn {
     uint32_t odd = 0;
 
   public:
+    WgmmaTurn() = default;
+    /* After so many. */
+    __device__ explicit WgmmaTurn(uint32_t count)
+        : now((int32_t)(count % stages)), odd(count / stages & 1)
+    {
+    }
     __device__ int32_t stage() const
     {
         return now;
