@@ -84,6 +84,7 @@ EXTRA_DIST += %D%/cpu_peers.py %D%/cpu_table.py %D%/gpu_peers.py %D%/plot_cpu.py
 	%D%/results/2026-12-01-h200-guess.md \
 	%D%/results/2026-12-01-h200-local.md \
 	%D%/results/2026-12-01-h200-together.md \
+	%D%/results/2026-12-01-h200-gradients.md \
 	%D%/results/2026-12-01-h200-three-axes.md \
 	%D%/results/2026-11-29-h200-mma.md \
 	%D%/results/2026-11-29-zen3.md \
