@@ -92,7 +92,8 @@ EXTRA_DIST += %D%/cpu_peers.py %D%/cpu_table.py %D%/gpu_peers.py %D%/plot_cpu.py
 	%D%/results/2026-11-30-intel.md \
 	%D%/results/2026-11-30-zen3.md %D%/results/2026-11-30-zen4.md \
 	%D%/results/2026-11-30-zen5.md %D%/results/2026-12-01-xeon.md \
-	%D%/results/2026-12-01-xeon-bias.md \
+	%D%/results/2026-12-01-xeon-amx.md %D%/results/2026-12-01-xeon-bias.md \
+	%D%/results/2026-12-01-h200-evening.md \
 	docs/pictures/cpu-speed.png
 
 EXTRA_PROGRAMS += %D%/gpu_bench
