@@ -41,13 +41,8 @@ differentiation, which sees positional arguments only.
 function neighborhood_attention(query, key, value; bias = nothing,
         additional_keys = nothing, additional_values = nothing, return_lse = false,
         device = :cpu, kw...)
-    params = options(rank(query); kw...)
-    tokens = Base.tail(size(query))
-    out = similar(query, size(value, 1), tokens...)
-    lse = return_lse ? similar(query, accumulator(eltype(query)), tokens) : nothing
-    attend!(out, lse, params, query, key, value, bias, additional_keys,
-        additional_values, device)
-    return return_lse ? (out, lse) : out
+    return attend(options(rank(query); kw...), return_lse, query, key, value, bias,
+        additional_keys, additional_values, device)
 end
 
 neighborhood_attention(query, key, value, bias, additional_keys = nothing,
@@ -74,6 +69,17 @@ function neighborhood_attention!(out, lse, query, key, value; bias = nothing,
     return out, lse
 end
 
+# Into arrays of our own; a query of any number of axes comes to the library.
+function attend(params, return_lse, query, key, value, bias, additional_keys,
+                additional_values, device)
+    tokens = size(query)[2:end]
+    out = similar(query, size(value, 1), tokens...)
+    lse = return_lse ? similar(query, accumulator(eltype(query)), tokens) : nothing
+    attend!(out, lse, params, query, key, value, bias, additional_keys,
+        additional_values, device)
+    return return_lse ? (out, lse) : out
+end
+
 function attend!(out, lse, params, query, key, value, bias, additional_keys,
                  additional_values, device)
     call_on(device, LibNATTEN.natten_forward, LibNATTEN.natten_forward_host, params,
@@ -98,12 +104,17 @@ options as in forward. The same call gives the same bits.
 """
 function ∇neighborhood_attention(grad_out, query, key, value, out, lse; bias = nothing,
         additional_keys = nothing, additional_values = nothing, kw...)
-    gradients = NamedTuple{ATTENTION_GRADIENTS}((like(query), like(key), like(value),
-        zeros_like(bias), like(additional_keys), like(additional_values)))
+    gradients = attention_gradients(query, key, value, bias, additional_keys,
+        additional_values)
     return ∇neighborhood_attention!(gradients, grad_out, query, key, value, out, lse;
         bias = bias, additional_keys = additional_keys,
         additional_values = additional_values, kw...)
 end
+
+# Arrays for the gradients of all that is given.
+attention_gradients(query, key, value, bias, additional_keys, additional_values) =
+    NamedTuple{ATTENTION_GRADIENTS}((like(query), like(key), like(value),
+        zeros_like(bias), like(additional_keys), like(additional_values)))
 
 """
     ∇neighborhood_attention!(gradients, grad_out, query, key, value, out, lse;
@@ -115,57 +126,81 @@ with those that you want, such as `(grad_query = a, grad_key = b)`.
 function ∇neighborhood_attention!(gradients::NamedTuple, grad_out, query, key, value,
         out, lse; bias = nothing, additional_keys = nothing,
         additional_values = nothing, grad_lse = nothing, device = :cpu, kw...)
+    pull_back!(gradients, options(rank(query); kw...), grad_out, query, key, value, out,
+        lse, bias, additional_keys, additional_values, grad_lse, device)
+    return gradients
+end
+
+function pull_back!(gradients, params, grad_out, query, key, value, out, lse, bias,
+                    additional_keys, additional_values, grad_lse, device)
     check_gradients(gradients, ATTENTION_GRADIENTS)
-    call_on(device, LibNATTEN.natten_backward, LibNATTEN.natten_backward_host,
-        options(rank(query); kw...),
+    call_on(device, LibNATTEN.natten_backward, LibNATTEN.natten_backward_host, params,
         argument("query", query), argument("key", key), argument("value", value),
         argument("bias", bias), argument("additional_keys", additional_keys),
         argument("additional_values", additional_values),
         argument("out", out), argument("lse", lse), argument("grad_out", grad_out),
         argument("grad_lse", grad_lse),
         map(name -> gradient(gradients, name), ATTENTION_GRADIENTS)...)
-    return gradients
 end
 
 # ---- attention without windows -------------------------------------------------------
 
 """
-    attention(query, key, value; is_causal=false, scale=nothing,
+    attention(query, key, value; is_causal=false, scale=nothing, bias=nothing,
         additional_keys=nothing, additional_values=nothing, return_lse=false,
         backend=:auto, device=:cpu)
 
 Every query `(head_dim, heads, queries, batch)` attends to every key `(head_dim,
 heads_kv, keys, batch)`; numbers of queries and keys may differ, and causal is aligned
-at their begin.
+at their begin. `bias` is `(2 max(queries, keys) - 1, heads)`.
 """
-attention(query, key, value; kw...) =
-    neighborhood_attention(query, key, value; one_window(query, key)..., kw...)
+function attention(query, key, value; bias = nothing, additional_keys = nothing,
+        additional_values = nothing, return_lse = false, device = :cpu, kw...)
+    return attend(one_window(query, key; kw...), return_lse, query, key, value, bias,
+        additional_keys, additional_values, device)
+end
 
 """
 `attention!(out[, lse], query, key, value; ...)`: [`attention`](@ref) into arrays of
 yours.
 """
-attention!(out, query, key, value; kw...) =
-    neighborhood_attention!(out, query, key, value; one_window(query, key)..., kw...)
-attention!(out, lse, query, key, value; kw...) =
-    neighborhood_attention!(out, lse, query, key, value;
-        one_window(query, key)..., kw...)
+function attention!(out, query, key, value; kw...)
+    attention!(out, nothing, query, key, value; kw...)
+    return out
+end
+
+function attention!(out, lse, query, key, value; bias = nothing,
+        additional_keys = nothing, additional_values = nothing, device = :cpu, kw...)
+    attend!(out, lse, one_window(query, key; kw...), query, key, value, bias,
+        additional_keys, additional_values, device)
+    return out, lse
+end
 
 """
 `∇attention(grad_out, query, key, value, out, lse; ...)`: gradients of
 [`attention`](@ref).
 """
-∇attention(grad_out, query, key, value, out, lse; kw...) =
-    ∇neighborhood_attention(grad_out, query, key, value, out, lse;
-        one_window(query, key)..., kw...)
+function ∇attention(grad_out, query, key, value, out, lse; bias = nothing,
+        additional_keys = nothing, additional_values = nothing, kw...)
+    gradients = attention_gradients(query, key, value, bias, additional_keys,
+        additional_values)
+    return ∇attention!(gradients, grad_out, query, key, value, out, lse; bias = bias,
+        additional_keys = additional_keys, additional_values = additional_values, kw...)
+end
 
 "`∇attention!(gradients, ...)`: [`∇attention`](@ref) into arrays of yours."
-∇attention!(gradients, grad_out, query, key, value, out, lse; kw...) =
-    ∇neighborhood_attention!(gradients, grad_out, query, key, value, out, lse;
-        one_window(query, key)..., kw...)
+function ∇attention!(gradients::NamedTuple, grad_out, query, key, value, out, lse;
+        bias = nothing, additional_keys = nothing, additional_values = nothing,
+        grad_lse = nothing, device = :cpu, kw...)
+    pull_back!(gradients, one_window(query, key; kw...), grad_out, query, key, value,
+        out, lse, bias, additional_keys, additional_values, grad_lse, device)
+    return gradients
+end
 
-# docs/definition.md, section 8b: one window over a grid of that length.
-function one_window(query, key)
+# docs/definition.md, section 8b: one window over a grid of that length, which has one
+# axis whatever the arrays say, so that the library refuses those of a picture.
+function one_window(query, key; is_causal = false, scale = nothing, backend = :auto)
     len = LibNATTEN.natten_attention_length(size(query, 3), size(key, 3))
-    return (kernel_size = len, grid_length = len)
+    return options(1; kernel_size = len, grid_length = len, is_causal = is_causal,
+        scale = scale, backend = backend)
 end

@@ -79,6 +79,17 @@ end
     end
 end
 
+@testset "attention takes a bias by the distance of query and key" begin
+    q, k, v = randn(5, 2, 7, 1), randn(5, 2, 5, 1), randn(3, 2, 5, 1)
+    bias = randn(13, 2)
+    out, lse = attention(q, k, v; bias = bias, return_lse = true)
+    @test attention!(similar(out), q, k, v; bias = bias) == out
+    axes = (Oracle.Axis(7, 7, 1, 1, false, 0, 0, 5),)
+    @test ProblemText.close(out, Oracle.forward(q, k, v, axes; bias = bias)[1])
+    grads = ∇attention(out, q, k, v, out, lse; bias = bias)
+    @test size(grads.grad_bias) == size(bias)
+end
+
 @testset "attention takes sequences of length zero" begin
     for (queries, keys) in ((3, 0), (0, 3), (0, 0))
         q, k = ones(5, 4, queries, 2), ones(5, 2, keys, 2)

@@ -68,17 +68,43 @@ const MISUSES = [
 # Some types of the list name their type in a way that only their own printing does.
 said(problem) = sprint(showerror, problem)
 
+function caught(f)
+    try
+        f()
+    catch problem
+        return problem
+    end
+end
+
 @testset "misuse raises the fitting exception, names its cause and writes nothing" begin
     for (a, kind, words) in MISUSES
-        problem = try
-            neighborhood_attention!(a.out, a.lse, a.query, a.key, a.value; a.options...)
-        catch caught
-            caught
-        end
+        problem = caught(() -> neighborhood_attention!(a.out, a.lse, a.query, a.key,
+            a.value; a.options...))
         @test problem isa kind
         @test occursin(words, said(problem))
         @test all(==(0.5), a.out)
         @test all(==(0.5), a.lse)
+    end
+end
+
+@testset "attention is of one axis and takes no option about windows" begin
+    q, image, video = (randn(5, 2, axes..., 1) for axes in ((7,), (7, 11), (3, 4, 5)))
+    out, lse = attention(q, q, q; return_lse = true)
+    forms = (x -> attention(x, x, x), x -> attention!(similar(x), x, x, x),
+             x -> ∇attention(x, x, x, x, x, out),
+             x -> ∇attention!((grad_query = similar(x),), x, x, x, x, x, out))
+    for form in forms, x in (image, video, fill(1.0))
+        problem = caught(() -> form(x))
+        @test problem isa DimensionMismatch
+        @test occursin("query.ndim=$(ndims(x)) not in [4, 4]", said(problem))
+    end
+    for name in (:kernel_size, :stride, :dilation, :grid_length, :query_begin, :windows)
+        option = NamedTuple{(name,)}((1,))
+        for problem in (caught(() -> attention(q, q, q; option...)),
+                        caught(() -> ∇attention(q, q, q, q, out, lse; option...)))
+            @test problem isa MethodError
+            @test occursin(string(name), said(problem))
+        end
     end
 end
 
@@ -106,12 +132,8 @@ end
 @testset "gradients are asked for by their names" begin
     q = randn(5, 2, 7, 1)
     out, lse = neighborhood_attention(q, q, q; kernel_size = 3, return_lse = true)
-    problem = try
-        ∇neighborhood_attention!((grad_queries = similar(q),), q, q, q, q, out, lse;
-            kernel_size = 3)
-    catch caught
-        caught
-    end
+    problem = caught(() -> ∇neighborhood_attention!((grad_queries = similar(q),),
+        q, q, q, q, out, lse; kernel_size = 3))
     @test problem isa ArgumentError
     @test occursin("grad_queries is none of grad_query, grad_key", said(problem))
     wrong = (grad_query = similar(q, 5, 2, 6, 1),)
