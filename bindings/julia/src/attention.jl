@@ -41,8 +41,8 @@ differentiation, which sees positional arguments only.
 function neighborhood_attention(query, key, value; bias = nothing,
         additional_keys = nothing, additional_values = nothing, return_lse = false,
         device = :cpu, kw...)
-    return attend(options(rank(query); kw...), return_lse, query, key, value, bias,
-        additional_keys, additional_values, device)
+    return attend(options(rank("query", query); kw...), return_lse, query, key, value,
+        bias, additional_keys, additional_values, device)
 end
 
 neighborhood_attention(query, key, value, bias, additional_keys = nothing,
@@ -63,7 +63,7 @@ end
 
 function neighborhood_attention!(out, lse, query, key, value; bias = nothing,
         additional_keys = nothing, additional_values = nothing, device = :cpu, kw...)
-    params = options(rank(query); kw...)
+    params = options(rank("query", query); kw...)
     attend!(out, lse, params, query, key, value, bias, additional_keys,
         additional_values, device)
     return out, lse
@@ -73,8 +73,9 @@ end
 function attend(params, return_lse, query, key, value, bias, additional_keys,
                 additional_values, device)
     tokens = size(query)[2:end]
-    out = similar(query, size(value, 1), tokens...)
-    lse = return_lse ? similar(query, accumulator(eltype(query)), tokens) : nothing
+    out = similar(query, size(wanted("value", value), 1), tokens...)
+    lse = flag("return_lse", return_lse) ?
+        similar(query, accumulator(eltype(query)), tokens) : nothing
     attend!(out, lse, params, query, key, value, bias, additional_keys,
         additional_values, device)
     return return_lse ? (out, lse) : out
@@ -126,8 +127,8 @@ with those that you want, such as `(grad_query = a, grad_key = b)`.
 function ∇neighborhood_attention!(gradients::NamedTuple, grad_out, query, key, value,
         out, lse; bias = nothing, additional_keys = nothing,
         additional_values = nothing, grad_lse = nothing, device = :cpu, kw...)
-    pull_back!(gradients, options(rank(query); kw...), grad_out, query, key, value, out,
-        lse, bias, additional_keys, additional_values, grad_lse, device)
+    pull_back!(gradients, options(rank("query", query); kw...), grad_out, query, key,
+        value, out, lse, bias, additional_keys, additional_values, grad_lse, device)
     return gradients
 end
 
@@ -200,7 +201,8 @@ end
 # docs/definition.md, section 8b: one window over a grid of that length, which has one
 # axis whatever the arrays say, so that the library refuses those of a picture.
 function one_window(query, key; is_causal = false, scale = nothing, backend = :auto)
-    len = LibNATTEN.natten_attention_length(size(query, 3), size(key, 3))
+    len = LibNATTEN.natten_attention_length(size(wanted("query", query), 3),
+        size(wanted("key", key), 3))
     return options(1; kernel_size = len, grid_length = len, is_causal = is_causal,
         scale = scale, backend = backend)
 end

@@ -10,8 +10,8 @@ vectors (or tuples) of the results of the parts, a part without keys having lse 
 """
 function merge_attentions(outputs, lses)
     check_partials(outputs, lses)
-    return merge_attentions!(similar(first(outputs)), similar(first(lses)), outputs,
-        lses)
+    return merge_attentions!(similar(wanted("outputs[1]", first(outputs))),
+        similar(wanted("lses[1]", first(lses))), outputs, lses)
 end
 
 """
@@ -33,8 +33,8 @@ vectors. `out` and `lse` are what merging gave.
 """
 function ∇merge_attentions(grad_out, outputs, lses, out, lse; grad_lse = nothing)
     check_partials(outputs, lses)
-    gradients = (grad_outputs = [similar(a) for a in outputs],
-                 grad_lses = [similar(a) for a in lses])
+    gradients = (grad_outputs = [like(a) for a in outputs],
+                 grad_lses = [like(a) for a in lses])
     return ∇merge_attentions!(gradients, grad_out, outputs, lses, out, lse;
         grad_lse = grad_lse)
 end

@@ -29,9 +29,13 @@ function options(rank; kernel_size, stride = 1, dilation = 1, is_causal = false,
     return Ref(replace_fields(defaults[], wanted))
 end
 
-"Axes of a grid whose arrays have head_dim, heads and batch around them."
-rank(array::AbstractArray) = ndims(array) - 3
-rank(array) = throw(ArgumentError("an array is wanted, not a $(typeof(array))"))
+"Axes of the grid of an argument that has head_dim, heads and batch around them."
+function rank(name, a)
+    axes = ndims(wanted(name, a)) - 3
+    1 <= axes <= LibNATTEN.NATTEN_MAX_RANK && return axes
+    throw(DimensionMismatch(
+        "$name.ndim=$(ndims(a)) not in [4, $(LibNATTEN.NATTEN_MAX_RANK + 3)]"))
+end
 
 # A value per axis in C's order, padded to the three that the struct has room for.
 per_axis(name, ::Nothing, rank) = nothing
@@ -58,6 +62,10 @@ integer(T, name, value) =
 real_number(name, value::Real) = Float64(value)
 real_number(name, value) = throw(ArgumentError(
     "$name: a finite number or nothing is wanted, not $(repr(value))"))
+
+flag(name, value::Bool) = value
+flag(name, value) =
+    throw(ArgumentError("$name: true or false is wanted, not $(repr(value))"))
 
 # `old` with the fields that `new` names; nothing leaves a field as it was.
 function replace_fields(old::T, new::NamedTuple) where {T}

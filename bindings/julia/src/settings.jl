@@ -53,8 +53,14 @@ additional keys (for av: values).
 """
 function supported(operation, first, second, third = nothing;
         additional = nothing, kw...)
-    status = LibNATTEN.natten_supported(
-        question(operation, first, second, third, additional; kw...)...)
+    asked = try
+        question(operation, first, second, third, additional; kw...)
+    catch problem
+        # A rank that no operation takes is an answer, as other shapes are.
+        problem isa DimensionMismatch || rethrow()
+        return (false, problem.msg)
+    end
+    status = LibNATTEN.natten_supported(asked...)
     status == LibNATTEN.NATTEN_OK && return (true, "")
     return (false, unsafe_string(LibNATTEN.natten_last_error()))
 end
@@ -76,7 +82,7 @@ end
 
 # The arguments that natten_supported() and its relatives share.
 question(operation, first, second, third, additional; kw...) = (
-    options(rank(first); kw...),
+    options(rank("first", first); kw...),
     member(OPERATIONS, "operation", operation),
     argument("first", first), argument("second", second), argument("third", third),
     argument("additional", additional))

@@ -45,7 +45,11 @@ function argument(name, a::AbstractArray{T}) where {T}
     return Argument(tensor, a, shape, strides)
 end
 argument(name, ::Nothing) = C_NULL
-argument(name, a) =
+argument(name, a) = wanted(name, a)
+
+"The argument called `name`, which must be an array."
+wanted(name, a::AbstractArray) = a
+wanted(name, a) =
     throw(ArgumentError("$name: an array is wanted, not a $(typeof(a))"))
 
 # Address and strides, of anything that has them: Array, views, reshaped and permuted
@@ -71,7 +75,8 @@ struct ArgumentList
 end
 
 function argument_list(name, arrays)
-    members = Argument[argument("$name[$i]", a) for (i, a) in enumerate(arrays)]
+    members = Argument[argument("$name[$i]", wanted("$name[$i]", a))
+                         for (i, a) in enumerate(arrays)]
     return ArgumentList([m.tensor for m in members], members)
 end
 

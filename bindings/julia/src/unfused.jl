@@ -13,7 +13,7 @@ fastest, then the additional keys; a slot without a key holds `-Inf`. Arguments 
 [`neighborhood_attention`](@ref).
 """
 function neighborhood_qk(query, key; bias = nothing, additional_keys = nothing, kw...)
-    params = options(rank(query); kw...)
+    params = options(rank("query", query); kw...)
     # Ask first: a wrong kernel_size must not become the size of an array.
     check(LibNATTEN.natten_supported(params, LibNATTEN.NATTEN_QK,
         argument("query", query), argument("key", key), C_NULL,
@@ -32,7 +32,8 @@ yours.
 """
 function neighborhood_qk!(attn, query, key; bias = nothing, additional_keys = nothing,
                           kw...)
-    weigh!(attn, options(rank(query); kw...), query, key, bias, additional_keys)
+    weigh!(attn, options(rank("query", query); kw...), query, key, bias,
+        additional_keys)
     return attn
 end
 
@@ -69,7 +70,7 @@ end
 function ∇neighborhood_qk!(gradients::NamedTuple, grad_attn, query, key;
                            additional_keys = nothing, kw...)
     check_gradients(gradients, QK_GRADIENTS)
-    call(LibNATTEN.natten_qk_backward, options(rank(query); kw...),
+    call(LibNATTEN.natten_qk_backward, options(rank("query", query); kw...),
         argument("query", query), argument("key", key),
         argument("additional_keys", additional_keys), argument("grad_attn", grad_attn),
         map(name -> gradient(gradients, name), QK_GRADIENTS)..., NO_WORKSPACE...)
@@ -84,8 +85,8 @@ Weights `attn`, `(slots, heads, W, H, batch)`, times the values of each query's 
 options as for [`neighborhood_qk`](@ref).
 """
 function neighborhood_av(attn, value; additional_values = nothing, kw...)
-    params = options(rank(attn); kw...)
-    out = similar(attn, size(value, 1), Base.tail(size(attn))...)
+    params = options(rank("attn", attn); kw...)
+    out = similar(attn, size(wanted("value", value), 1), Base.tail(size(attn))...)
     gather!(out, params, attn, value, additional_values)
     return out
 end
@@ -95,7 +96,7 @@ end
 yours.
 """
 function neighborhood_av!(out, attn, value; additional_values = nothing, kw...)
-    gather!(out, options(rank(attn); kw...), attn, value, additional_values)
+    gather!(out, options(rank("attn", attn); kw...), attn, value, additional_values)
     return out
 end
 
@@ -127,7 +128,7 @@ end
 function ∇neighborhood_av!(gradients::NamedTuple, grad_out, attn, value;
                            additional_values = nothing, kw...)
     check_gradients(gradients, AV_GRADIENTS)
-    call(LibNATTEN.natten_av_backward, options(rank(attn); kw...),
+    call(LibNATTEN.natten_av_backward, options(rank("attn", attn); kw...),
         argument("attn", attn), argument("value", value),
         argument("additional_values", additional_values),
         argument("grad_out", grad_out),

@@ -51,11 +51,13 @@ const MISUSES = [
     (spoil(lse = fill(0.5, 4, 7, 11)), DimensionMismatch, "lse"),
     (spoil(lse = fill(0.5f0, 4, 7, 11, 2)), ArgumentError, "lse is fp32"),
     (spoil(key = randn(Float32, 5, 2, 7, 11, 2)), ArgumentError, "key is fp32"),
-    (spoil(query = randn(5, 4)), ArgumentError, "rank=-1"),
-    (spoil(query = randn(5, 4, 2, 2, 2, 2, 2)), ArgumentError, "rank=4"),
+    (spoil(query = randn(5, 4)), DimensionMismatch, "query.ndim=2 not in [4, 6]"),
+    (spoil(query = randn(5, 4, 2, 2, 2, 2, 2)), DimensionMismatch,
+        "query.ndim=7 not in [4, 6]"),
     (spoil(query = rand(Int, 5, 4, 7, 11, 2)), ArgumentError,
         "query: elements of type Int64"),
-    (spoil(query = 3), ArgumentError, "an array is wanted"),
+    (spoil(query = 3), ArgumentError, "query: an array is wanted, not a Int64"),
+    (spoil(value = nothing), ArgumentError, "value is NULL"),
     (spoil(value = [1, 2]), ArgumentError, "value: elements of type Int64"),
     (spoil(key = view(randn(5, 2, 7, 11, 2), :, :, [1:7;], :, :)), ArgumentError,
         "collect(key)"),
@@ -84,6 +86,41 @@ end
         @test occursin(words, said(problem))
         @test all(==(0.5), a.out)
         @test all(==(0.5), a.lse)
+    end
+end
+
+@testset "the forms that allocate ask for an array by its name" begin
+    q, out, lse = randn(5, 2, 7, 1), randn(5, 2, 7, 1), randn(2, 7, 1)
+    w = (kernel_size = 3,)
+    for (name, form) in (
+            ("query", () -> neighborhood_attention(nothing, q, q; w...)),
+            ("value", () -> neighborhood_attention(q, q, nothing; w...)),
+            ("query", () -> ∇neighborhood_attention(q, 3, q, q, out, lse; w...)),
+            ("query", () -> attention(nothing, q, q)),
+            ("key", () -> attention(q, nothing, q)),
+            ("value", () -> attention(q, q, nothing)),
+            ("query", () -> neighborhood_qk(nothing, q; w...)),
+            ("attn", () -> neighborhood_av(nothing, q; w...)),
+            ("value", () -> neighborhood_av(q, nothing; w...)),
+            ("outputs[1]", () -> merge_attentions([nothing], [lse])),
+            ("lses[2]", () -> merge_attentions([out, out], [lse, nothing])),
+            ("lses[1]", () -> ∇merge_attentions(out, [out], [nothing], out, lse)))
+        problem = caught(form)
+        @test problem isa ArgumentError
+        @test occursin("$name: an array is wanted", said(problem))
+    end
+    problem = caught(() -> neighborhood_attention(q, q, q; w..., return_lse = 3))
+    @test problem == ArgumentError("return_lse: true or false is wanted, not 3")
+end
+
+@testset "an array of the wrong rank is a mismatch that names it" begin
+    q, flat = randn(5, 2, 7, 1), randn(5, 7)
+    for (name, form) in (
+            ("query", () -> neighborhood_attention(flat, q, q; kernel_size = 3)),
+            ("query", () -> neighborhood_qk(flat, q; kernel_size = 3)),
+            ("attn", () -> neighborhood_av(flat, q; kernel_size = 3)),
+            ("first", () -> NATTEN.plan_text(:qk, flat, q; kernel_size = 3)))
+        @test caught(form) == DimensionMismatch("$name.ndim=2 not in [4, 6]")
     end
 end
 
@@ -125,7 +162,8 @@ end
             kernel_size = kernel_size)
         @test_throws ArgumentError neighborhood_av(q, q; kernel_size = kernel_size)
     end
-    @test_throws ArgumentError neighborhood_attention(fill(1.0), q, q; kernel_size = 1)
+    @test_throws DimensionMismatch neighborhood_attention(fill(1.0), q, q;
+        kernel_size = 1)
     @test_throws UndefKeywordError neighborhood_attention(q, q, q)
 end
 

@@ -42,5 +42,7 @@ end
     possible, why = NATTEN.supported(:qk, q, q; kernel_size = 9)
     @test !possible
     @test occursin("kernel_size", why)
+    @test NATTEN.supported(:qk, randn(5), q; kernel_size = 3) ==
+        (false, "first.ndim=1 not in [4, 6]")
     @test_throws ArgumentError NATTEN.supported(:sideways, q, q, q; kernel_size = 3)
 end
