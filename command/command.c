@@ -36,6 +36,7 @@ static bool is_option(const char *name, size_t length)
                                           "dilation",
                                           "is_causal",
                                           "scale",
+                                          "threads",
                                           "backend",
                                           "grid_length",
                                           "query_begin",

@@ -214,6 +214,14 @@ static int32_t parse_backend(struct argp_state *state, const char *name)
     return backend;
 }
 
+/* Which numbers are legal, the library says. */
+static void set_threads(int32_t threads)
+{
+    int status = command_check(natten_set_num_threads(threads));
+    if (status)
+        exit(status);
+}
+
 static error_t parse_run(int key, char *argument, struct argp_state *state)
 {
     call *c = state->input;
@@ -225,8 +233,8 @@ static error_t parse_run(int key, char *argument, struct argp_state *state)
         c->has_dtype = true;
         return 0;
     case KEY_THREADS:
-        natten_set_num_threads(
-            (int32_t)options_integer(state, "--threads", argument, 1, 4096));
+        set_threads((int32_t)options_integer(state, "--threads", argument, INT32_MIN,
+                                             INT32_MAX));
         return 0;
     case KEY_JSON:
         c->json = true;

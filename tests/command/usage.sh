@@ -85,7 +85,10 @@ table()
         --kernel-size 3 --device cuda
     wrong 3 'natten av computes on the CPU' av q.npy q.npy $o $w --device cuda:1
     wrong 2 "--device: 'tpu'" qk q.npy q.npy --attn precious.npy $w --device tpu
-    wrong 2 '--threads: 0 not in' $f --kernel-size 3 --threads 0
+    wrong 2 '--threads=257 not in [0, 256]' $f --kernel-size 3 --threads 257
+    wrong 2 '--threads=4096 not in [0, 256]' denoise q.npy precious.npy --sigma 25 \
+        --threads 4096
+    wrong 2 '--threads=-1 not in [0, 256]' $f --kernel-size 3 --threads -1
     wrong 2 '--threads' $f --kernel-size 3 --threads two
     wrong 2 'key.ndim=5' forward one.npy q.npy one.npy $o --kernel-size 3
     wrong 2 'query: ak.npy: 3 dimensions' forward ak.npy q.npy v.npy $o --kernel-size 3
@@ -200,6 +203,15 @@ devices()
     done
 }
 check 'only what computes on a GPU offers --device' devices
+threads()
+{
+    for n in 0 1 256; do
+        # shellcheck disable=SC2086
+        exits 0 $f --kernel-size 3 --threads $n || return
+    done
+    cp keep precious.npy
+}
+check 'all numbers of threads that the library takes are taken' threads
 version()
 {
     exits 0 --version && grep -q 'libnatten' out && cp out whole &&
