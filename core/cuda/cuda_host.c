@@ -294,7 +294,7 @@ natten_status natten_cuda_host_run(const natten_task *task, const natten_gpu *gp
                                    int threads, int64_t slab_bytes)
 {
     host_call h = {.threads = threads};
-    NATTEN_TRY(natten_gpu_check(gpu));
+    NATTEN_TRY(natten_cuda_check(gpu));
     NATTEN_TRY(natten_cuda_call_begin(&h.call, gpu, task->dtype, NULL));
     return natten_cuda_call_end(
         &h.call, run_inside(&h, task, slab_bytes > 0 ? slab_bytes : SLAB_BYTES));

@@ -3,6 +3,7 @@
  * The path that every public operation takes: core/api/natten.c.  The program is linked
  * with allocators of its own in front of the system's, so that memory can run out. */
 #include "api/call.h"
+#include "cuda/cuda.h"
 #include "support/tap.h"
 
 #include <errno.h>
@@ -281,6 +282,26 @@ START_TEST(sizes_too_large_for_memory_are_an_overflow_or_a_size)
 }
 END_TEST
 
+/* ---- what this build can't do ---- */
+
+START_TEST(a_build_without_cuda_says_so_of_arrays_for_a_gpu)
+{
+    call c;
+    call_make(&c, "fwd fp32 b1 h2 d4 7 w3");
+    c.params.backend = NATTEN_BACKEND_AUTO;
+    natten_status status =
+        natten_forward_host(&c.params, &c.tensor[NATTEN_QUERY], &c.tensor[NATTEN_KEY],
+                            &c.tensor[NATTEN_VALUE], NULL, NULL, NULL,
+                            &c.tensor[NATTEN_OUT], &c.tensor[NATTEN_LSE], 0);
+    if (!natten_cuda_is_built()) {
+        ck_assert_int_eq(status, NATTEN_ERR_UNSUPPORTED);
+        ck_assert(call_said("^natten_forward_host: this build has no CUDA kernels"));
+        ck_assert(call_is_untouched(&c, true));
+    }
+    call_free(&c);
+}
+END_TEST
+
 /* ---- the floating-point mode ---- */
 
 START_TEST(the_callers_rounding_changes_no_bit_and_is_not_changed)
@@ -461,6 +482,7 @@ int main(void)
     tcase_add_test(tests, a_plan_text_begins_with_the_problem);
     tcase_add_loop_test(tests, questions_look_at_no_memory, 0, OPERATIONS);
     tcase_add_test(tests, sizes_too_large_for_memory_are_an_overflow_or_a_size);
+    tcase_add_test(tests, a_build_without_cuda_says_so_of_arrays_for_a_gpu);
     tcase_add_loop_test(tests, the_callers_rounding_changes_no_bit_and_is_not_changed,
                         0, OPERATIONS);
     tcase_add_test(tests, many_threads_may_call_at_once);
