@@ -178,7 +178,8 @@ static const struct argp_option cpu_table[] = {
     {"device", KEY_DEVICE, "cpu", OPTION_HIDDEN, NULL, GROUP_RUN}, {0}};
 
 static const struct argp_option plan_table[] = {
-    {"backend", KEY_BACKEND, "NAME", 0, "auto, reference or cpu [auto]", GROUP_RUN},
+    {"backend", KEY_BACKEND, "NAME", 0,
+     "auto, reference, cpu or, on a GPU, cuda [auto]", GROUP_RUN},
     {"explain", KEY_EXPLAIN, NULL, 0,
      "print the plan on standard error: that of the call without its bias", 0},
     {0}};

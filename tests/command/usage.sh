@@ -203,6 +203,16 @@ devices()
     done
 }
 check 'only what computes on a GPU offers --device' devices
+backends()
+{
+    for name in forward backward qk av denoise; do
+        exits 0 $name --help && grep -e --backend= out > listed &&
+            for backend in auto reference cpu cuda; do
+                grep -q "\<$backend\>" listed || return
+            done || return
+    done
+}
+check '--help lists every backend that --backend takes' backends
 threads()
 {
     for n in 0 1 256; do

@@ -7,8 +7,9 @@ Options: `kernel_size` (the window: `1 <= kernel_size`, `kernel_size * dilation 
 length`), `stride=1` (`1 <= stride <= kernel_size`), `dilation=1`, `is_causal=false`:
 one value, or a tuple with one per axis, W first. `scale=nothing` is `head_dim^-1/2`.
 `grid_length`, `query_begin`, `key_begin`: the arrays are a part of a larger grid.
-`backend=:auto`, `:cpu` or `:reference`. `device=:cpu`, or `:cuda`, `"cuda:1"`, ...: a
-GPU to which the arrays are sent and from which the results are fetched, in slabs."""
+`backend=:auto`, `:cpu`, `:reference` or, on a GPU, `:cuda`. `device=:cpu`, or `:cuda`,
+`"cuda:1"`, ...: a GPU to which the arrays are sent and from which the results are
+fetched, in slabs."""
 
 """
     neighborhood_attention(query, key, value; kernel_size, stride=1, dilation=1,
