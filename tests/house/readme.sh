@@ -4,7 +4,7 @@
 # The code of the README and of the languages' pages runs as it stands there: fenced
 # blocks are cut out and given to their language, so that the first thing a reader tries
 # is never stale; and the README's are ten lines at most.  (Python's page is run by its
-# own tests.)
+# own tests.)  And ./quickstart explains itself to the end.
 
 set -eu
 page=README.md # that blocks are cut out of
@@ -50,7 +50,7 @@ missing() # STAGED-FILE LANGUAGE: why a language cannot run
 
 # shellcheck disable=SC2154  # from natten-env.sh
 cd "$top_builddir"
-echo 1..7
+echo 1..8
 try c block.c '' build_and_run
 try python block.py "$(missing stage/python/natten Python)" "${PYTHON:-:}" block.py
 layer=$top_srcdir/bindings/julia/src/LibNATTEN.jl
@@ -70,3 +70,6 @@ page=docs/julia.md
 try julia block.jl "$reason" "${JULIA:-:}" --startup-file=no block.jl
 page=docs/r.md
 try r block.R "$(missing stage/r/natten R)" "${RSCRIPT:-:}" --vanilla block.R
+number=$((number + 1))
+"$top_srcdir/quickstart" --help | tail -n 1 | grep -q '\.$' || printf 'not '
+echo "ok $number - quickstart --help ends where a sentence does"
