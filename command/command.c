@@ -7,7 +7,6 @@
 
 #include "progress.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -59,6 +58,33 @@ static bool is_option(const char *name, size_t length)
     return false;
 }
 
+/* Is what stands at `at`, `length` bytes of the sentence, one of them?  Some are plain
+ * words, too: of those only the first of a sentence, and what is NULL. */
+static bool is_parameter(const char *sentence, const char *at, size_t length)
+{
+    bool plain = memchr(at, '_', length) == NULL;
+    bool named = at == sentence || strncmp(at + length, " is NULL", 8) == 0;
+    return is_option(at, length) && (named || !plain);
+}
+
+/* "kernel_size[height]=9 ..." -> "--kernel-size[height]=9 ..."; what there is no room
+ * for is cut off. */
+static void spell_options(const char *sentence, char *text, size_t room)
+{
+    char *end = text + room - sizeof "--";
+    for (const char *at = sentence; *at && text < end;) {
+        size_t length = strspn(at, "abcdefghijklmnopqrstuvwxyz_");
+        bool option = is_parameter(sentence, at, length);
+        if (option)
+            text += sprintf(text, "--");
+        /* A word, or a character of what is between words. */
+        for (size_t left = length > 0 ? length : 1; left > 0 && text < end;
+             left--, at++)
+            *text++ = (char)(option && *at == '_' ? '-' : *at);
+    }
+    *text = '\0';
+}
+
 int command_check(natten_status status)
 {
     if (status == NATTEN_OK)
@@ -66,20 +92,12 @@ int command_check(natten_status status)
     const char *sentence = natten_last_error();
     if (*sentence == '\0')
         sentence = natten_status_string(status);
-    /* "natten_forward: kernel_size[height]=9 ..." -> "--kernel-size[height]=9 ..." */
+    /* "natten_forward: kernel_size..." -> "kernel_size..." */
     const char *colon = strchr(sentence, ':');
     if (strncmp(sentence, "natten_", 7) == 0 && colon && colon[1] == ' ')
         sentence = colon + 2;
-    size_t length = 0;
-    while (islower((unsigned char)sentence[length]) || sentence[length] == '_')
-        length++;
-    char name[32] = "";
-    if (length < sizeof name - 2 && is_option(sentence, length)) {
-        snprintf(name, sizeof name, "--%.*s", (int)length, sentence);
-        for (char *c = name; *c; c++)
-            *c = (char)(*c == '_' ? '-' : *c);
-        sentence += length;
-    }
+    char text[1024];
+    spell_options(sentence, text, sizeof text);
     switch (status) {
     case NATTEN_ERR_INTERRUPTED:
         return command_fail(EXIT_IO, "interrupted");
@@ -91,9 +109,9 @@ int command_check(natten_status status)
     case NATTEN_ERR_DRIVER_TOO_OLD:
     case NATTEN_ERR_ARCH:
     case NATTEN_ERR_CUDA:
-        return command_fail(EXIT_IO, "%s%s", name, sentence);
+        return command_fail(EXIT_IO, "%s", text);
     default:
-        return command_fail(EXIT_USAGE, "%s%s", name, sentence);
+        return command_fail(EXIT_USAGE, "%s", text);
     }
 }
 

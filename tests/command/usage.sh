@@ -100,14 +100,17 @@ table()
     wrong 3 'directory: ' forward directory q.npy v.npy $o --kernel-size 3
     wrong 3 '--out directory: ' forward q.npy q.npy v.npy --out directory $w
     wrong 3 '--lse nowhere/l.npy: No such' $f --kernel-size 3 --lse nowhere/l.npy
-    wrong 2 '--additional' $f --kernel-size 3 --additional-keys q.npy
+    wrong 2 '--additional-keys is given, but --additional-values is NULL' $f $w \
+        --additional-keys q.npy
+    wrong 2 '--additional-values is given, but --additional-keys is NULL' $f $w \
+        --additional-values q.npy
     wrong 2 '--bias' $f --kernel-size 3 --bias one.npy
     wrong 2 '--grad-out is missing' backward q.npy q.npy v.npy --kernel-size 3 \
         --grad-query precious.npy
     wrong 2 'no gradient is asked for' $b
     wrong 2 '--lse is missing' $b --out v.npy --grad-query precious.npy
     wrong 2 'there is no --additional-keys' $b --grad-additional-keys precious.npy
-    wrong 2 '--grad-bias is given' $b --grad-bias precious.npy
+    wrong 2 '--grad-bias is given, but --bias is NULL' $b --grad-bias precious.npy
     wrong 2 '--attn is missing' qk q.npy q.npy --kernel-size 3
     wrong 2 '--grad-attn is missing' qk q.npy q.npy $w --attn precious.npy \
         --grad-query x.npy
