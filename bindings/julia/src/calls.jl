@@ -31,6 +31,13 @@ function check(status::LibNATTEN.natten_status)
     throw(exception(status, unsafe_string(LibNATTEN.natten_last_error())))
 end
 
+# The same for a question on behalf of `operation`, whose name the sentence then has.
+function check(status::LibNATTEN.natten_status, operation)
+    status == LibNATTEN.NATTEN_OK && return nothing
+    sentence = unsafe_string(LibNATTEN.natten_last_error())
+    throw(exception(status, replace(sentence, r"^natten_\w+" => operation)))
+end
+
 function exception(status, sentence)
     status == LibNATTEN.NATTEN_ERR_ARGUMENT && return ArgumentError(sentence)
     status == LibNATTEN.NATTEN_ERR_DTYPE && return ArgumentError(sentence)

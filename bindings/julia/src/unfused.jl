@@ -17,10 +17,10 @@ function neighborhood_qk(query, key; bias = nothing, additional_keys = nothing, 
     # Ask first: a wrong kernel_size must not become the size of an array.
     check(LibNATTEN.natten_supported(params, LibNATTEN.NATTEN_QK,
         argument("query", query), argument("key", key), C_NULL,
-        argument("additional_keys", additional_keys)))
+        argument("additional_keys", additional_keys)), "natten_qk")
     slots = Ref{Int64}()
     check(LibNATTEN.natten_attn_slots(params,
-        argument("additional_keys", additional_keys), slots))
+        argument("additional_keys", additional_keys), slots), "natten_qk")
     attn = similar(query, slots[], Base.tail(size(query))...)
     weigh!(attn, params, query, key, bias, additional_keys)
     return attn

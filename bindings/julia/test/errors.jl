@@ -157,7 +157,9 @@ end
 @testset "the forms that allocate refuse before they allocate" begin
     q = randn(5, 2, 7, 1)
     for kernel_size in (10^15, 0, -3)
-        @test_throws ArgumentError neighborhood_qk(q, q; kernel_size = kernel_size)
+        problem = caught(() -> neighborhood_qk(q, q; kernel_size = kernel_size))
+        @test problem isa ArgumentError
+        @test startswith(problem.msg, "natten_qk: kernel_size[length]=$kernel_size ")
         @test_throws ArgumentError neighborhood_attention(q, q, q;
             kernel_size = kernel_size)
         @test_throws ArgumentError neighborhood_av(q, q; kernel_size = kernel_size)
