@@ -20,6 +20,9 @@ from typing import Any, Callable, Iterable, List, Optional, Sequence, Tuple
 
 import torch  # type: ignore[import-not-found, unused-ignore]
 from torch import Tensor  # type: ignore[import-not-found, unused-ignore]
+from torch.autograd import (  # type: ignore[import-not-found, unused-ignore]
+    forward_ad,
+)
 
 from . import _functional as arrays
 
@@ -137,6 +140,41 @@ def _refuse(ctx: Any, *gradients: Any) -> Any:
     raise NotImplementedError("natten: gradients of gradients are not implemented")
 
 
+_unpack_dual: Any = forward_ad.unpack_dual  # has no types
+
+
+def _has_tangent(x: Any) -> bool:
+    if isinstance(x, (list, tuple)):
+        return any(map(_has_tangent, x))
+    if not torch.is_tensor(x):
+        return False
+    try:
+        return _unpack_dual(x).tangent is not None
+    except RuntimeError:
+        return False  # batched by vmap, which has no rule for this: _each asks slices
+
+
+def _refuse_tangents(values: Iterable[Any]) -> None:
+    if any(map(_has_tangent, values)):
+        raise NotImplementedError(
+            "natten: forward-mode derivatives (torch.func.jvp, jacfwd, forward_ad) "
+            "are not implemented; those of backward are"
+        )
+
+
+def _without_tangents(operator: _Function) -> _Function:
+    """The operator, for tensors that have no tangents: torch drops those of a custom
+    operator where nothing wants a gradient, and derivatives would be 0 in silence."""
+
+    def call(*values: Any) -> Any:
+        # Negative outside of forward mode.
+        if forward_ad._current_level >= 0:
+            _refuse_tangents(values)
+        return operator(*values)
+
+    return call
+
+
 def _save_nothing(ctx: Any, inputs: Any, output: Any) -> None:
     pass
 
@@ -170,9 +208,10 @@ def _registered(
     )
     operator.register_fake(fake)
     operator.register_autograd(gradient, setup_context=save)
+    call = _without_tangents(operator)
     if hasattr(operator, "register_vmap"):
-        operator.register_vmap(partial(_each, operator=operator))
-    return operator
+        operator.register_vmap(partial(_each, operator=call))
+    return call
 
 
 def _function(
@@ -224,7 +263,7 @@ def _function(
         sizes, flat = spread(values)
         return Function.apply(sizes, *flat)
 
-    return operator
+    return _without_tangents(operator)
 
 
 _operator = _registered if _REGISTERED else _function

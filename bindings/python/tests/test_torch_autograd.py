@@ -200,6 +200,55 @@ def test_gradients_of_gradients_are_refused_in_words():
         first.sum().backward()
 
 
+def forward_mode():
+    """Operations, of one tensor [batch, length, heads, head_dim]."""
+    attn = torch.randn(1, 5, 2, 3)
+    return {
+        "na1d": lambda x: natten.na1d(x, x, x, 3),
+        "attention": lambda x: natten.attention(x, x, x),
+        "na_qk": lambda x: natten.na_qk(x, x, 3),
+        "na_av": lambda x: natten.na_av(attn, x, 3),
+        "merging": lambda x: natten.merge_attentions([x, x], [x[..., 0]] * 2)[0],
+        "backward": lambda x: natten.na_backward(x, x, x, x, 3).grad_query,
+    }
+
+
+@pytest.mark.parametrize("older", [False, True], ids=["today", "older"])
+@pytest.mark.parametrize("name", forward_mode())
+def test_forward_mode_is_refused_and_not_zero(name, older, monkeypatch):
+    if older:
+        monkeypatch.setattr(_torch, "ops", _torch.Operators(_torch._function))
+    f = forward_mode()[name]
+    x, tangent = torch.randn(2, 1, 5, 2, 4)
+    refused = pytest.raises(NotImplementedError, match="forward-mode")
+    for wants in (False, True):
+        with torch.autograd.forward_ad.dual_level():
+            dual = torch.autograd.forward_ad.make_dual(
+                x.clone().requires_grad_(wants), tangent
+            )
+            with refused:
+                f(dual)
+            f(x)  # what has no tangent is as it was
+    with refused:
+        torch.func.jvp(f, (x,), (tangent,))
+    with refused:
+        torch.func.jacfwd(f)(x)
+
+
+@needs_operators
+def test_forward_mode_is_refused_inside_and_outside_of_vmap():
+    f = forward_mode()["na1d"]
+    x, tangent = torch.randn(2, 3, 1, 5, 2, 4)
+    refused = pytest.raises(NotImplementedError, match="forward-mode")
+    with refused:
+        torch.func.jvp(torch.vmap(f), (x,), (tangent,))
+    with refused:
+        torch.vmap(lambda *pair: torch.func.jvp(f, pair[:1], pair[1:]))(x, tangent)
+    # A constant beside what is differentiated is none of its business.
+    _, same = torch.func.jvp(lambda y: y + torch.vmap(f)(x), (x,), (tangent,))
+    assert torch.equal(same, tangent)
+
+
 def test_the_way_of_older_torch_has_the_same_bits(monkeypatch):
     given = tensors()
 
