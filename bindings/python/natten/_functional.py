@@ -107,6 +107,18 @@ def _integer(value, name):
         raise TypeError(f"{name}: an integer is wanted, not {kind}") from None
 
 
+def _listed_integers(values, name):
+    """Lengths of sequences: a list, or an array of one axis."""
+    try:
+        items = None if isinstance(values, (str, bytes, set, dict)) else list(values)
+    except TypeError:
+        items = None
+    if items is None:
+        kind = type(values).__name__
+        raise TypeError(f"{name}: a list of integers is wanted, not {kind}")
+    return [_integer(n, name) for n in items]
+
+
 def _number(scale):
     if scale is None:
         return None
@@ -538,7 +550,8 @@ def attention(
         Both or neither, of a batch of 1; each sequence attends to itself alone. A
         sequence without keys gives out 0 and lse -inf. Not together with bias or
         additional tokens.
-    cumulative_seqlen_Q, cumulative_seqlen_KV : the same as running sums, 0 first
+    cumulative_seqlen_Q, cumulative_seqlen_KV : the same as running sums, 0 first; where
+        both forms are given they have to agree
     max_seqlen_Q, max_seqlen_KV : not used, since the sums say it
 
     The others are as for :func:`na1d`. Compiled programs want lengths of sequences as
@@ -566,65 +579,71 @@ def attention(
             _attention_params(query, key, is_causal, scale, backend), query, key, value,
             bias, additional_keys, additional_values, return_lse,
         )
-    for given in (bias, additional_keys, additional_values):
+    for name, given in (
+        ("bias", bias), ("additional_keys", additional_keys),
+        ("additional_values", additional_values),
+    ):
         if given is not None:
-            raise ValueError("packed sequences take no bias and no additional tokens")
-    pieces = []
-    for (q0, q1), (k0, k1) in packed:
-        q, k, v = query[:, q0:q1], key[:, k0:k1], value[:, k0:k1]
-        if k0 < k1 and q0 < q1:
-            params = _attention_params(q, k, is_causal, scale, backend)
-            pieces.append(_forward(params, q, k, v, None, None, None, True))
-        elif q0 < q1:
-            pieces.append(_without_keys(q, value))
-    if not pieces:
-        pieces.append(_without_keys(query, value))
-    out, lse = (_joined(part) for part in zip(*pieces))
+            raise ValueError(
+                f"{name}: packed sequences take no bias and no additional tokens"
+            )
+    lengths, wanted = _shape_of(value, "value")[1:2], _shape_of(key, "key")[1:2]
+    if lengths != wanted:
+        # Slices of it could be as long as those of key.
+        raise ValueError(f"value: length {lengths[0]}, {wanted[0]} as key is wanted")
+    pieces = [
+        (query[:, q0:q1], key[:, k0:k1], value[:, k0:k1])
+        for (q0, q1), (k0, k1) in packed
+        if q0 < q1
+    ]
+    results = [
+        _forward(
+            _attention_params(q, k, is_causal, scale, backend), q, k, v, None, None,
+            None, True,
+        )
+        for q, k, v in pieces or [(query, key, value)]
+    ]
+    out, lse = (_joined(part) for part in zip(*results))
     return (out, lse) if return_lse else out
 
 
 def _packing(cumulative_q, cumulative_kv, lengths_q, lengths_kv, query, key):
     """The ranges [begin, end) of queries and of keys, sequence by sequence, or None."""
-    def sums(cumulative, lengths, array, name):
+    def sums(cumulative, lengths, array, name, side):
         if cumulative is None and lengths is None:
             return None
-        if cumulative is not None:
-            total = [int(n) for n in cumulative]
-        else:
-            total = [0]
-            for n in lengths:
-                total.append(total[-1] + int(n))
-        batch, length = _shape_of(array, name)[:2]
-        if batch != 1:
-            raise ValueError(f"{name}: batch {batch}, packed sequences want batch 1")
-        if total[:1] != [0] or total != sorted(total) or total[-1] != length:
+        shape = _shape_of(array, name)
+        if len(shape) != 4 or shape[0] != 1:
             raise ValueError(
-                f"{name}: the sequences end at {total}; running sums from 0 to the "
-                f"length, {length}, are wanted"
+                f"{name}: shape {shape}, packed sequences want [1, length, heads, "
+                "head_dim]"
+            )
+        total, given = [0], f"seqlens_{side}"
+        if lengths is not None:
+            for n in _listed_integers(lengths, given):
+                total.append(total[-1] + n)
+        if cumulative is not None:
+            running, given = total, f"cumulative_seqlen_{side}"
+            total = _listed_integers(cumulative, given)
+            if lengths is not None and total != running:
+                raise ValueError(
+                    f"{given}: {total}, and seqlens_{side} says {running}: give one"
+                )
+        if total[:1] != [0] or total != sorted(total) or total[-1] != shape[1]:
+            raise ValueError(
+                f"{given}: the sequences of {name} end at {total}; running sums from "
+                f"0 to its length, {shape[1]}, are wanted"
             )
         return list(zip(total, total[1:]))
 
-    queries = sums(cumulative_q, lengths_q, query, "query")
-    keys = sums(cumulative_kv, lengths_kv, key, "key")
+    queries = sums(cumulative_q, lengths_q, query, "query", "Q")
+    keys = sums(cumulative_kv, lengths_kv, key, "key", "KV")
     if (queries is None) != (keys is None) or len(queries or ()) != len(keys or ()):
-        raise ValueError("give the lengths of as many sequences for query as for key")
-    return None if queries is None else list(zip(queries, keys))
-
-
-def _without_keys(query, value):
-    """(out, lse) of queries that see nothing: 0 and -inf."""
-    framework = _framework(query)
-    shape = _shape_of(query, "query")[:-1]
-    dims = _shape_of(value, "value")[-1:]
-    if framework is not None:
-        return framework.full_like(query, shape + dims, 0.0), framework.full_like(
-            query, shape, -float("inf"), lse=True
+        raise ValueError(
+            "seqlens_Q and seqlens_KV: lengths of as many sequences for query as for "
+            "key are wanted"
         )
-    make, described = maker_like(query), describe(query, "query")
-    out = make(shape + dims, described.dtype)
-    lse = make(shape, described.accumulator)
-    out[...], lse[...] = 0, -float("inf")
-    return out, lse
+    return None if queries is None else list(zip(queries, keys))
 
 
 def _joined(arrays):

@@ -19,7 +19,7 @@ from . import _functional as arrays
 from . import capi
 
 __all__ = [
-    "av", "av_backward", "backward", "forward", "full_like", "joined", "merge",
+    "av", "av_backward", "backward", "forward", "joined", "merge",
     "merge_backward", "plain_forward", "qk", "qk_backward",
 ]
 
@@ -129,13 +129,6 @@ def _gradients(
     wanted = [_struct(x.shape, x.dtype) for x in inputs if x is not None]
     found = iter(_call(params, operation, wanted, (*inputs, *others)))
     return tuple(None if x is None else next(found) for x in inputs)
-
-
-def full_like(
-    example: _Array, shape: Sequence[int], value: float, lse: bool = False
-) -> _Array:
-    dtype = _accumulator(example.dtype) if lse else example.dtype
-    return jnp.full(shape, value, dtype)
 
 
 def joined(pieces: Sequence[_Array]) -> _Array:

@@ -27,7 +27,7 @@ from torch.autograd import (  # type: ignore[import-not-found, unused-ignore]
 from . import _functional as arrays
 
 __all__ = [
-    "av", "av_backward", "backward", "forward", "full_like", "joined", "merge",
+    "av", "av_backward", "backward", "forward", "joined", "merge",
     "merge_backward", "plain_forward", "qk", "qk_backward",
 ]
 
@@ -118,13 +118,6 @@ def _shaped(x: _Maybe, like: Tensor) -> Tensor:
 def _given(gradients: _Tensors, inputs: _Maybes) -> List[_Maybe]:
     """The reverse of _or_empty."""
     return [None if x is None else g for g, x in zip(gradients, inputs)]
-
-
-def full_like(
-    example: Tensor, shape: Sequence[int], value: float, lse: bool = False
-) -> Tensor:
-    dtype = _accumulator(example.dtype) if lse else example.dtype
-    return torch.full(shape, value, dtype=dtype, device=example.device)
 
 
 def joined(tensors: Iterable[Tensor]) -> Tensor:

@@ -210,6 +210,45 @@ def test_illegal_arguments_of_attention():
         natten.attention(q, kv, kv[:, :6])
 
 
+@pytest.mark.parametrize(
+    "change, exception, words",
+    [
+        (dict(value=zeros(1, 9, 2, 3)), ValueError, "value: length 9, 7 as key"),
+        (dict(value=zeros(1, 6, 2, 3)), ValueError, "value: length 6, 7 as key"),
+        (dict(value=zeros(1, 7, 1, 3)), ValueError, "value.*heads_kv"),
+        (dict(query=zeros(2, 5, 2, 3)), ValueError, "query: shape .2, 5, 2, 3."),
+        (dict(query=zeros(5)), ValueError, "query: shape .5,."),
+        (dict(seqlens_Q=[2.9, 2.1]), TypeError, "seqlens_Q: an integer.*float"),
+        (dict(seqlens_Q=[2, "3"]), TypeError, "seqlens_Q: an integer.*str"),
+        (dict(seqlens_KV="7"), TypeError, "seqlens_KV: a list of integers.*str"),
+        (dict(seqlens_KV={3, 4}), TypeError, "seqlens_KV: a list of integers.*set"),
+        (dict(seqlens_Q=5), TypeError, "seqlens_Q: a list of integers.*int"),
+        (dict(seqlens_Q=[2, 4]), ValueError, "seqlens_Q: .*0, 2, 6.*length, 5"),
+        (dict(seqlens_Q=[6, -1]), ValueError, "seqlens_Q: .*0, 6, 5"),
+        (dict(cumulative_seqlen_Q=[0, 3, 5]), ValueError,
+         "cumulative_seqlen_Q: .0, 3, 5., and seqlens_Q says .0, 2, 5."),
+        (dict(seqlens_Q=None), ValueError, "seqlens_Q and seqlens_KV"),
+        (dict(seqlens_Q=[5]), ValueError, "seqlens_Q and seqlens_KV"),
+        (dict(bias=zeros(2, 9)), ValueError, "bias: packed"),
+        # Where no sequence has keys, or none has queries, nothing else is judged less.
+        (dict(key=zeros(1, 0, 2, 3), value=zeros(1, 0, 2, 3), seqlens_KV=[0, 0],
+              scale=np.inf), ValueError, "scale=inf"),
+        (dict(key=zeros(1, 0, 2, 3), value=zeros(1, 0, 2, 3).astype("f4"),
+              seqlens_KV=[0, 0]), TypeError, "value"),
+        (dict(query=zeros(1, 0, 2, 3), seqlens_Q=[0, 0], scale=np.inf), ValueError,
+         "scale=inf"),
+    ],
+)
+def test_illegal_arguments_of_packed_attention(change, exception, words):
+    kv = zeros(1, 7, 2, 3)
+    legal = dict(
+        query=zeros(1, 5, 2, 3), key=kv, value=kv, seqlens_Q=[2, 3], seqlens_KV=[3, 4]
+    )
+    natten.attention(**legal, cumulative_seqlen_Q=np.array([0, 2, 5]))
+    with pytest.raises(exception, match=words):
+        natten.attention(**{**legal, **change})
+
+
 def test_illegal_settings():
     with pytest.raises(ValueError, match="threads=-1"):
         natten.set_num_threads(-1)
