@@ -143,18 +143,19 @@
     $result = SWIG_Py_Void();
 }
 
-/* Computing calls let other threads run, and on the main thread hear Ctrl-C. */
+/* Computing calls let other threads run, and on the main thread hear Ctrl-C.  A handler may
+ * make such a call too: when that ends, the one that it interrupted hears again. */
 %nothread;
 %define COMPUTES(name)
 %thread name;
 %exception name {
-    double looked = seconds();
+    double looked = seconds(), *outer = NULL;
     bool hears = hears_signals();
     if (hears)
-        natten_set_cancel_callback(signals_pending, &looked);
+        outer = hear_signals(&looked);
     $action
     if (hears)
-        natten_set_cancel_callback(NULL, NULL);
+        hear_signals(outer);
 }
 %enddef
 COMPUTES(natten_forward)

@@ -236,6 +236,17 @@ static int32_t signals_pending(void *user)
     return raised != 0;
 }
 
+/* Have this thread's calls hear signals, `looked` being the time of the last look, or
+ * with NULL not.  Returns what it was before, to be set again. */
+static double *hear_signals(double *looked)
+{
+    static _Thread_local double *now;
+    double *before = now;
+    now = looked;
+    natten_set_cancel_callback(looked ? signals_pending : NULL, looked);
+    return before;
+}
+
 /* True on the thread whose work Ctrl-C interrupts. */
 static bool hears_signals(void)
 {

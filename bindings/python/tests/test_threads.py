@@ -189,6 +189,29 @@ def test_a_handler_that_returns_lets_the_call_go_on():
     assert heard == [signal.SIGALRM] and before.tobytes() == call().tobytes()
 
 
+def test_a_handler_that_computes_leaves_the_call_hearing(endless):
+    class Alarm(Exception):
+        pass
+
+    heard = []
+
+    def handler(number, frame):
+        heard.append(natten.na1d(q, q, q, 3))
+        if len(heard) == 3:
+            raise Alarm("time is up")
+
+    q = np.ones((1, 9, 2, 4))
+    old = signal.signal(signal.SIGALRM, handler)
+    signal.setitimer(signal.ITIMER_REAL, 0.2, 0.2)
+    try:
+        with pytest.raises(Alarm, match="time is up"):
+            endless()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, old)
+    assert all((out == 1).all() for out in heard)
+
+
 def test_the_library_works_after_an_interrupted_call(random, endless):
     interrupted(endless)
     q, k, v = (random.normal(size=(1, 9, 2, 4)) for _ in range(3))
