@@ -76,6 +76,18 @@ def _heads_come_second(dim: int, second: Any, third: Any) -> bool:
     )
 
 
+def _names_are_original(names: Dict[str, Any]) -> bool:
+    """Whether (dim, kernel_size=, num_heads=, ...) has the names of the first releases.
+
+    All releases take that much, and only the first had a bias there unasked.  Today's
+    have no attn_drop and refuse None as dilation; the first ones had neither stride nor
+    is_causal.
+    """
+    if {"stride", "is_causal"} & set(names):
+        return False
+    return "attn_drop" in names or names.get("dilation", 1) is None
+
+
 def _later_names(rest: Sequence[Any]) -> _Names:
     """What positions after (dim, num_heads, kernel_size) mean.
 
@@ -129,12 +141,17 @@ def _arguments(positions: Sequence[Any], names: Dict[str, Any]) -> Dict[str, Any
                 "positions after kernel_size and num_heads mean one thing in one "
                 "release of NATTEN and another in the next: give them by name"
             )
-        put(missing.pop(), args.pop())
+        (name,) = missing
+        put(name, args.pop())
+        # Only the first releases had kernel_size there.
+        original |= name == "kernel_size"
     elif len(args) == 1:
         raise TypeError(
             f"({given['embed_dim']}, {args[0]}): num_heads or kernel_size? give both "
             "by name"
         )
+    elif positions and not args:
+        original |= _names_are_original(given)
     elif args:
         second, third, *rest = args
         either = second == third and {"bias", "rel_pos_bias"} & set(given)
@@ -296,9 +313,12 @@ _CONSTRUCTORS = """
     divides dim; where both do, and where a further position means two things,
     TypeError asks for names.
 
-    There is a relative position bias if rel_pos_bias or bias says so; when neither is
-    given, if `dim` was named or the order of the first releases used. A state_dict that
-    is loaded decides anew. qk_scale None means head_dim ** -0.5. Grids shorter than
+    There is a relative position bias if rel_pos_bias or bias says so. When neither is
+    given, there is one if the call is of the first releases: if `dim` is named, if
+    kernel_size is second by position, or if dim alone is by position and attn_drop or
+    dilation=None named, which today's releases do not take, and neither stride nor
+    is_causal; else there is none, as today. A state_dict that is loaded decides anew.
+    qk_scale None means head_dim ** -0.5. Grids shorter than
     kernel_size * dilation are padded with zeros to the right and cropped, or refused if
     strict. attn_drop > 0 takes the unfused operations, in training.
 
