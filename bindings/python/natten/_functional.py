@@ -79,7 +79,13 @@ def listed(params):
     for name, value in zip(Params._fields, params):
         if name in _AXES:
             value = _integers(value, params.rank, name)
-        values.append(_number(value) if name == "scale" else value)
+        elif name == "scale":
+            value = _number(value)
+        elif name == "backend" and not isinstance(value, (str, type(None))):
+            raise ValueError(
+                f"backend: {value!r} is not one of 'auto', 'cpu', 'cuda', 'reference'"
+            )
+        values.append(value)
     return Params(*values)
 
 
@@ -87,10 +93,13 @@ def _integers(value, rank, name):
     if value is None:
         return []
     # Tuples, lists, ranges and arrays of NumPy; what has no axes is one number.
-    if isinstance(value, (int, str)) or not hasattr(value, "__len__"):
+    one = isinstance(value, (int, str, dict)) or not hasattr(value, "__len__")
+    if one or not hasattr(value, "__getitem__") or getattr(value, "ndim", 1) == 0:
         return [_integer(value, name)] * rank
-    if getattr(value, "ndim", 1) == 0:
-        return [_integer(value, name)] * rank
+    if len(value) != rank:
+        # No values at all would be the default, to an operator.
+        axes = "axis" if rank == 1 else "axes"
+        raise ValueError(f"{name}: {len(value)} values for {rank} {axes}")
     return [_integer(v, name) for v in value]
 
 
@@ -98,13 +107,15 @@ def _integer(value, name):
     if isinstance(value, (bool, np.bool_)):
         return int(value)
     # torch traces lengths that vary as SymInt; as numbers they would be constants.
-    if isinstance(value, int) or type(value).__name__ == "SymInt":
-        return value
-    try:
-        return operator.index(value)
-    except TypeError:
-        kind = type(value).__name__
-        raise TypeError(f"{name}: an integer is wanted, not {kind}") from None
+    if not isinstance(value, int) and type(value).__name__ != "SymInt":
+        try:
+            value = operator.index(value)
+        except TypeError:
+            kind = type(value).__name__
+            raise TypeError(f"{name}: an integer is wanted, not {kind}") from None
+    if not -(2**63) <= value < 2**63:
+        raise ValueError(f"{name}: {value} does not fit in 64 bits")
+    return value
 
 
 def _listed_integers(values, name):
@@ -122,9 +133,16 @@ def _listed_integers(values, name):
 def _number(scale):
     if scale is None:
         return None
-    if isinstance(scale, str):
-        raise TypeError("scale: a number or None is wanted, not str")
-    return float(scale)
+    kind = type(scale).__name__
+    # float() reads text too.
+    if isinstance(scale, (str, bytes, bytearray)):
+        raise TypeError(f"scale: a number or None is wanted, not {kind}")
+    try:
+        return float(scale)
+    except TypeError:
+        raise TypeError(f"scale: a number or None is wanted, not {kind}") from None
+    except OverflowError:
+        raise ValueError("scale: an integer that no float holds") from None
 
 
 class Gradients(NamedTuple):

@@ -106,7 +106,7 @@ def bias_of(bias: Any, keywords: Dict[str, Any]) -> Any:
 
 def backend_of(backend: Optional[str], keywords: Dict[str, Any]) -> Optional[str]:
     """The backend that the library is asked for; TypeError for unknown keywords."""
-    foreign = backend is not None and backend in _BACKENDS
+    foreign = isinstance(backend, str) and backend in _BACKENDS
     if not keywords and not foreign:
         return backend
     for name in keywords:

@@ -208,6 +208,10 @@ def illegal():
         "bias's shape": lambda to: natten.na1d(
             to(q), to(q), to(q), 3, bias=to(bias[:, 1:])
         ),
+        "no values of stride": lambda to: natten.na1d(to(q), to(q), to(q), 3, []),
+        "a set of strides": lambda to: natten.na1d(to(q), to(q), to(q), 3, {1}),
+        "a complex scale": lambda to: natten.na1d(to(q), to(q), to(q), 3, scale=1j),
+        "a backend's number": lambda to: natten.na1d(to(q), to(q), to(q), 3, backend=3),
         "a batch": lambda to: natten.na1d(to(q), to(q[:1]), to(q), 3),
         "no axes": lambda to: natten.na1d(to(q), to(q[0, 0, 0, 0]), to(q), 3),
         "an integer": lambda to: natten.na1d(to(q), to(q), to(q.astype("i4")), 3),

@@ -172,17 +172,25 @@ def test_gradients_by_name_take_tensors_that_want_gradients():
     assert "bwd fp32" in natten.plan(q, k, v, KERNEL, operation="backward")
 
 
-@pytest.mark.parametrize("options, sentence", [
-    (dict(kernel_size=3.7), "kernel_size: an integer is wanted, not float"),
-    (dict(kernel_size="3"), "kernel_size: an integer is wanted, not str"),
-    (dict(kernel_size=[3.0]), "kernel_size: an integer is wanted, not float"),
-    (dict(kernel_size=3, dilation=None, scale="1"), "scale: a number or None"),
-])
-def test_what_is_no_number_is_refused_as_for_numpy(options, sentence):
+@pytest.mark.parametrize("options", [
+    dict(kernel_size=3.7), dict(kernel_size="3"), dict(kernel_size=[3.0]),
+    dict(kernel_size=2**70), dict(kernel_size={3}), dict(kernel_size={3: 3}),
+    dict(kernel_size=3, stride=[]), dict(kernel_size=3, stride={1: 2}.keys()),
+    dict(kernel_size=3, grid_length=()), dict(kernel_size=3, stride=(1, 1)),
+    dict(kernel_size=3, dilation=None, scale="1"), dict(kernel_size=3, scale=b"1"),
+    dict(kernel_size=3, scale=1j), dict(kernel_size=3, scale=[1]),
+    dict(kernel_size=3, scale=10**400), dict(kernel_size=3, backend=3),
+    dict(kernel_size=3, backend=["cpu"]), dict(kernel_size=3, backend=b"cpu"),
+], ids=lambda options: " ".join(f"{k}={v!r:.16}" for k, v in options.items()))
+def test_what_is_no_number_is_refused_as_for_numpy(options):
+    (name,) = set(options) - {"kernel_size", "dilation"} or {"kernel_size"}
     q = torch.randn(1, 5, 1, 2)
-    for x in (q, q.numpy()):
-        with pytest.raises(TypeError, match=sentence):
-            natten.na1d(x, x, x, **options)
+    x = q.numpy()
+    with pytest.raises((TypeError, ValueError), match=name) as numpys:
+        natten.na1d(x, x, x, **options)
+    with pytest.raises((TypeError, ValueError)) as ours:
+        natten.na1d(q, q, q, **options)
+    assert ours.type is numpys.type and str(ours.value) == str(numpys.value)
 
 
 def test_only_lse_or_only_one_input_may_want_a_gradient():
