@@ -130,19 +130,19 @@ def _listed_integers(values, name):
     return [_integer(n, name) for n in items]
 
 
-def _number(scale):
-    if scale is None:
+def _number(value, name="scale"):
+    if value is None:
         return None
-    kind = type(scale).__name__
+    kind = type(value).__name__
     # float() reads text too.
-    if isinstance(scale, (str, bytes, bytearray)):
-        raise TypeError(f"scale: a number or None is wanted, not {kind}")
+    if isinstance(value, (str, bytes, bytearray)):
+        raise TypeError(f"{name}: a number or None is wanted, not {kind}")
     try:
-        return float(scale)
+        return float(value)
     except TypeError:
-        raise TypeError(f"scale: a number or None is wanted, not {kind}") from None
+        raise TypeError(f"{name}: a number or None is wanted, not {kind}") from None
     except OverflowError:
-        raise ValueError("scale: an integer that no float holds") from None
+        raise ValueError(f"{name}: an integer that no float holds") from None
 
 
 class Gradients(NamedTuple):

@@ -10,6 +10,7 @@ qkv.bias, proj.weight, proj.bias, and rpb [heads, 2 kernel_size - 1 per axis] wh
 there is a relative position bias.
 """
 
+import math
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import torch  # type: ignore[import-not-found, unused-ignore]
@@ -19,7 +20,9 @@ from torch.nn import (  # type: ignore[import-not-found, unused-ignore]
 )
 
 from . import _upstream
-from ._functional import _integers, na1d, na2d, na3d, na_av, na_qk
+from ._functional import (
+    _integer, _integers, _number, na1d, na2d, na3d, na_av, na_qk,
+)
 
 __all__ = [
     "LegacyNeighborhoodAttention",
@@ -114,6 +117,13 @@ def _later_names(rest: Sequence[Any]) -> _Names:
     )
 
 
+def _at_least(least: int, value: Any, name: str) -> int:
+    number = _integer(value, name)
+    if number < least:
+        raise ValueError(f"{name}={number} is less than {least}")
+    return number
+
+
 def _arguments(positions: Sequence[Any], names: Dict[str, Any]) -> Dict[str, Any]:
     """The arguments of any era by name, `bias` saying whether there is an rpb."""
     given = dict(names)
@@ -134,6 +144,9 @@ def _arguments(positions: Sequence[Any], names: Dict[str, Any]) -> Dict[str, Any
         put("embed_dim", given.pop("dim"))
     elif args:
         put("embed_dim", args.pop(0))
+    if "embed_dim" in given:
+        name = "embed_dim" if "embed_dim" in names else "dim"
+        given["embed_dim"] = _at_least(1, given["embed_dim"], name)
     if args and ("num_heads" in given or "kernel_size" in given):
         missing = {"num_heads", "kernel_size"} - set(given)
         if len(args) > 1 or not missing:
@@ -177,11 +190,34 @@ def _arguments(positions: Sequence[Any], names: Dict[str, Any]) -> Dict[str, Any
     return given
 
 
-def _per_axis(value: Any, rank: int, name: str) -> Tuple[int, ...]:
-    values = _integers(value, rank, name)
-    if len(values) != rank:
-        raise ValueError(f"{name}: {value} is not one value, nor {rank}")
-    return tuple(values)
+def _per_axis(
+    value: Any, rank: int, name: str, most: Optional[Sequence[int]] = None
+) -> Tuple[int, ...]:
+    """Positive integers, one for each axis, none above `most`."""
+    if value is None:
+        raise TypeError(f"{name}: an integer or one for each axis is wanted, not None")
+    values = tuple(_at_least(1, v, name) for v in _integers(value, rank, name))
+    for v, limit in zip(values, most or ()):
+        if v > limit:
+            raise ValueError(f"{name}={v} not in [1, {limit}] (kernel_size {limit})")
+    return values
+
+
+def _causal(value: Any, rank: int) -> Tuple[bool, ...]:
+    values = _integers(value, rank, "is_causal") or [0] * rank
+    for v in values:
+        if v not in (0, 1):
+            raise ValueError(f"is_causal={v} not in [0, 1]")
+    return tuple(map(bool, values))
+
+
+def _scale(qk_scale: Any, head_dim: int) -> float:
+    scale = _number(qk_scale, "qk_scale")
+    if scale is None:
+        return float(head_dim**-0.5)
+    if not math.isfinite(scale):
+        raise ValueError(f"qk_scale={scale}: a finite number or None is wanted")
+    return scale
 
 
 class _NeighborhoodAttention(nn.Module):  # type: ignore[misc, unused-ignore]
@@ -204,18 +240,18 @@ class _NeighborhoodAttention(nn.Module):  # type: ignore[misc, unused-ignore]
         qkv_bias: bool = True, qk_scale: Optional[float] = None,
         attn_drop: float = 0.0, proj_drop: float = 0.0, strict: bool = False,
     ) -> None:
-        if num_heads < 1 or embed_dim % num_heads:
+        num_heads = _at_least(1, num_heads, "num_heads")
+        if embed_dim % num_heads:
             raise ValueError(f"num_heads {num_heads} does not divide dim {embed_dim}")
         self.embed_dim = self.dim = embed_dim
         self.num_heads = num_heads
         self.head_dim = embed_dim // num_heads
-        self.scale = self.head_dim**-0.5 if qk_scale is None else qk_scale
+        self.scale = _scale(qk_scale, self.head_dim)
         rank = self.rank
         self.kernel_size = _per_axis(kernel_size, rank, "kernel_size")
-        self.stride = _per_axis(stride, rank, "stride")
+        self.stride = _per_axis(stride, rank, "stride", self.kernel_size)
         self.dilation = _per_axis(1 if dilation is None else dilation, rank, "dilation")
-        causal = _per_axis(is_causal, rank, "is_causal")
-        self.is_causal = tuple(map(bool, causal))
+        self.is_causal = _causal(is_causal, rank)
         self.strict = strict
         self.qkv = nn.Linear(embed_dim, 3 * embed_dim, bias=qkv_bias)
         if bias:

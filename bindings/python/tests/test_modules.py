@@ -82,7 +82,7 @@ def test_constructors_of_three_eras(args, kwargs, wanted):
     [
         ((32, 4, 8), {}, "by name"),
         ((32, 8, 8), {}, "by name"),
-        ((), dict(dim=32, kernel_size=7, num_heads=0), "does not divide"),
+        ((), dict(dim=32, kernel_size=7, num_heads=0), "num_heads=0"),
         ((), dict(dim=32, kernel_size=3.5, num_heads=4), "an integer is wanted"),
         ((32, 4), {}, "by name"),
         ((32, 4, 7, 2), {}, "stride.*dilation"),
@@ -100,6 +100,48 @@ def test_constructors_of_three_eras(args, kwargs, wanted):
 def test_what_may_mean_two_things_is_refused(args, kwargs, sentence):
     with pytest.raises((TypeError, ValueError), match=sentence):
         made(*args, **kwargs)
+
+
+@pytest.mark.parametrize("name", ["NeighborhoodAttention2D",
+                                  "LegacyNeighborhoodAttention2D"])
+@pytest.mark.parametrize(
+    "change, exception, sentence",
+    [
+        (dict(kernel_size=0), ValueError, "kernel_size=0 is less than 1"),
+        (dict(kernel_size=(3, -1)), ValueError, "kernel_size=-1"),
+        (dict(kernel_size=None), TypeError, "kernel_size: an integer"),
+        (dict(kernel_size=2**70), ValueError, "kernel_size: .* 64 bits"),
+        (dict(dilation=0), ValueError, "dilation=0 is less than 1"),
+        (dict(dilation={1, 2}), TypeError, "dilation: an integer.*set"),
+        (dict(stride=0), ValueError, "stride=0 is less than 1"),
+        (dict(stride=(3, 4)), ValueError, r"stride=4 not in \[1, 3\]"),
+        (dict(stride=[]), ValueError, "stride: 0 values for 2 axes"),
+        (dict(num_heads=-2), ValueError, "num_heads=-2 is less than 1"),
+        (dict(num_heads=2.0), TypeError, "num_heads: an integer.*float"),
+        (dict(dim=0), ValueError, "dim=0 is less than 1"),
+        (dict(dim="8"), TypeError, "dim: an integer.*str"),
+        (dict(qk_scale="1"), TypeError, "qk_scale: a number.*str"),
+        (dict(qk_scale=1j), TypeError, "qk_scale: a number.*complex"),
+        (dict(qk_scale=10**400), ValueError, "qk_scale: an integer that no float"),
+        (dict(qk_scale=float("nan")), ValueError, "qk_scale=nan: a finite number"),
+        (dict(is_causal=5), ValueError, r"is_causal=5 not in \[0, 1\]"),
+        (dict(is_causal="no"), TypeError, "is_causal: an integer.*str"),
+    ],
+)
+def test_illegal_values_are_refused_when_a_module_is_made(
+    change, exception, sentence, name
+):
+    legal = dict(dim=8, num_heads=2, kernel_size=3)
+    with pytest.raises(exception, match=sentence):
+        getattr(natten, name)(**{**legal, **change})
+
+
+def test_the_dim_of_a_refused_call_has_the_name_that_was_given():
+    with pytest.raises(ValueError, match="embed_dim=0"):
+        NA2(embed_dim=0, num_heads=2, kernel_size=3)
+    for dim, exception in ((0, ValueError), ("8", TypeError), (None, TypeError)):
+        with pytest.raises(exception, match="^dim"):
+            NA2(dim, 2, 3)
 
 
 def test_a_flag_after_the_dilation_is_of_the_release_that_its_followers_say():
