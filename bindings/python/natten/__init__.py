@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Neighborhood attention on 1-D, 2-D and 3-D grids, forward and backward, on the CPU.
+"""Neighborhood attention on 1-D, 2-D and 3-D grids, forward and backward.
 
 Each token of a grid attends to the window around it.  What is computed, to the last
 border, is docs/definition.md of libnatten; ``docs/python.md`` shows this package at
@@ -30,10 +30,12 @@ belongs to values may have another head_dim than queries and keys.
 (:mod:`natten.modules`); ``natten.functional`` has the names of older releases of
 NATTEN.
 
-Arrays are NumPy arrays of float64, float32, float16 or ml_dtypes' bfloat16, CPU tensors
-of torch, CPU arrays of JAX, or anything with the buffer protocol or DLPack, of any
-non-negative strides; none is copied.  Results are of query's kind.  bias, lse and
-their gradients are float64 for float64 and float32 for all others.
+Arrays are NumPy arrays, tensors of torch, arrays of JAX or CuPy, or anything with the
+buffer protocol or DLPack, of float64, float32, float16 or bfloat16 (in NumPy
+ml_dtypes'), of any non-negative strides; none is copied.  They are computed on where
+they lie, on the CPU or, in a build with CUDA, on a GPU; ``device="cuda"`` sends NumPy's
+there.  Results are of query's kind.  bias, lse and their gradients are float64 for
+float64 and float32 for all others.
 
 An illegal call raises before anything is computed, with a sentence that names the
 argument, its value and the legal range: ValueError for values, shapes and strides,
