@@ -4,7 +4,7 @@
  * (device/halo_tile.cuh), in products of 16-bit matrices with sums in fp32.
  *
  *     registers   the queries' rows; their sums of values, a row of 4 lanes; of each
- *                 row a reference, near the largest logit, and the sum of weights
+ *                 row a reference and the sum of weights
  *     a round     some pairs of groups: S = Q K^T, masked; P = exp2(S c - reference) in
  *                 16 bits; sums += P V
  *

@@ -13,9 +13,8 @@
  * is weighed by halves, so that the tensor cores have scores and sums while the crew
  * works masks out, and the first half's sums while it weighs the second:
  *
- *     crew            masks n | wait, leave n - 1 | P, dS 1 | P, dS 2 | masks n + 1 |
- * ... tensor cores    sums n - 1 | S n | dP n     |         | sums 1  | sums 2 | S n +
- * 1
+ *     crew           masks n | leave n-1 | P, dS 1 | P, dS 2 | masks n+1 | leave n
+ *     tensor cores    sums n-1 | S n | dP n |        | sums 1  | sums 2 n | S n+1
  *
  * lse, to base 2, and minus delta come from job.stats; the pass of queries mostly puts
  * them there (device/wgmma_stats.cuh). */

@@ -131,8 +131,6 @@ template <class T, int columns> struct WarpgroupProduct;
 
 WARPGROUP_PRODUCT(__nv_bfloat16, "bf16", 64, 32, 33, 34, 35, 36, 37, 38);
 WARPGROUP_PRODUCT(__half, "f16", 64, 32, 33, 34, 35, 36, 37, 38);
-WARPGROUP_PRODUCT(__nv_bfloat16, "bf16", 80, 40, 41, 42, 43, 44, 45, 46);
-WARPGROUP_PRODUCT(__half, "f16", 80, 40, 41, 42, 43, 44, 45, 46);
 WARPGROUP_PRODUCT(__nv_bfloat16, "bf16", 88, 44, 45, 46, 47, 48, 49, 50);
 WARPGROUP_PRODUCT(__half, "f16", 88, 44, 45, 46, 47, 48, 49, 50);
 

@@ -15,7 +15,7 @@
 namespace natten {
 
 /* What its tile is, for this bringer; and, if it tells, for the crew, when there is a
- * place for it, with what the rows' lse and delta are. */
+ * place for it. */
 template <class T, natten_cuda_wgmma_pass pass, bool engine>
 template <bool tells>
 __device__ inline typename WGMMA_TILE_OF::Found

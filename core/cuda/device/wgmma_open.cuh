@@ -67,7 +67,8 @@ WGMMA_TILE void WGMMA_TILE_OF::open() const
         make_tables();
     if (!brings && warp + lane == 0) {
         /* Each lane of who tells arrives for what it has told; so does each of who
-         * moves where lanes do that, else one. */
+         * moves where lanes do that, else one. For rows that are queries so do those of
+         * the second bringer, when delta is there. */
         constexpr uint32_t lanes = NATTEN_CUDA_WARP, moves = engine ? 1 : lanes,
                            both = tells_apart ? lanes + moves : lanes;
         for (int n = 0; n < 2; n++)

@@ -9,7 +9,8 @@
  *     crew      four warps that multiply, with 16 rows each, and one or two that bring
  *               what they multiply; a block has some, which know nothing of each other
  *     bringer   such a warp (device/wgmma_bring.cuh): it moves rows and boxes, or tells
- *               what is known of them, or both
+ *               what is known of them, or both; the second one of queries works delta
+ *               out (device/wgmma_stats.cuh)
  *     masks     a product that gives what is hidden -inf, with which sums begin
  *
  * Who sees what is a product over the axes.  So of masks A has, for each row and each
