@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Threads, interrupts and forks: what a call does to the rest of the process."""
 
+import contextlib
 import os
 import signal
 import threading
@@ -159,6 +160,18 @@ def test_ctrl_c_ends_a_call_within_a_fifth_of_a_second(operation, backend):
     assert min(latencies) < 0.2, latencies
 
 
+@contextlib.contextmanager
+def alarm(handler, first, again=0):
+    """SIGALRM goes to the handler, after so many seconds, and again every so many."""
+    old = signal.signal(signal.SIGALRM, handler)
+    signal.setitimer(signal.ITIMER_REAL, first, again)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, old)
+
+
 def test_a_handlers_own_exception_comes_through(endless):
     class Alarm(Exception):
         pass
@@ -166,26 +179,15 @@ def test_a_handlers_own_exception_comes_through(endless):
     def handler(number, frame):
         raise Alarm("time is up")
 
-    old = signal.signal(signal.SIGALRM, handler)
-    signal.setitimer(signal.ITIMER_REAL, 0.2)
-    try:
-        with pytest.raises(Alarm, match="time is up"):
-            endless()
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, old)
+    with alarm(handler, 0.2), pytest.raises(Alarm, match="time is up"):
+        endless()
 
 
 def test_a_handler_that_returns_lets_the_call_go_on():
     call = long_call(1)
     heard = []
-    old = signal.signal(signal.SIGALRM, lambda number, frame: heard.append(number))
-    signal.setitimer(signal.ITIMER_REAL, 0.1)
-    try:
+    with alarm(lambda number, frame: heard.append(number), 0.1):
         before = call()
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, old)
     assert heard == [signal.SIGALRM] and before.tobytes() == call().tobytes()
 
 
@@ -201,14 +203,8 @@ def test_a_handler_that_computes_leaves_the_call_hearing(endless):
             raise Alarm("time is up")
 
     q = np.ones((1, 9, 2, 4))
-    old = signal.signal(signal.SIGALRM, handler)
-    signal.setitimer(signal.ITIMER_REAL, 0.2, 0.2)
-    try:
-        with pytest.raises(Alarm, match="time is up"):
-            endless()
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, old)
+    with alarm(handler, 0.2, 0.2), pytest.raises(Alarm, match="time is up"):
+        endless()
     assert all((out == 1).all() for out in heard)
 
 
