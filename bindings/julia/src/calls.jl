@@ -26,16 +26,12 @@ function Base.showerror(io::IO, e::NattenError)
 end
 
 # The sentence is kept per thread and read before this task can move to another one.
-function check(status::LibNATTEN.natten_status)
-    status == LibNATTEN.NATTEN_OK && return nothing
-    throw(exception(status, unsafe_string(LibNATTEN.natten_last_error())))
-end
-
-# The same for a question on behalf of `operation`, whose name the sentence then has.
-function check(status::LibNATTEN.natten_status, operation)
+# That of a question on behalf of `operation` has that name.
+function check(status::LibNATTEN.natten_status, operation = nothing)
     status == LibNATTEN.NATTEN_OK && return nothing
     sentence = unsafe_string(LibNATTEN.natten_last_error())
-    throw(exception(status, replace(sentence, r"^natten_\w+" => operation)))
+    operation === nothing || (sentence = replace(sentence, r"^natten_\w+" => operation))
+    throw(exception(status, sentence))
 end
 
 function exception(status, sentence)
